@@ -1,0 +1,1 @@
+"""What can run a model: the native engine behind one interface."""

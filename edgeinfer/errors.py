@@ -1,0 +1,125 @@
+"""Typed errors: each has a stable code, one line that says what happened and a hint that says what to do.
+
+One table maps a code to the exit code of the CLI and the HTTP status of the server, so that no door
+can disagree with another about what an error means.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+
+class EdgeInferError(Exception):
+    """Base of every error a user may see.
+
+    Args:
+        message: what is wrong and where, in one line without a full stop.
+        hint: what to do next, if anything can be done.
+    """
+
+    code: ClassVar[str] = "failed"
+
+    def __init__(self, message: str, *, hint: str | None = None) -> None:
+        super().__init__(message)
+        self.message = message
+        self.hint = hint
+
+    @property
+    def exit_code(self) -> int:
+        """The process exit code of this error, see `EXIT_AND_STATUS`."""
+        return EXIT_AND_STATUS[self.code][0]
+
+    @property
+    def http_status(self) -> int:
+        """The HTTP status of this error, see `EXIT_AND_STATUS`."""
+        return EXIT_AND_STATUS[self.code][1]
+
+
+class InvalidRequest(EdgeInferError):
+    """An argument, parameter or message that makes no sense."""
+
+    code = "invalid_request"
+
+
+class ContextLengthExceeded(InvalidRequest):
+    """The prompt is longer than the context."""
+
+    code = "context_length_exceeded"
+
+
+class TemplateError(InvalidRequest):
+    """A chat template is missing, broken, endless or too large."""
+
+    code = "template_error"
+
+
+class BadModelFile(EdgeInferError):
+    """The model file is damaged, incomplete or inconsistent."""
+
+    code = "bad_model_file"
+
+
+class UnsupportedModel(BadModelFile):
+    """The model file is sound but uses something this engine does not have."""
+
+    code = "unsupported_model"
+
+
+class ModelFileChanged(BadModelFile):
+    """The file shrank or vanished while it was mapped."""
+
+    code = "model_file_changed"
+
+
+class NonFiniteLogits(BadModelFile):
+    """The model computed NaN or infinity: damaged weights or an unsupported model."""
+
+    code = "non_finite_logits"
+
+
+class NotEnoughMemory(EdgeInferError):
+    """The machine has not enough free memory for what was asked."""
+
+    code = "not_enough_memory"
+
+
+class NoRoom(EdgeInferError):
+    """The KV pool is full. Handled by the scheduler; a user sees it only when nothing can be evicted."""
+
+    code = "no_room"
+
+
+class DiskError(EdgeInferError):
+    """A file cannot be read or written."""
+
+    code = "disk_error"
+
+
+class NotFound(EdgeInferError):
+    """No model or file of that name."""
+
+    code = "not_found"
+
+
+class Cancelled(EdgeInferError):
+    """The work was stopped by the user."""
+
+    code = "cancelled"
+
+
+# code -> (exit code, HTTP status)
+EXIT_AND_STATUS: dict[str, tuple[int, int]] = {
+    "failed": (1, 500),
+    "no_room": (1, 503),
+    "invalid_request": (2, 400),
+    "context_length_exceeded": (2, 400),
+    "template_error": (2, 400),
+    "bad_model_file": (3, 500),
+    "unsupported_model": (3, 501),
+    "model_file_changed": (3, 503),
+    "non_finite_logits": (3, 500),
+    "not_enough_memory": (4, 507),
+    "disk_error": (6, 500),
+    "not_found": (9, 404),
+    "cancelled": (130, 499),
+}

@@ -1,0 +1,1 @@
+// Placeholder so that the static library has an object.

@@ -1,0 +1,1 @@
+// Chooses the kernel table of this machine.

@@ -1,0 +1,1 @@
+// Compiled once per SIMD target.
