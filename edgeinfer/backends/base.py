@@ -1,0 +1,78 @@
+"""The seam below the engine: what every backend offers, on one page.
+
+Answers instead of promises: `fork` and `truncate` say how many tokens are really there, and the
+scheduler computes the rest again. So no code above this seam asks what a backend can do.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NewType, Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+SeqId = NewType("SeqId", int)
+
+
+@dataclass(frozen=True)
+class Traits:
+    """What a backend is, fixed for its life."""
+
+    n_vocab: int
+    n_ctx: int  # most tokens that one sequence can hold
+    max_sequences: int  # most sequences that can be open at once
+    row_invariant: bool  # logits of a token depend only on its own sequence, bit for bit
+    description: str  # for people: "native avx2, 4 threads, f16 KV"
+
+
+@dataclass(frozen=True)
+class Batch:
+    """New tokens for some sequences, one after another; each sequence at most once.
+
+    Sequence i gets `tokens[starts[i]:starts[i + 1]]` appended (at least one token).
+    """
+
+    sequences: tuple[SeqId, ...]
+    tokens: NDArray[np.int32]  # (n)
+    starts: NDArray[np.int32]  # (s + 1), starts[0] == 0, starts[-1] == n
+    rows: NDArray[np.int32]  # (r) indices into tokens that want logits, ascending
+
+
+class Backend(Protocol):
+    """Runs one model. All calls come from one thread, except `cancel`."""
+
+    @property
+    def traits(self) -> Traits:
+        """What this backend is."""
+
+    def open(self) -> SeqId:
+        """A new empty sequence. Raises NoRoom when `max_sequences` are open."""
+
+    def fork(self, src: SeqId, dst: SeqId, n: int) -> int:
+        """Give dst (empty) the first n tokens of src. Returns how many it really has, 0..n."""
+
+    def truncate(self, seq: SeqId, n: int) -> int:
+        """Keep the first n tokens. Returns how many are kept, 0..n. Never raises NoRoom."""
+
+    def close(self, seq: SeqId) -> None:
+        """Forget a sequence and free what nobody else holds."""
+
+    def room(self) -> int:
+        """Tokens that can still be appended to one sequence before NoRoom."""
+
+    def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
+        """Append batch.tokens to their sequences and write logits for batch.rows.
+
+        `logits` is C-contiguous float32 (n_rows, n_vocab), borrowed for the call. All or nothing: on
+        NoRoom, or on Cancelled, no sequence has changed.
+        """
+
+    def cancel(self) -> None:
+        """Make the running forward raise Cancelled between two layers. Safe from any thread.
+
+        Without a running forward it does nothing.
+        """
+
+    def shutdown(self) -> None:
+        """Give everything back: threads, memory, the mapped file. Calls after it are errors."""
