@@ -40,7 +40,9 @@ class DecoderSpec:
     # Norms: where they stand. Weights: attn_norm/ffn_norm (pre), post_attention_norm/post_ffw_norm (post).
     pre_norm: bool = True
     post_norm: bool = False
-    qk_norm: Literal["none", "head", "row"] = "none"  # over each head's head_dim (qwen3), or the whole row (olmo2)
+    qk_norm: Literal["none", "head", "row"] = (
+        "none"  # over each head's head_dim (qwen3), or the whole row (olmo2)
+    )
 
     # Projections: which tensors the layers have.
     qkv_bias: bool = False  # blk.N.attn_{q,k,v}.bias
@@ -51,10 +53,14 @@ class DecoderSpec:
     activation: Literal["silu", "gelu"] = "silu"  # gelu is the tanh approximation
 
     # Positions.
-    rope_style: Literal["adjacent", "halves"] = "adjacent"  # pairs (2i, 2i+1) as llama, or (i, i + n_rot/2) as NeoX
+    rope_style: Literal["adjacent", "halves"] = (
+        "adjacent"  # pairs (2i, 2i+1) as llama, or (i, i + n_rot/2) as NeoX
+    )
     ropes: tuple[RopeTable, ...] = ()
     layer_rope: tuple[int, ...] = ()  # (n_layers) index into ropes, -1: this layer has no positions
-    layer_window: tuple[int, ...] = ()  # (n_layers) a token sees this many last tokens, itself included; 0: all
+    layer_window: tuple[
+        int, ...
+    ] = ()  # (n_layers) a token sees this many last tokens, itself included; 0: all
 
     # Scales and caps; 1.0 and 0.0 mean "none".
     attention_scale: float = 0.0  # multiplies q.k; must be set, usually head_dim ** -0.5

@@ -1,0 +1,225 @@
+"""The loop: one thread that owns the backend and runs steps while its inbox has brought requests.
+
+Nothing here parses text, renders templates or waits for a client. Whatever goes wrong with one request
+ends that request, with its error, and no other.
+"""
+
+from __future__ import annotations
+
+import atexit
+import queue
+import threading
+import time
+from collections.abc import Callable
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinfer.backends.base import Backend
+from edgeinfer.engine.request import EndEvent, FinishReason, Request, TokenEvent
+from edgeinfer.engine.sampler import sample
+from edgeinfer.engine.scheduler import Scheduler, Slice, batch_of
+from edgeinfer.errors import Cancelled, EdgeInferError, NonFiniteLogits, NoRoom
+
+_TOKEN_BUDGET = 512  # tokens in one step: large enough for full speed, small enough to stay responsive
+_WORTH_INTERRUPTING = 16  # tokens in a step; a shorter one ends soon enough by itself
+
+
+class Engine:
+    """Runs requests on a backend, and owns it: `close` shuts it down.
+
+    `submit`, `cancel` and `close` may be called from any thread.
+    """
+
+    def __init__(self, backend: Backend, *, token_budget: int = _TOKEN_BUDGET) -> None:
+        self._backend = backend
+        self._scheduler = Scheduler(backend, token_budget=token_budget)
+        self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
+        self._logits = np.empty((0, backend.traits.n_vocab), dtype=np.float32)
+        self._step: tuple[Slice, ...] = ()  # in the running forward, read by cancel
+        self._closing = False
+        self._lock = threading.Lock()  # no request enters the inbox behind the closing message
+        self._thread = threading.Thread(target=self._run, name="edgeinfer-engine", daemon=True)
+        self._thread.start()
+        atexit.register(self.close)
+
+    @property
+    def limit(self) -> int:
+        """Most tokens a request can have, generated ones included."""
+        return self._scheduler.limit
+
+    def submit(self, request: Request) -> None:
+        """Queue a request; its events, an EndEvent last, go to its sink."""
+        with self._lock:
+            if self._closing:
+                raise EdgeInferError("the model is closed", hint="load it again")
+            self._inbox.put(lambda: self._accept(request))
+
+    def cancel(self, request: Request) -> None:
+        """Stop a request now: between two layers if it is computing a long slice."""
+        request.cancel()
+        self._inbox.put(lambda: None)  # wakes the loop
+        if any(s.request is request and s.n >= _WORTH_INTERRUPTING for s in self._step):
+            self._backend.cancel()
+
+    def close(self) -> None:
+        """End all requests as cancelled, stop the thread and shut the backend down."""
+        with self._lock:
+            already, self._closing = self._closing, True
+        if not already:
+            atexit.unregister(self.close)
+            self._inbox.put(lambda: None)
+            self._backend.cancel()
+        self._thread.join()
+
+    # --- below: the engine's thread only ----------------------------------------------------------
+
+    def _run(self) -> None:
+        try:
+            while not self._closing:
+                self._drain(wait=not self._scheduler.requests())
+                self._drop_cancelled()
+                self._advance()
+        except BaseException as bug:  # a broken invariant: nobody may wait for ever
+            self._closing = True
+            self._end_all("error", _internal(bug))
+            raise
+        finally:
+            self._drain(wait=False)
+            self._end_all("cancelled", None)
+            self._backend.shutdown()
+
+    def _drain(self, *, wait: bool) -> None:
+        """Handle all messages; with `wait` sleep until there is one."""
+        try:
+            if wait:
+                self._inbox.get()()
+            while True:
+                self._inbox.get_nowait()()
+        except queue.Empty:
+            return
+
+    def _accept(self, request: Request) -> None:
+        try:
+            self._scheduler.add(request)
+        except EdgeInferError as error:
+            self._emit_end(request, "error", error)
+
+    def _drop_cancelled(self) -> None:
+        for request in self._scheduler.requests():
+            if request.cancelled:
+                self._end(request, "cancelled")
+
+    def _advance(self) -> None:
+        """One step, if anything can run."""
+        try:
+            self._scheduler.admit()
+        except EdgeInferError as error:  # not even one sequence can be opened
+            self._end(self._scheduler.waiting[0], "error", error)
+        while slices := self._scheduler.plan():
+            try:
+                self._forward(slices)
+                return
+            except NoRoom as error:
+                if not self._scheduler.relieve():
+                    self._end(slices[0].request, "error", error)
+            except Cancelled:
+                return
+            except EdgeInferError as error:
+                self._fail(slices, error)
+                return
+            except Exception as bug:
+                self._fail(slices, _internal(bug))
+                return
+
+    def _forward(self, slices: list[Slice]) -> None:
+        batch = batch_of(slices)
+        logits = self._rows(len(batch.rows))
+        self._step = tuple(slices)
+        try:
+            self._backend.forward(batch, logits)
+        finally:
+            self._step = ()
+        row = 0
+        for s in slices:
+            s.request.n_computed += s.n
+            self._consume(s, logits[row : row + s.n_rows])
+            row += s.n_rows
+
+    def _rows(self, n: int) -> NDArray[np.float32]:
+        """A borrowed (n, n_vocab) buffer."""
+        if n > len(self._logits):
+            self._logits = np.empty((n, self._logits.shape[1]), dtype=np.float32)
+        return self._logits[:n]
+
+    def _consume(self, s: Slice, rows: NDArray[np.float32]) -> None:
+        """Use a request's logits; whatever goes wrong ends this request only."""
+        try:
+            if s.n_rows:
+                _check_finite(rows, s.request)
+                consume = self._sample if s.request.score is None else self._score
+                consume(s.request, rows)
+        except EdgeInferError as error:
+            self._end(s.request, "error", error)
+        except Exception as bug:
+            self._end(s.request, "error", _internal(bug))
+
+    def _score(self, request: Request, rows: NDArray[np.float32]) -> None:
+        assert request.score is not None
+        request.score(request.n_computed - len(rows), rows)
+        if request.n_left == 0:
+            self._end(request, "stop")
+
+    def _sample(self, request: Request, rows: NDArray[np.float32]) -> None:
+        choice = sample(rows[-1], request.sampling, request.tokens, request.seed)
+        request.tokens.append(choice.id)
+        if request.first_token_at is None:
+            request.first_token_at = time.perf_counter()
+        finish = self._finish_reason(request)
+        self._emit(request, TokenEvent(choice.id, choice.logprob, finish))
+        if finish is not None:
+            self._end(request, finish)
+
+    def _finish_reason(self, request: Request) -> FinishReason | None:
+        if request.tokens[-1] in request.stop_ids:
+            return "stop"
+        full = len(request.tokens) >= self._scheduler.limit
+        return "length" if full or request.n_generated >= request.max_tokens else None
+
+    def _fail(self, slices: list[Slice], error: EdgeInferError) -> None:
+        """The step itself failed: all its requests end, and nothing of their sequences is reused."""
+        for s in slices:
+            self._end(s.request, "error", error)
+
+    def _end(self, request: Request, reason: FinishReason, error: EdgeInferError | None = None) -> None:
+        self._scheduler.remove(request, reuse=reason != "error")
+        self._emit_end(request, reason, error)
+
+    def _end_all(self, reason: FinishReason, error: EdgeInferError | None) -> None:
+        for request in self._scheduler.requests():
+            self._end(request, reason, error)
+
+    def _emit_end(self, request: Request, reason: FinishReason, error: EdgeInferError | None) -> None:
+        self._emit(request, EndEvent(reason, request.usage(), error))
+
+    def _emit(self, request: Request, event: TokenEvent | EndEvent) -> None:
+        """Hand an event over. A sink that raises has lost its reader: the request is not worth finishing."""
+        try:
+            request.sink(event)
+        except Exception:
+            request.cancel()
+
+
+def _check_finite(rows: NDArray[np.float32], request: Request) -> None:
+    # NaN wins in min and max, so two passes without a temporary array see everything
+    if not (np.isfinite(rows.max()) and np.isfinite(rows.min())):
+        raise NonFiniteLogits(
+            f"the model produced NaN or infinity at token {request.n_computed}",
+            hint="the file is damaged or the model is unsupported; try `edgeinfer check FILE`",
+        )
+
+
+def _internal(bug: BaseException) -> EdgeInferError:
+    error = EdgeInferError(f"internal error: {type(bug).__name__}: {bug}", hint="please report this")
+    error.__cause__ = bug
+    return error

@@ -1,0 +1,390 @@
+"""The engine through its public door, on a fake backend: exactness, failures, room, cancellation."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+import time
+from collections.abc import Iterator
+
+import numpy as np
+import pytest
+from fakes import FakeBackend
+
+from edgeinfer.backends.base import Batch
+from edgeinfer.engine.engine import Engine
+from edgeinfer.engine.request import EndEvent, Event, Request, TokenEvent
+from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.errors import (
+    ContextLengthExceeded,
+    EdgeInferError,
+    InvalidRequest,
+    ModelFileChanged,
+    NonFiniteLogits,
+    NoRoom,
+)
+
+SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
+
+
+class Reader:
+    """Collects the events of one request."""
+
+    def __init__(self, engine: Engine, prompt: list[int], **options: object) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        defaults = {"sampling": SAMPLING, "seed": 7, "max_tokens": 8}
+        self.request = Request(list(prompt), sink=self.events.put, **{**defaults, **options})
+        engine.submit(self.request)
+
+    def next(self) -> Event:
+        return self.events.get(timeout=20)
+
+    def result(self) -> tuple[list[TokenEvent], EndEvent]:
+        tokens: list[TokenEvent] = []
+        while True:
+            event = self.next()
+            if isinstance(event, EndEvent):
+                assert self.events.empty()
+                return tokens, event
+            tokens.append(event)
+
+    def ids(self) -> list[int]:
+        return [t.id for t in self.result()[0]]
+
+
+@pytest.fixture
+def backend() -> FakeBackend:
+    return FakeBackend()
+
+
+@pytest.fixture
+def engine(backend: FakeBackend) -> Iterator[Engine]:
+    made = Engine(backend, token_budget=16)
+    yield made
+    made.close()
+
+
+def alone(prompt: list[int], seed: int, n: int, backend: FakeBackend | None = None) -> list[int]:
+    """What the request must give: the slow way, one fresh sequence at a time."""
+    fake = backend or FakeBackend()
+    tokens = list(prompt)
+    for _ in range(n):
+        tokens.append(sample(fake._logits(tokens), SAMPLING, tokens, seed).id)
+    return tokens[len(prompt) :]
+
+
+def test_a_request_gives_what_sampling_alone_gives(engine: Engine) -> None:
+    assert Reader(engine, [1, 2, 3]).ids() == alone([1, 2, 3], 7, 8)
+
+
+def test_the_last_token_says_why_it_ended(engine: Engine) -> None:
+    tokens, end = Reader(engine, [1, 2, 3]).result()
+    assert [t.finish for t in tokens] == [None] * 7 + ["length"]
+    assert (end.reason, end.error, end.usage.n_prompt, end.usage.n_generated) == ("length", None, 3, 8)
+
+
+def test_a_stop_token_ends_it(engine: Engine) -> None:
+    expected = alone([1, 2, 3], 7, 8)
+    tokens, end = Reader(engine, [1, 2, 3], stop_ids=frozenset({expected[3]})).result()
+    n = expected.index(expected[3]) + 1
+    assert [t.id for t in tokens] == expected[:n]
+    assert (tokens[-1].finish, end.reason) == ("stop", "stop")
+
+
+@pytest.mark.parametrize("budget", [1, 3, 16, 512])
+def test_many_requests_joining_and_leaving_get_what_each_gets_alone(budget: int) -> None:
+    rng = random.Random(budget)
+    engine = Engine(FakeBackend(n_blocks=40, max_sequences=6), token_budget=budget)
+    readers = []
+    for i in range(30):
+        prompt = [rng.randrange(32) for _ in range(rng.randint(1, 40))]
+        n = rng.randint(1, 20)
+        readers.append((prompt, i, n, Reader(engine, prompt, seed=i, max_tokens=n)))
+    for prompt, seed, n, reader in readers:
+        assert reader.ids() == alone(prompt, seed, n)
+    engine.close()
+
+
+def test_a_pool_too_small_for_all_pauses_and_recomputes_without_a_trace() -> None:
+    backend = FakeBackend(n_blocks=10, block_size=4, max_sequences=8)
+    engine = Engine(backend, token_budget=16)
+    readers = [Reader(engine, [i] * 6, seed=i, max_tokens=24) for i in range(6)]
+    for i, reader in enumerate(readers):
+        assert reader.ids() == alone([i] * 6, i, 24)
+    assert (backend.n_open, backend.n_blocks_used) == (0, 0)
+    engine.close()
+
+
+def test_equal_priority_keeps_the_order_of_arrival() -> None:
+    backend = FakeBackend(max_sequences=1)
+    engine = Engine(backend)
+    done: list[int] = []
+    lock = threading.Event()
+
+    def sink(i: int, event: Event) -> None:
+        if isinstance(event, EndEvent):
+            done.append(i)
+            if len(done) == 5:
+                lock.set()
+
+    for i in range(5):
+        engine.submit(Request([i + 1], SAMPLING, 1, 3, sink=lambda e, i=i: sink(i, e)))
+    assert lock.wait(20)
+    assert done == [0, 1, 2, 3, 4]
+    engine.close()
+
+
+def test_a_decoding_request_is_in_every_step_while_a_long_prompt_is_read() -> None:
+    backend = FakeBackend(n_ctx=512, n_blocks=256)
+    backend.gate = threading.Event()
+    engine = Engine(backend, token_budget=8)
+    short = Reader(engine, [1], max_tokens=30)
+    backend.entered.wait(20)
+    long = Reader(engine, [2] * 100, max_tokens=1)
+    backend.gate.set()
+    assert len(short.ids()) == 30
+    long.result()
+    chunks = [b for b in backend.batches if len(b.tokens) > 1]
+    assert len(chunks) >= 14
+    assert all(len(b.tokens) <= 8 for b in backend.batches)
+    assert all(len(b.sequences) == 2 for b in chunks[:10])
+    engine.close()
+
+
+def test_a_prompt_longer_than_the_context_is_refused_before_computing(
+    engine: Engine, backend: FakeBackend
+) -> None:
+    _, end = Reader(engine, [1] * 256).result()
+    assert isinstance(end.error, ContextLengthExceeded)
+    assert "256 tokens" in end.error.message
+    assert backend.batches == []
+
+
+def test_a_request_that_can_never_fit_the_pool_is_refused_with_the_figures() -> None:
+    engine = Engine(FakeBackend(n_blocks=4, block_size=4))
+    _, end = Reader(engine, [1] * 16).result()
+    assert isinstance(end.error, ContextLengthExceeded)
+    assert "17 tokens" in end.error.message
+    assert "holds 16" in end.error.message
+    engine.close()
+
+
+def test_generation_ends_where_the_context_ends() -> None:
+    engine = Engine(FakeBackend(n_ctx=12))
+    tokens, end = Reader(engine, [1] * 5, max_tokens=1000).result()
+    assert (len(tokens), end.reason) == (7, "length")
+    engine.close()
+
+
+def test_a_token_outside_the_vocabulary_is_refused(engine: Engine) -> None:
+    for prompt in ([1, 32], [-1]):
+        _, end = Reader(engine, prompt).result()
+        assert isinstance(end.error, InvalidRequest)
+
+
+def test_an_empty_prompt_is_refused(engine: Engine) -> None:
+    with pytest.raises(InvalidRequest, match="prompt is empty"):
+        Reader(engine, [])
+
+
+def test_nan_ends_only_the_request_that_met_it() -> None:
+    backend = FakeBackend(nan_after=31)
+    engine = Engine(backend)
+    others = [Reader(engine, [i], seed=i, max_tokens=5, sampling=no_31()) for i in range(4)]
+    bad = Reader(engine, [3, 31], max_tokens=5)
+    _, end = bad.result()
+    assert isinstance(end.error, NonFiniteLogits)
+    assert end.reason == "error"
+    for reader in others:
+        assert reader.result()[1].reason == "length"
+    assert backend.n_open == 0
+    engine.close()
+
+
+def no_31() -> Sampling:
+    return Sampling(temperature=1.0, logit_bias={31: -np.inf})
+
+
+def test_a_request_whose_sampling_fails_does_not_disturb_others(engine: Engine) -> None:
+    forbidden = Sampling(logit_bias=dict.fromkeys(range(32), -np.inf))
+    bad, good = Reader(engine, [1, 2], sampling=forbidden), Reader(engine, [1, 2, 3])
+    assert "forbids" in str(bad.result()[1].error)
+    assert good.ids() == alone([1, 2, 3], 7, 8)
+
+
+def test_a_sink_that_raises_loses_only_its_own_request(engine: Engine, backend: FakeBackend) -> None:
+    def broken(event: Event) -> None:
+        raise RuntimeError("the reader is gone")
+
+    engine.submit(Request([5], SAMPLING, 1, 200, sink=broken))
+    assert Reader(engine, [1, 2, 3]).ids() == alone([1, 2, 3], 7, 8)
+    assert Reader(engine, [1, 2]).ids() == alone([1, 2], 7, 8)
+    assert backend.n_open == 0
+
+
+class FailingBackend(FakeBackend):
+    """Raises once, at the step with this number."""
+
+    def __init__(self, error: Exception, at: int) -> None:
+        super().__init__()
+        self._error: Exception | None = error
+        self._at = at
+
+    def forward(self, batch: Batch, logits: np.ndarray) -> None:
+        if len(self.batches) >= self._at and self._error is not None:
+            error, self._error = self._error, None
+            raise error
+        super().forward(batch, logits)
+
+
+@pytest.mark.parametrize("error", [ModelFileChanged("the file shrank"), ZeroDivisionError("a bug")])
+def test_a_failing_step_ends_its_requests_and_the_engine_goes_on(error: Exception) -> None:
+    backend = FailingBackend(error, at=3)
+    engine = Engine(backend)
+    _, end = Reader(engine, [1, 2, 3]).result()
+    assert end.reason == "error"
+    assert isinstance(end.error, EdgeInferError)
+    assert Reader(engine, [1, 2, 3]).ids() == alone([1, 2, 3], 7, 8)
+    assert backend.n_open == 0
+    engine.close()
+
+
+class NeverRoom(FakeBackend):
+    def forward(self, batch: Batch, logits: np.ndarray) -> None:
+        raise NoRoom("full")
+
+
+def test_no_room_for_a_single_request_ends_it() -> None:
+    engine = Engine(NeverRoom())
+    assert isinstance(Reader(engine, [1]).result()[1].error, NoRoom)
+    engine.close()
+
+
+def test_cancel_ends_a_decoding_request_and_gives_its_room_back(engine: Engine, backend: FakeBackend) -> None:
+    reader = Reader(engine, [1], max_tokens=250)
+    reader.next()
+    engine.cancel(reader.request)
+    _, end = reader.result()
+    assert (end.reason, end.error) == ("cancelled", None)
+    Reader(engine, [2], max_tokens=1).result()
+    assert backend.n_blocks_used == 0
+
+
+def test_cancel_interrupts_a_long_prompt_inside_a_step(engine: Engine, backend: FakeBackend) -> None:
+    backend.gate = threading.Event()  # the step would never end by itself
+    reader = Reader(engine, [1] * 100)
+    assert backend.entered.wait(20)
+    engine.cancel(reader.request)
+    assert reader.result()[1].reason == "cancelled"
+
+
+def test_cancel_while_queued_ends_it_without_computing() -> None:
+    backend = FakeBackend(max_sequences=1)
+    backend.gate = threading.Event()
+    engine = Engine(backend)
+    first = Reader(engine, [1], max_tokens=2)
+    assert backend.entered.wait(20)
+    queued = Reader(engine, [2])
+    engine.cancel(queued.request)
+    backend.gate.set()
+    assert queued.result()[1].reason == "cancelled"
+    assert len(first.ids()) == 2
+    assert all(2 not in b.tokens[:1] for b in backend.batches[:1])
+    engine.close()
+
+
+def test_close_ends_everything_and_shuts_the_backend_down(backend: FakeBackend) -> None:
+    engine = Engine(backend)
+    reader = Reader(engine, [1], max_tokens=250)
+    reader.next()
+    engine.close()
+    assert reader.result()[1].reason in ("cancelled", "length")
+    assert backend.closed
+    with pytest.raises(EdgeInferError, match="closed"):
+        engine.submit(reader.request)
+    engine.close()  # a second time is fine
+
+
+def test_the_next_turn_of_a_session_computes_only_what_is_new(engine: Engine, backend: FakeBackend) -> None:
+    first = Reader(engine, [1, 2, 3, 4, 5, 6], session="chat", max_tokens=4)
+    answer = first.ids()
+    turn = [1, 2, 3, 4, 5, 6, *answer, 9, 9]
+    n_before = sum(len(b.tokens) for b in backend.batches)
+    tokens, end = Reader(engine, turn, session="chat", max_tokens=4).result()
+    assert [t.id for t in tokens] == alone(turn, 7, 4)
+    assert end.usage.n_cached == 9  # the last sampled token was never computed
+    assert sum(len(b.tokens) for b in backend.batches) - n_before == len(turn) - 9 + 3
+
+
+def test_an_edited_history_reuses_what_is_still_the_same(engine: Engine) -> None:
+    Reader(engine, [1, 2, 3, 4, 5, 6], session="chat").result()
+    tokens, end = Reader(engine, [1, 2, 3, 8, 8], session="chat").result()
+    assert [t.id for t in tokens] == alone([1, 2, 3, 8, 8], 7, 8)
+    assert end.usage.n_cached == 3
+
+
+def test_the_same_prompt_again_computes_one_token(engine: Engine) -> None:
+    expected = Reader(engine, [1, 2, 3, 4], session="chat").ids()
+    tokens, end = Reader(engine, [1, 2, 3, 4], session="chat").result()
+    assert [t.id for t in tokens] == expected
+    assert end.usage.n_cached == 3
+
+
+def test_sessions_do_not_share(engine: Engine) -> None:
+    Reader(engine, [1, 2, 3, 4], session="a").result()
+    assert Reader(engine, [1, 2, 3, 4], session="b").result()[1].usage.n_cached == 0
+
+
+def test_parked_sequences_give_way_to_new_requests() -> None:
+    backend = FakeBackend(n_blocks=16, block_size=4, max_sequences=4)
+    engine = Engine(backend)
+    for i in range(12):
+        assert Reader(engine, [i] * 20, session=f"s{i}", max_tokens=8).ids() == alone([i] * 20, 7, 8)
+    assert backend.n_open <= 4
+    engine.close()
+
+
+def test_scoring_gives_every_row_of_the_prompt(engine: Engine, backend: FakeBackend) -> None:
+    prompt = list(range(20)) * 2
+    rows = np.zeros((40, 32), dtype=np.float32)
+
+    def keep(first: int, some: np.ndarray) -> None:
+        rows[first : first + len(some)] = some
+
+    busy = Reader(engine, [1, 2, 3])
+    _, end = Reader(engine, prompt, max_tokens=0, score=keep).result()
+    assert end.reason == "stop"
+    np.testing.assert_array_equal(rows, [backend._logits(prompt[: i + 1]) for i in range(40)])
+    assert busy.ids() == alone([1, 2, 3], 7, 8)
+
+
+def test_random_traffic_ends_every_request_and_loses_no_room() -> None:
+    seed = 20261121
+    print(f"seed {seed}")
+    rng = random.Random(seed)
+    backend = FakeBackend(n_blocks=12, block_size=4, n_ctx=64, max_sequences=5)
+    engine = Engine(backend, token_budget=10)
+    readers = []
+    for i in range(200):
+        prompt = [rng.randrange(32) for _ in range(rng.randint(1, 60))]
+        session = rng.choice([None, None, "x", "y"])
+        reader = Reader(engine, prompt, seed=i, max_tokens=rng.randint(1, 12), session=session)
+        readers.append((prompt, i, reader))
+        if rng.random() < 0.2:
+            engine.cancel(rng.choice(readers)[2].request)
+    for prompt, seed_i, reader in readers:
+        tokens, end = reader.result()
+        if end.reason == "error":
+            assert isinstance(end.error, ContextLengthExceeded)
+            assert len(prompt) + 1 > 48
+        assert [t.id for t in tokens] == alone(prompt, seed_i, len(tokens))
+    engine.close()
+    assert backend.n_open <= 2  # the parked ones of x and y
+
+
+def test_an_idle_engine_takes_no_processor_time(engine: Engine) -> None:
+    Reader(engine, [1]).result()
+    before = time.process_time()
+    time.sleep(0.3)
+    assert time.process_time() - before < 0.1
