@@ -1,7 +1,104 @@
+// Engine: built once from a file and a DecoderSpec, then one call per step.
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/shared_ptr.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
 #include "bind/bind.h"
+#include "engine/engine.h"
+#include "errors.h"
+
+namespace nb = nanobind;
 
 namespace edgeinfer::bind {
+namespace {
 
-void add_engine(nanobind::module_&) {}
+using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Table = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Logits = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+template <class T> T field(nb::handle spec, const char* name) { return nb::cast<T>(spec.attr(name)); }
+
+DecoderSpec read_spec(nb::handle s) {
+  DecoderSpec d;
+  d.architecture = field<std::string>(s, "architecture");
+  d.n_layers = field<int>(s, "n_layers");
+  d.n_embd = field<int>(s, "n_embd");
+  d.n_vocab = field<int>(s, "n_vocab");
+  d.n_ctx_train = field<int>(s, "n_ctx_train");
+  d.n_heads = field<int>(s, "n_heads");
+  d.n_kv_heads = field<int>(s, "n_kv_heads");
+  d.head_dim = field<int>(s, "head_dim");
+  d.n_ff = field<int>(s, "n_ff");
+  d.norm_eps = field<float>(s, "norm_eps");
+  d.pre_norm = field<bool>(s, "pre_norm");
+  d.post_norm = field<bool>(s, "post_norm");
+  const auto qk_norm = field<std::string>(s, "qk_norm");
+  d.qk_norm = qk_norm == "head" ? QkNorm::kHead : qk_norm == "row" ? QkNorm::kRow : QkNorm::kNone;
+  d.qkv_bias = field<bool>(s, "qkv_bias");
+  d.output_bias = field<bool>(s, "output_bias");
+  d.fused_qkv = field<bool>(s, "fused_qkv");
+  d.fused_gate_up = field<bool>(s, "fused_gate_up");
+  d.tied_output = field<bool>(s, "tied_output");
+  d.activation = field<std::string>(s, "activation") == "gelu" ? Activation::kGelu : Activation::kSilu;
+  d.rope_style = field<std::string>(s, "rope_style") == "halves" ? RopeStyle::kHalves : RopeStyle::kAdjacent;
+  for (nb::handle table : s.attr("ropes"))
+    d.ropes.push_back({field<std::vector<float>>(table, "frequencies"), field<float>(table, "magnitude")});
+  d.layer_rope = field<std::vector<int>>(s, "layer_rope");
+  d.layer_window = field<std::vector<int>>(s, "layer_window");
+  d.attention_scale = field<float>(s, "attention_scale");
+  d.attention_softcap = field<float>(s, "attention_softcap");
+  d.logit_softcap = field<float>(s, "logit_softcap");
+  d.embedding_scale = field<float>(s, "embedding_scale");
+  d.residual_scale = field<float>(s, "residual_scale");
+  d.logit_scale = field<float>(s, "logit_scale");
+  d.n_experts = field<int>(s, "n_experts");
+  d.n_experts_used = field<int>(s, "n_experts_used");
+  d.n_ff_expert = field<int>(s, "n_ff_expert");
+  d.expert_weights_norm = field<bool>(s, "expert_weights_norm");
+  d.expert_weights_scale = field<float>(s, "expert_weights_scale");
+  return d;
+}
+
+void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Table tables, Ints rows, Logits logits) {
+  const size_t n_sequences = lengths.shape(0);
+  if (starts.shape(0) != n_sequences + 1 || tables.shape(0) != n_sequences || logits.shape(0) != rows.shape(0) ||
+      logits.shape(1) != size_t(engine.n_vocab()))
+    throw Error(ErrorCode::kInvalidRequest, "step: the shapes of the arrays do not fit together");
+  const StepArrays arrays{tokens.data(), int(tokens.shape(0)), starts.data(), lengths.data(), tables.data(),
+                          int(n_sequences), int(tables.shape(1)), rows.data(), int(rows.shape(0)), logits.data()};
+  nb::gil_scoped_release unlocked;
+  engine.step(arrays);
+}
+
+}  // namespace
+
+void add_engine(nb::module_& m) {
+  m.attr("KV_BLOCK_TOKENS") = kKvBlock;
+  m.def("targets", [] {
+    std::vector<std::string> names;
+    for (const KernelTable* const* t = available_kernels(); *t; ++t) names.push_back((*t)->name);
+    return names;
+  }, "Names of the SIMD targets that this processor can run, best last.");
+  m.def("target", [] { return std::string(kernels().name); }, "The SIMD target in use.");
+  m.def("kv_block_bytes", [](nb::handle spec, const std::string& kv_type) {
+    const DecoderSpec d = read_spec(spec);
+    return size_t(d.n_layers) * 2 * size_t(d.n_kv_heads) * kv_head_bytes(kv_type == "f16" ? KvType::F16 : KvType::Q8_0, d.kv_head_dim());
+  }, nb::arg("spec"), nb::arg("kv_type"), "Bytes of one KV block of a model.");
+
+  nb::class_<Engine>(m, "Engine", "One loaded model with its threads and KV memory.")
+      .def("__init__", [](Engine* self, std::shared_ptr<gguf::File> file, nb::handle spec, int n_threads, int n_blocks, const std::string& kv_type) {
+             const DecoderSpec d = read_spec(spec);
+             new (self) Engine(std::move(file), d, n_threads, n_blocks, kv_type == "f16" ? KvType::F16 : KvType::Q8_0);
+           }, nb::arg("file"), nb::arg("spec"), nb::arg("n_threads"), nb::arg("n_blocks"), nb::arg("kv_type"))
+      .def("step", &step, nb::arg("tokens").noconvert(), nb::arg("starts").noconvert(), nb::arg("lengths").noconvert(),
+           nb::arg("tables").noconvert(), nb::arg("rows").noconvert(), nb::arg("logits").noconvert())
+      .def("copy_block", [](Engine& e, int from, int to) { e.kv().copy_block(from, to); }, nb::arg("src"), nb::arg("dst"))
+      .def("release_block", [](Engine& e, int id) { e.kv().release_block(id); }, nb::arg("block"))
+      .def("cancel", &Engine::cancel)
+      .def_prop_ro("block_bytes", [](Engine& e) { return e.kv().block_bytes(); })
+      .def_prop_ro("scratch_bytes", &Engine::scratch_bytes)
+      .def_prop_ro("copied_weight_bytes", &Engine::copied_weight_bytes);
+}
 
 }  // namespace edgeinfer::bind

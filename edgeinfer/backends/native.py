@@ -1,0 +1,142 @@
+"""NativeBackend: the paged, exact C++ engine behind the backend seam."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinfer import _native
+from edgeinfer.backends.base import Batch, SeqId, Traits
+from edgeinfer.errors import NoRoom
+from edgeinfer.kv.blocks import BlockPool
+from edgeinfer.kv.tables import BlockTables
+from edgeinfer.models.spec import DecoderSpec
+
+KvType = Literal["f16", "q8_0"]
+
+
+class NativeBackend:
+    """One model on the native engine.
+
+    Args:
+        file: the checked model file.
+        spec: its decoder, from `edgeinfer.models.load_spec`.
+        n_threads: threads that compute; the calling thread is one of them.
+        n_ctx: most tokens of one sequence.
+        kv_type: how K and V are stored.
+        n_blocks: blocks of KV memory; by default room for one full context and a half.
+        max_sequences: most sequences open at once.
+
+    Raises:
+        BadModelFile: a tensor is missing or has a wrong shape.
+        UnsupportedModel: a tensor type has no kernels.
+        NotEnoughMemory: the address space for the KV cache cannot be had.
+    """
+
+    def __init__(
+        self,
+        file: _native.GgufFile,
+        spec: DecoderSpec,
+        *,
+        n_threads: int,
+        n_ctx: int,
+        kv_type: KvType = "f16",
+        n_blocks: int | None = None,
+        max_sequences: int = 256,
+    ) -> None:
+        block_tokens: int = _native.KV_BLOCK_TOKENS
+        if n_blocks is None:
+            n_blocks = -(-n_ctx * 3 // (2 * block_tokens)) + 1
+        self._engine = _native.Engine(file, spec, n_threads, n_blocks, kv_type)
+        self._pool = BlockPool(n_blocks)
+        self._block_tokens = block_tokens
+        self._tables = BlockTables(self._pool, block_tokens, self._engine.copy_block)
+        self._open: set[SeqId] = set()
+        self._table_array = np.full((8, 16), -1, np.int32)
+        self._traits = Traits(
+            n_vocab=spec.n_vocab,
+            n_ctx=n_ctx,
+            max_sequences=max_sequences,
+            row_invariant=True,
+            description=f"native {_native.target()}, {n_threads} threads, {kv_type} KV",
+        )
+
+    @property
+    def traits(self) -> Traits:
+        """What this backend is."""
+        return self._traits
+
+    @property
+    def scratch_bytes(self) -> int:
+        """Working memory of the steps so far, in bytes."""
+        return int(self._engine.scratch_bytes)
+
+    @property
+    def kv_bytes_used(self) -> int:
+        """Memory of the KV blocks in use, in bytes."""
+        return self._pool.n_used * int(self._engine.block_bytes)
+
+    def open(self) -> SeqId:
+        """A new empty sequence. Raises NoRoom when `max_sequences` are open."""
+        if len(self._open) >= self._traits.max_sequences:
+            raise NoRoom(f"{self._traits.max_sequences} sequences are open already")
+        sequence = SeqId(self._tables.open())
+        self._open.add(sequence)
+        return sequence
+
+    def fork(self, src: SeqId, dst: SeqId, n: int) -> int:
+        """Give dst (empty) the first n tokens of src; blocks are shared until one of them writes."""
+        return self._tables.fork(src, dst, n)
+
+    def truncate(self, seq: SeqId, n: int) -> int:
+        """Keep the first n tokens."""
+        return self._tables.truncate(seq, n)
+
+    def close(self, seq: SeqId) -> None:
+        """Forget a sequence and free the blocks that nobody else holds."""
+        self._open.remove(seq)
+        self._tables.close(seq)
+
+    def room(self) -> int:
+        """Tokens that fit into free blocks."""
+        return self._pool.n_free * self._block_tokens
+
+    def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
+        """Append batch.tokens to their sequences and write logits for batch.rows.
+
+        Raises:
+            NoRoom: not enough free blocks; no sequence has changed.
+            Cancelled: `cancel` was called; no sequence has changed.
+            ModelFileChanged: the file shrank or was rewritten while it was mapped.
+        """
+        counts = np.diff(batch.starts)
+        lengths = np.array([self._tables.length(s) for s in batch.sequences], np.int32)
+        self._tables.extend(batch.sequences, [int(n) for n in counts])
+        try:
+            tables = self._fill_tables(batch)
+            self._engine.step(batch.tokens, batch.starts, lengths, tables, batch.rows, logits)
+        except BaseException:
+            for sequence, length in zip(batch.sequences, lengths, strict=True):
+                self._tables.truncate(sequence, int(length))
+            raise
+
+    def _fill_tables(self, batch: Batch) -> NDArray[np.int32]:
+        rows = [self._tables.blocks(s) for s in batch.sequences]
+        widest = max(map(len, rows))
+        n, width = self._table_array.shape
+        if n < len(rows) or width < widest:
+            self._table_array = np.full((max(n, len(rows)), max(width, 2 * widest)), -1, np.int32)
+        tables = self._table_array[: len(rows)]
+        for i, blocks in enumerate(rows):
+            tables[i, : len(blocks)] = blocks
+        return tables
+
+    def cancel(self) -> None:
+        """Make the running forward raise Cancelled between two layers. Safe from any thread."""
+        self._engine.cancel()
+
+    def shutdown(self) -> None:
+        """Give back threads, KV memory and the mapped file."""
+        del self._engine

@@ -1,0 +1,52 @@
+// Engine: one loaded model with its threads and its KV memory, behind one checked call per step.
+#pragma once
+
+#include <atomic>
+#include <cstdint>
+#include <memory>
+
+#include "gguf/file.h"
+#include "kv/pool.h"
+#include "model/decoder.h"
+#include "threads/pool.h"
+
+namespace edgeinfer {
+
+// The arrays of one step, as they cross from Python (edgeinfer/backends/native.py names them).
+struct StepArrays {
+  const int32_t* tokens;   // (n_tokens)
+  int n_tokens;
+  const int32_t* starts;   // (n_sequences + 1)
+  const int32_t* lengths;  // (n_sequences)
+  const int32_t* tables;   // (n_sequences, max_blocks)
+  int n_sequences, max_blocks;
+  const int32_t* rows;     // (n_rows)
+  int n_rows;
+  float* logits;           // (n_rows, n_vocab)
+};
+
+class Engine {
+ public:
+  Engine(std::shared_ptr<const gguf::File> file, const DecoderSpec& spec, int n_threads, int n_blocks, KvType kv_type);
+
+  // Throws kInvalidRequest for arrays that make no sense, kCancelled, kModelFileChanged. The caller's lengths decide what
+  // the cache holds, so a step that throws has changed nothing.
+  void step(const StepArrays& arrays);
+  void cancel() { cancel_.store(true, std::memory_order_relaxed); }
+
+  KvPool& kv() { return kv_; }
+  int n_vocab() const { return decoder_.spec().n_vocab; }
+  size_t scratch_bytes() const { return decoder_.scratch_bytes(); }
+  size_t copied_weight_bytes() const { return decoder_.weights().copied_bytes; }
+
+ private:
+  void check(const StepArrays& a) const;
+
+  std::shared_ptr<const gguf::File> file_;
+  KvPool kv_;
+  ThreadPool threads_;
+  Decoder decoder_;
+  std::atomic<bool> cancel_{false};
+};
+
+}  // namespace edgeinfer

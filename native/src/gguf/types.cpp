@@ -1,1 +1,0 @@
-// Placeholder so that the static library has an object.

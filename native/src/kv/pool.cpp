@@ -1,0 +1,44 @@
+#include "kv/pool.h"
+
+#include <sys/mman.h>
+#include <unistd.h>
+
+#include <cstdint>
+#include <cstring>
+#include <string>
+
+#include "errors.h"
+
+namespace edgeinfer {
+
+KvPool::KvPool(KvType type, int n_blocks, int n_layers, int n_kv_heads, int head_dim)
+    : type_(type), n_blocks_(n_blocks), n_kv_heads_(n_kv_heads), head_bytes_(kv_head_bytes(type, head_dim)) {
+  block_bytes_ = size_t(n_layers) * 2 * size_t(n_kv_heads) * head_bytes_;
+  size_t total;
+  if (__builtin_mul_overflow(block_bytes_, size_t(n_blocks), &total))
+    throw Error(ErrorCode::kNotEnoughMemory, "the KV cache would not fit any address space", "use a smaller --context");
+  int flags = MAP_PRIVATE | MAP_ANONYMOUS;
+#ifdef MAP_NORESERVE
+  flags |= MAP_NORESERVE;
+#endif
+  void* base = mmap(nullptr, total, PROT_READ | PROT_WRITE, flags, -1, 0);
+  if (base == MAP_FAILED)
+    throw Error(ErrorCode::kNotEnoughMemory,
+                "cannot reserve " + std::to_string(total >> 20) + " MiB of address space for the KV cache",
+                "use a smaller --context or --kv-type q8_0");
+  base_ = static_cast<std::byte*>(base);
+}
+
+KvPool::~KvPool() { munmap(base_, block_bytes_ * size_t(n_blocks_)); }
+
+void KvPool::copy_block(int from, int to) { std::memcpy(block(to), block(from), block_bytes_); }
+
+void KvPool::release_block(int id) {
+  // Only whole pages can be given back; the rest is overwritten when the block is used again.
+  const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
+  const auto begin = (reinterpret_cast<uintptr_t>(block(id)) + page - 1) / page * page;
+  const auto end = reinterpret_cast<uintptr_t>(block(id) + block_bytes_) / page * page;
+  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
+}
+
+}  // namespace edgeinfer

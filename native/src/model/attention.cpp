@@ -1,0 +1,141 @@
+#include "model/attention.h"
+
+#include <algorithm>
+#include <cstring>
+
+namespace edgeinfer {
+
+// A part is what one split gives for a tile, and the running state of a tile likewise: kMaxQueryRows maxima, as many
+// sums, then the values (kMaxQueryRows, kv_head_dim).
+
+void Attention::plan(const std::vector<SequenceSlice>& sequences, int n_threads) {
+  sequences_ = sequences;
+  tiles_.clear();
+  n_parts_ = 0;
+  const int group = spec_.n_heads / spec_.n_kv_heads;
+  const int heads = std::min(group, kMaxQueryRows);
+  const int tokens = std::max(1, kMaxQueryRows / heads);
+  int most_splits = 0;
+  for (const SequenceSlice& s : sequences_) {
+    for (int t = 0; t < s.n_tokens;) {
+      const int position = s.n_past + t;
+      const int n = std::min({tokens, s.n_tokens - t, kKvSplit - position % kKvSplit});
+      const int n_splits = position / kKvSplit + 1;
+      for (int kv_head = 0; kv_head < spec_.n_kv_heads; ++kv_head)
+        for (int h = 0; h < group; h += heads) {
+          tiles_.push_back({&s, t, n, kv_head, kv_head * group + h, std::min(heads, group - h), n_splits, n_parts_});
+          n_parts_ += size_t(n_splits);
+        }
+      most_splits = std::max(most_splits, n_splits);
+      t += n;
+    }
+  }
+  by_split_ = most_splits > 1 && int(tiles_.size()) < 4 * n_threads;
+  if (by_split_) parts_.get(n_parts_ * part_floats());
+}
+
+// Rows of later tokens may begin to see only in a later split; those that see this one come first.
+int Attention::rows_of_split(const Tile& tile, int split, int layer) const {
+  const int window = spec_.layer_window[layer];
+  int tokens = 0;
+  while (tokens < tile.n_tokens &&
+         first_visible(tile.sequence->n_past + tile.token0 + tokens, window) < (split + 1) * kKvSplit)
+    ++tokens;
+  return tokens * tile.n_heads;
+}
+
+void Attention::run_split(const KernelTable& kernels, const Tile& tile, int split, int layer, const float* q,
+                          float* scratch, float* part) {
+  const int dim = spec_.kv_head_dim(), base = split * kKvSplit, window = spec_.layer_window[layer];
+  const std::byte* blocks[kKvSplit / kKvBlock];
+  const int last_position = tile.sequence->n_past + tile.token0 + tile.n_tokens - 1;
+  for (int b = 0; b < kKvSplit / kKvBlock; ++b) {
+    const int index = base / kKvBlock + b;
+    blocks[b] = index <= last_position / kKvBlock ? kv_.block(tile.sequence->table[index]) : nullptr;
+  }
+  int first[kMaxQueryRows], last[kMaxQueryRows];
+  float* queries = scratch;  // (rows, dim), gathered
+  const int n_rows = rows_of_split(tile, split, layer);
+  for (int r = 0; r < n_rows; ++r) {
+    const int token = tile.token0 + r / tile.n_heads, head = tile.head0 + r % tile.n_heads;
+    const int position = tile.sequence->n_past + token;
+    first[r] = std::max(first_visible(position, window) - base, 0);
+    last[r] = std::min(position + 1 - base, kKvSplit);
+    std::memcpy(queries + size_t(r) * dim,
+                q + (size_t(tile.sequence->first_token + token) * spec_.n_heads + head) * dim, size_t(dim) * 4);
+  }
+  AttentionArgs args{};
+  args.q = queries;
+  args.q_stride = size_t(dim);
+  args.n_rows = n_rows;
+  args.head_dim = dim;
+  args.blocks = blocks;
+  args.k_offset = kv_.k_offset(layer, tile.kv_head);
+  args.v_offset = kv_.v_offset(layer, tile.kv_head);
+  args.first = first;
+  args.last = last;
+  args.scale = spec_.attention_scale;
+  args.softcap = spec_.attention_softcap;
+  args.scores = scratch + size_t(kMaxQueryRows) * dim;
+  args.max = part;
+  args.sum = part + kMaxQueryRows;
+  args.values = part + 2 * kMaxQueryRows;
+  (kv_.type() == KvType::F16 ? kernels.attend_f16 : kernels.attend_q8_0)(args);
+}
+
+// Adds one split to the running state of a tile; the first split that a row sees begins its state.
+void Attention::fold(const KernelTable& kernels, const Tile& tile, int layer, float* state, const float* part, int split) const {
+  const int dim = spec_.kv_head_dim(), window = spec_.layer_window[layer];
+  const int n_rows = rows_of_split(tile, split, layer);
+  for (int r = 0; r < n_rows; ++r) {
+    const int position = tile.sequence->n_past + tile.token0 + r / tile.n_heads;
+    const float* values = part + 2 * kMaxQueryRows + size_t(r) * dim;
+    float* into = state + 2 * kMaxQueryRows + size_t(r) * dim;
+    if (first_visible(position, window) / kKvSplit == split) {
+      state[r] = part[r];
+      state[kMaxQueryRows + r] = part[kMaxQueryRows + r];
+      std::memcpy(into, values, size_t(dim) * 4);
+    } else {
+      kernels.combine(state + r, state + kMaxQueryRows + r, into, part[r], part[kMaxQueryRows + r], values, dim);
+    }
+  }
+}
+
+void Attention::finish(const Tile& tile, const float* state, float* out) const {
+  const int dim = spec_.kv_head_dim();
+  for (int r = 0; r < tile.n_tokens * tile.n_heads; ++r) {
+    const int token = tile.sequence->first_token + tile.token0 + r / tile.n_heads, head = tile.head0 + r % tile.n_heads;
+    const float* values = state + 2 * kMaxQueryRows + size_t(r) * dim;
+    float* to = out + (size_t(token) * spec_.n_heads + head) * spec_.head_dim;
+    const float sum = state[kMaxQueryRows + r];
+    for (int d = 0; d < spec_.head_dim; ++d) to[d] = values[d] / sum;
+  }
+}
+
+void Attention::run(const KernelTable& kernels, ThreadPool& pool, int layer, const float* q, float* out, Buffer<float>& scratch) {
+  const size_t part = part_floats();
+  float* work = scratch.get(size_t(kMaxQueryRows) * (size_t(spec_.kv_head_dim()) + kKvSplit) + 2 * part);
+  float* state = work + size_t(kMaxQueryRows) * (size_t(spec_.kv_head_dim()) + kKvSplit);
+  const int n_tiles = int(tiles_.size());
+  if (by_split_) {
+    int tile = 0;
+    for (int piece = pool.next_piece(); piece < int(n_parts_); piece = pool.next_piece()) {
+      while (tile + 1 < n_tiles && size_t(piece) >= tiles_[tile + 1].first_part) ++tile;
+      const int split = piece - int(tiles_[tile].first_part);
+      if (sees(tiles_[tile], split, layer)) run_split(kernels, tiles_[tile], split, layer, q, work, parts_.data() + size_t(piece) * part);
+    }
+    pool.barrier();
+  }
+  for (int i = pool.next_piece(); i < n_tiles; i = pool.next_piece()) {
+    const Tile& tile = tiles_[i];
+    for (int split = 0; split < tile.n_splits; ++split) {
+      if (!sees(tile, split, layer)) continue;
+      float* from = by_split_ ? parts_.data() + (tile.first_part + size_t(split)) * part : state + part;
+      if (!by_split_) run_split(kernels, tile, split, layer, q, work, from);
+      fold(kernels, tile, layer, state, from, split);
+    }
+    finish(tile, state, out);
+  }
+}
+
+}  // namespace edgeinfer

@@ -1,0 +1,390 @@
+#include "model/decoder.h"
+
+#include <algorithm>
+#include <cmath>
+#include <cstring>
+#include <numeric>
+
+#include "errors.h"
+
+namespace edgeinfer {
+
+Decoder::Decoder(DecoderSpec spec, std::shared_ptr<const gguf::File> file, KvPool& kv, ThreadPool& pool)
+    : spec_(std::move(spec)),
+      weights_(Weights::load(std::move(file), spec_)),
+      kv_(kv),
+      pool_(pool),
+      kernels_(kernels()),
+      attention_(spec_, kv),
+      threads_(static_cast<size_t>(pool.size())) {}
+
+void Decoder::run(const Step& step, const std::atomic<bool>& cancel) {
+  prepare(step);
+  pool_.run([&](int i_thread) { work(i_thread, step, cancel); });
+  if (cancelled_) throw Error(ErrorCode::kCancelled, "the step was cancelled");
+}
+
+void Decoder::prepare(const Step& step) {
+  n_tokens_ = step.n_tokens;
+  cancelled_ = false;
+  sequences_ = step.sequences;
+  positions_.resize(size_t(n_tokens_));
+  owner_.resize(size_t(n_tokens_));
+  for (const SequenceSlice& s : sequences_)
+    for (int t = 0; t < s.n_tokens; ++t) {
+      positions_[size_t(s.first_token + t)] = s.n_past + t;
+      owner_[size_t(s.first_token + t)] = &s;
+    }
+
+  const size_t n = size_t(n_tokens_);
+  const int n_qkv = (spec_.n_heads + 2 * spec_.n_kv_heads) * spec_.head_dim;
+  x_.get(n * spec_.n_embd);
+  qkv_.get(n * n_qkv);
+  q_.get(n * spec_.n_heads * spec_.kv_head_dim());
+  added_.get(n * spec_.n_embd);
+  input_.shape(n_tokens_, spec_.n_embd);
+  attended_.shape(n_tokens_, spec_.n_heads * spec_.head_dim);
+  if (spec_.n_experts > 0) {
+    const size_t pairs = n * spec_.n_experts_used;
+    hidden_.shape(int(pairs), spec_.n_ff_expert);
+    up_.get(pairs * spec_.n_ff_expert);
+    router_.get(n * spec_.n_experts);
+    expert_out_.get(pairs * spec_.n_embd);
+  } else {
+    hidden_.shape(n_tokens_, spec_.n_ff);
+    up_.get(n * spec_.n_ff);
+  }
+  if (step.n_rows > 0) last_.shape(step.n_rows, spec_.n_embd);
+
+  size_t angles = 0;
+  angles_at_.clear();
+  for (const RopeTable& table : spec_.ropes) {
+    angles_at_.push_back(angles);
+    angles += n * 2 * table.frequencies.size();
+  }
+  angles_.get(angles);
+  attention_.plan(sequences_, pool_.size());
+}
+
+void Decoder::work(int i_thread, const Step& step, const std::atomic<bool>& cancel) {
+  embed(i_thread, step);
+  rope_angles(i_thread, step);
+  for (int layer = 0; layer < spec_.n_layers; ++layer) {
+    if (i_thread == 0 && cancel.load(std::memory_order_relaxed)) cancelled_ = true;
+    attention_block(i_thread, layer, step);
+    if (cancelled_) return;  // written before a barrier of the attention block: all threads see the same
+    if (spec_.n_experts > 0) experts(i_thread, layer);
+    else feed_forward(i_thread, layer);
+  }
+  if (step.n_rows > 0) head(i_thread, step);
+}
+
+void Decoder::embed(int i_thread, const Step& step) {
+  const Matrix& e = weights_.embedding;
+  const auto [begin, end] = share(n_tokens_, i_thread);
+  for (int t = begin; t < end; ++t) {
+    float* x = x_.data() + size_t(t) * spec_.n_embd;
+    kernels_.types[int(e.type)].dequantize(e.data + size_t(step.tokens[t]) * e.row_bytes, x, spec_.n_embd);
+    if (spec_.embedding_scale != 1.0f)
+      for (int i = 0; i < spec_.n_embd; ++i) x[i] *= spec_.embedding_scale;
+    const LayerWeights& w = weights_.layers[0];
+    Forms forms;
+    for (const Matrix* m : {&w.q, &w.k, &w.v}) forms.add(*m);
+    norm_input(t, w.attention_norm, input_, forms);
+  }
+}
+
+// cos and sin of every token of the step, once for all layers. Angles are taken in double: positions of a long context
+// times a frequency keep their fraction.
+void Decoder::rope_angles(int i_thread, const Step&) {
+  const auto [begin, end] = share(n_tokens_, i_thread);
+  for (size_t r = 0; r < spec_.ropes.size(); ++r) {
+    const RopeTable& table = spec_.ropes[r];
+    const size_t half = table.frequencies.size();
+    for (int t = begin; t < end; ++t) {
+      float* cosines = angles_.data() + angles_at_[r] + size_t(t) * 2 * half;
+      for (size_t i = 0; i < half; ++i) {
+        const double angle = double(positions_[size_t(t)]) * double(table.frequencies[i]);
+        cosines[i] = float(std::cos(angle)) * table.magnitude;
+        cosines[half + i] = float(std::sin(angle)) * table.magnitude;
+      }
+    }
+  }
+}
+
+// The input of the next matrices: the residual stream of one token, normed and quantized as they need it.
+void Decoder::norm_input(int token, const std::vector<float>& weight, Activations& into, Forms forms) {
+  const float* x = x_.data() + size_t(token) * spec_.n_embd;
+  if (weight.empty()) std::memcpy(into.row(token), x, size_t(spec_.n_embd) * 4);
+  else kernels_.rms_norm(x, weight.data(), into.row(token), spec_.n_embd, spec_.norm_eps);
+  into.quantize(kernels_, token, forms.group32, forms.group256);
+}
+
+// All rows are quantized: barrier, and panels where the prefill kernels will run. Leaves a fresh phase.
+void Decoder::pack(Activations& a, Forms forms) {
+  pool_.barrier();
+  if (a.n_tokens() <= kMaxDirectTokens || !(forms.group32 || forms.group256)) return;
+  for (int panel = pool_.next_piece(); panel < a.n_panels(); panel = pool_.next_piece())
+    a.pack(kernels_, panel, forms.group32, forms.group256);
+  pool_.barrier();
+}
+
+void Decoder::multiply(int i_thread, const Activations& x, std::initializer_list<Product> products) {
+  edgeinfer::multiply(kernels_, pool_, x, products.begin(), int(products.size()), threads_[size_t(i_thread)].matmul);
+}
+
+void Decoder::add_block(int token, const float* added, const std::vector<float>& post_norm) {
+  float* x = x_.data() + size_t(token) * spec_.n_embd;
+  float* normed = const_cast<float*>(added);
+  if (!post_norm.empty()) kernels_.rms_norm(added, post_norm.data(), normed, spec_.n_embd, spec_.norm_eps);
+  for (int i = 0; i < spec_.n_embd; ++i) x[i] += spec_.residual_scale * normed[i];
+}
+
+void Decoder::attention_block(int i_thread, int layer, const Step& step) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  const int n_q = spec_.n_heads * spec_.head_dim, n_kv = spec_.n_kv_heads * spec_.head_dim;
+  const size_t stride = size_t(n_q + 2 * n_kv);
+
+  Forms forms;
+  for (const Matrix* m : {&w.q, &w.k, &w.v}) forms.add(*m);
+  pack(input_, forms);
+  multiply(i_thread, input_, {{&w.q, qkv_.data(), stride}, {&w.k, qkv_.data() + n_q, stride}, {&w.v, qkv_.data() + n_q + n_kv, stride}});
+  pool_.barrier();
+  place_heads(i_thread, layer, step);
+  pool_.barrier();
+  attention_.run(kernels_, pool_, layer, q_.data(), attended_.row(0), threads_[size_t(i_thread)].attention);
+  pool_.barrier();
+
+  Forms out_forms;
+  out_forms.add(w.output);
+  const auto [begin, end] = share(n_tokens_, i_thread);
+  for (int t = begin; t < end; ++t) attended_.quantize(kernels_, t, out_forms.group32, out_forms.group256);
+  pack(attended_, out_forms);
+  multiply(i_thread, attended_, {{&w.output, added_.data(), size_t(spec_.n_embd)}});
+  pool_.barrier();
+
+  Forms ffn_forms;
+  for (const Matrix* m : {&w.gate, &w.up, &w.gate_experts, &w.up_experts, &w.router})
+    if (m->data) ffn_forms.add(*m);
+  for (int t = begin; t < end; ++t) {
+    float* added = added_.data() + size_t(t) * spec_.n_embd;
+    for (size_t i = 0; i < w.output_bias.size(); ++i) added[i] += w.output_bias[i];
+    add_block(t, added, w.post_attention_norm);
+    norm_input(t, w.ffn_norm, input_, ffn_forms);
+  }
+}
+
+// From raw q, k, v to what attention reads: bias, norm, rope; q into its own array, k and v into the cache.
+void Decoder::place_heads(int i_thread, int layer, const Step&) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  const int dim = spec_.head_dim, padded = spec_.kv_head_dim();
+  const int n_q = spec_.n_heads * dim, n_kv = spec_.n_kv_heads * dim;
+  const size_t stride = size_t(n_q + 2 * n_kv);
+  const int table = spec_.layer_rope[size_t(layer)];
+  const size_t half = table >= 0 ? spec_.ropes[size_t(table)].frequencies.size() : 0;
+
+  if (spec_.qk_norm == QkNorm::kRow) {
+    const auto [begin, end] = share(n_tokens_, i_thread);
+    for (int t = begin; t < end; ++t) {
+      float* q = qkv_.data() + size_t(t) * stride;
+      kernels_.rms_norm(q, w.q_norm.data(), q, n_q, spec_.norm_eps);
+      kernels_.rms_norm(q + n_q, w.k_norm.data(), q + n_q, n_kv, spec_.norm_eps);
+    }
+    pool_.barrier();
+  }
+
+  const int heads = spec_.n_heads + spec_.n_kv_heads;
+  const auto [begin, end] = share(n_tokens_ * heads, i_thread);
+  alignas(64) float key[4096], value[4096];
+  for (int i = begin; i < end; ++i) {
+    const int t = i / heads, h = i % heads;
+    const bool is_q = h < spec_.n_heads;
+    const int kv_head = h - spec_.n_heads;
+    float* raw = qkv_.data() + size_t(t) * stride + (is_q ? h * dim : n_q + kv_head * dim);
+    const std::vector<float>& bias = is_q ? w.q_bias : w.k_bias;
+    if (!bias.empty())
+      for (int d = 0; d < dim; ++d) raw[d] += bias[size_t((is_q ? h : kv_head) * dim + d)];
+    if (spec_.qk_norm == QkNorm::kHead)
+      kernels_.rms_norm(raw, (is_q ? w.q_norm : w.k_norm).data(), raw, dim, spec_.norm_eps);
+    if (table >= 0) rope(raw, angles_.data() + angles_at_[size_t(table)] + size_t(t) * 2 * half, table);
+
+    float* to = is_q ? q_.data() + (size_t(t) * spec_.n_heads + h) * padded : key;
+    std::memcpy(to, raw, size_t(dim) * 4);
+    std::fill(to + dim, to + padded, 0.0f);
+    if (is_q) continue;
+    const float* v = qkv_.data() + size_t(t) * stride + n_q + n_kv + kv_head * dim;
+    for (int d = 0; d < dim; ++d) value[d] = w.v_bias.empty() ? v[d] : v[d] + w.v_bias[size_t(kv_head * dim + d)];
+    std::fill(value + dim, value + padded, 0.0f);
+    const int position = positions_[size_t(t)];
+    std::byte* block = kv_.block(owner_[size_t(t)]->table[position / kKvBlock]);
+    const auto store = kv_.type() == KvType::F16 ? kernels_.store_kv_f16 : kernels_.store_kv_q8_0;
+    store(key, value, block + kv_.k_offset(layer, kv_head), block + kv_.v_offset(layer, kv_head), position % kKvBlock, padded);
+  }
+}
+
+// Rotary embedding (Su et al. 2021) of one head; dimensions beyond n_rot stay.
+void Decoder::rope(float* head, const float* angles, int table) const {
+  const size_t half = spec_.ropes[size_t(table)].frequencies.size();
+  const bool adjacent = spec_.rope_style == RopeStyle::kAdjacent;
+  for (size_t i = 0; i < half; ++i) {
+    float& a = head[adjacent ? 2 * i : i];
+    float& b = head[adjacent ? 2 * i + 1 : i + half];
+    const float c = angles[i], s = angles[half + i], x = a, y = b;
+    a = x * c - y * s;
+    b = x * s + y * c;
+  }
+}
+
+void Decoder::feed_forward(int i_thread, int layer) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  const size_t n_ff = size_t(spec_.n_ff);
+  Forms forms;
+  forms.add(w.gate);
+  forms.add(w.up);
+  pack(input_, forms);
+  multiply(i_thread, input_, {{&w.gate, hidden_.row(0), n_ff}, {&w.up, up_.data(), n_ff}});
+  pool_.barrier();
+
+  Forms down_forms;
+  down_forms.add(w.down);
+  const auto [begin, end] = share(n_tokens_, i_thread);
+  for (int t = begin; t < end; ++t) {
+    (spec_.activation == Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul)(hidden_.row(t), up_.data() + size_t(t) * n_ff, spec_.n_ff);
+    hidden_.quantize(kernels_, t, down_forms.group32, down_forms.group256);
+  }
+  pack(hidden_, down_forms);
+  multiply(i_thread, hidden_, {{&w.down, added_.data(), size_t(spec_.n_embd)}});
+  pool_.barrier();
+
+  const bool last = layer + 1 == spec_.n_layers;
+  Forms next_forms;
+  if (!last) for (const Matrix* m : {&weights_.layers[size_t(layer) + 1].q, &weights_.layers[size_t(layer) + 1].k, &weights_.layers[size_t(layer) + 1].v}) next_forms.add(*m);
+  for (int t = begin; t < end; ++t) {
+    add_block(t, added_.data() + size_t(t) * spec_.n_embd, w.post_ffn_norm);
+    if (!last) norm_input(t, weights_.layers[size_t(layer) + 1].attention_norm, input_, next_forms);
+  }
+}
+
+// Chooses the experts of every token from the router's logits: softmax over all, the largest n_experts_used (the
+// lower index wins a tie), and sorts the pairs by expert, so that each expert's weights are read once.
+void Decoder::choose_experts(int) {
+  const int used = spec_.n_experts_used, n_pairs = n_tokens_ * used;
+  pair_weight_.resize(size_t(n_pairs));
+  pair_expert_.resize(size_t(n_pairs));
+  std::vector<int> order(static_cast<size_t>(spec_.n_experts));
+  for (int t = 0; t < n_tokens_; ++t) {
+    float* p = router_.data() + size_t(t) * spec_.n_experts;
+    kernels_.softmax(p, spec_.n_experts);
+    std::iota(order.begin(), order.end(), 0);
+    // A NaN compares as the smallest, so that the order stays one.
+    const auto key = [p](int e) { return p[e] == p[e] ? p[e] : -1.0f; };
+    std::partial_sort(order.begin(), order.begin() + used, order.end(),
+                      [&](int a, int b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
+    float total = 0.0f;
+    for (int k = 0; k < used; ++k) total += p[order[size_t(k)]];
+    for (int k = 0; k < used; ++k) {
+      const float weight = p[order[size_t(k)]];
+      pair_expert_[size_t(t * used + k)] = order[size_t(k)];
+      pair_weight_[size_t(t * used + k)] = (spec_.expert_weights_norm ? weight / total : weight) * spec_.expert_weights_scale;
+    }
+  }
+
+  expert_begin_.assign(size_t(spec_.n_experts) + 1, 0);
+  for (int e : pair_expert_) ++expert_begin_[size_t(e) + 1];
+  std::partial_sum(expert_begin_.begin(), expert_begin_.end(), expert_begin_.begin());
+  std::vector<int> at(expert_begin_.begin(), expert_begin_.end() - 1);
+  sorted_token_.resize(size_t(n_pairs));
+  sorted_pair_.resize(size_t(n_pairs));
+  for (int pair = 0; pair < n_pairs; ++pair) {
+    const int slot = at[size_t(pair_expert_[size_t(pair)])]++;
+    sorted_token_[size_t(slot)] = pair / used;
+    sorted_pair_[size_t(slot)] = pair;
+  }
+}
+
+void Decoder::experts(int i_thread, int layer) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  const int used = spec_.n_experts_used;
+  const size_t n_ff = size_t(spec_.n_ff_expert);
+  Forms forms;
+  for (const Matrix* m : {&w.router, &w.gate_experts, &w.up_experts}) forms.add(*m);
+  pack(input_, forms);
+  multiply(i_thread, input_, {{&w.router, router_.data(), size_t(spec_.n_experts)}});
+  pool_.barrier();
+  if (i_thread == 0) {
+    choose_experts(layer);
+    gate_up_products_.clear();
+    down_products_.clear();
+    for (int e = 0; e < spec_.n_experts; ++e) {
+      const int first = expert_begin_[size_t(e)], n = expert_begin_[size_t(e) + 1] - first;
+      if (n == 0) continue;
+      const int* tokens = sorted_token_.data() + first;
+      const int* pairs = sorted_pair_.data() + first;
+      gate_up_products_.push_back({&w.gate_experts, hidden_.row(0), n_ff, e, tokens, pairs, n});
+      gate_up_products_.push_back({&w.up_experts, up_.data(), n_ff, e, tokens, pairs, n});
+      down_products_.push_back({&w.down_experts, expert_out_.data(), size_t(spec_.n_embd), e, pairs, pairs, n});
+    }
+  }
+  pool_.barrier();
+  Buffer<std::byte>& scratch = threads_[size_t(i_thread)].matmul;
+  edgeinfer::multiply(kernels_, pool_, input_, gate_up_products_.data(), int(gate_up_products_.size()), scratch);
+  pool_.barrier();
+
+  Forms down_forms;
+  down_forms.add(w.down_experts);
+  const auto [pair_begin, pair_end] = share(n_tokens_ * used, i_thread);
+  for (int p = pair_begin; p < pair_end; ++p) {
+    (spec_.activation == Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul)(hidden_.row(p), up_.data() + size_t(p) * n_ff, spec_.n_ff_expert);
+    hidden_.quantize(kernels_, p, down_forms.group32, down_forms.group256);
+  }
+  pool_.barrier();
+  edgeinfer::multiply(kernels_, pool_, hidden_, down_products_.data(), int(down_products_.size()), scratch);
+  pool_.barrier();
+
+  const bool last = layer + 1 == spec_.n_layers;
+  Forms next_forms;
+  if (!last) for (const Matrix* m : {&weights_.layers[size_t(layer) + 1].q, &weights_.layers[size_t(layer) + 1].k, &weights_.layers[size_t(layer) + 1].v}) next_forms.add(*m);
+  const auto [begin, end] = share(n_tokens_, i_thread);
+  for (int t = begin; t < end; ++t) {
+    float* sum = added_.data() + size_t(t) * spec_.n_embd;
+    std::fill(sum, sum + spec_.n_embd, 0.0f);
+    for (int k = 0; k < used; ++k) {
+      const float weight = pair_weight_[size_t(t * used + k)];
+      const float* from = expert_out_.data() + size_t(t * used + k) * spec_.n_embd;
+      for (int i = 0; i < spec_.n_embd; ++i) sum[i] += weight * from[i];
+    }
+    add_block(t, sum, w.post_ffn_norm);
+    if (!last) norm_input(t, weights_.layers[size_t(layer) + 1].attention_norm, input_, next_forms);
+  }
+}
+
+// Final norm, output head, scale and cap, for the rows asked for only.
+void Decoder::head(int i_thread, const Step& step) {
+  pool_.barrier();
+  Forms forms;
+  forms.add(weights_.head);
+  const auto [begin, end] = share(step.n_rows, i_thread);
+  for (int r = begin; r < end; ++r) {
+    const float* x = x_.data() + size_t(step.rows[r]) * spec_.n_embd;
+    kernels_.rms_norm(x, weights_.output_norm.data(), last_.row(r), spec_.n_embd, spec_.norm_eps);
+    last_.quantize(kernels_, r, forms.group32, forms.group256);
+  }
+  pack(last_, forms);
+  multiply(i_thread, last_, {{&weights_.head, step.logits, size_t(spec_.n_vocab)}});
+  if (spec_.logit_scale == 1.0f && spec_.logit_softcap == 0.0f) return;
+  pool_.barrier();
+  for (int r = begin; r < end; ++r) {
+    float* logits = step.logits + size_t(r) * spec_.n_vocab;
+    for (int i = 0; i < spec_.n_vocab; ++i) logits[i] *= spec_.logit_scale;
+    if (spec_.logit_softcap != 0.0f) kernels_.softcap(logits, spec_.n_vocab, spec_.logit_softcap);
+  }
+}
+
+size_t Decoder::scratch_bytes() const {
+  size_t total = x_.bytes() + qkv_.bytes() + q_.bytes() + angles_.bytes() + added_.bytes() + up_.bytes() + router_.bytes() +
+                 expert_out_.bytes() + input_.bytes() + attended_.bytes() + hidden_.bytes() + last_.bytes();
+  for (const Thread& t : threads_) total += t.matmul.bytes() + t.attention.bytes();
+  return total;
+}
+
+}  // namespace edgeinfer

@@ -1,0 +1,32 @@
+// TensorType: the list in types.inc as an enum and a table.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+
+namespace edgeinfer {
+
+enum class ActivationForm : uint8_t { Float, Group32, Group256 };
+
+enum class TensorType : uint8_t {
+#define EI_TYPE(name, id, values, bytes, form) name,
+#include "quant/types.inc"
+#undef EI_TYPE
+};
+
+struct TensorTypeInfo {
+  const char* name;
+  uint32_t gguf_id;
+  int values;  // per block
+  int bytes;   // per block
+  ActivationForm form;
+};
+
+constexpr TensorTypeInfo kTensorTypes[] = {
+#define EI_TYPE(name, id, values, bytes, form) {#name, id, values, bytes, ActivationForm::form},
+#include "quant/types.inc"
+#undef EI_TYPE
+};
+constexpr int kTensorTypeCount = static_cast<int>(sizeof(kTensorTypes) / sizeof(kTensorTypes[0]));
+
+}  // namespace edgeinfer

@@ -1,0 +1,240 @@
+// AVX2 + FMA + F16C, with AVX-VNNI where the target has it; its 256-bit integer part also serves the
+// AVX-512 targets. scalar.h says what each primitive means.
+#pragma once
+
+#include <immintrin.h>
+
+#include <cstdint>
+#include <cstring>
+
+#include "quant/blocks.h"
+
+namespace edgeinfer::EI_TARGET {
+
+#if defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))
+#define EI_VNNI 1
+#else
+#define EI_VNNI 0
+#endif
+constexpr bool kBiasSigned = EI_VNNI;  // with dpbusd, signed weights become w + 128 and the sums repay it
+
+static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
+static inline float f16_to_f32(f16_bits h) { return _cvtsh_ss(h); }
+static inline f16_bits f32_to_f16(float f) { return f16_bits(_cvtss_sh(f, _MM_FROUND_TO_NEAREST_INT)); }
+
+// --- 32 bytes, 16 words, 8 dwords -----------------------------------------------------------------
+using U8x32 = __m256i;
+struct I16x16 { __m256i v; };
+struct I32x8 { __m256i v; };
+
+#if EI_VNNI
+#ifdef __AVXVNNI__
+static inline __m256i dpbusd(__m256i acc, __m256i u, __m256i s) { return _mm256_dpbusd_avx_epi32(acc, u, s); }
+static inline __m256i dpwssd(__m256i acc, __m256i a, __m256i b) { return _mm256_dpwssd_avx_epi32(acc, a, b); }
+#else
+static inline __m256i dpbusd(__m256i acc, __m256i u, __m256i s) { return _mm256_dpbusd_epi32(acc, u, s); }
+static inline __m256i dpwssd(__m256i acc, __m256i a, __m256i b) { return _mm256_dpwssd_epi32(acc, a, b); }
+#endif
+#else
+static inline __m256i dpwssd(__m256i acc, __m256i a, __m256i b) { return _mm256_add_epi32(acc, _mm256_madd_epi16(a, b)); }
+#endif
+
+static inline U8x32 load_bytes(const void* p) { return _mm256_loadu_si256(static_cast<const __m256i*>(p)); }
+static inline void store_bytes(void* p, U8x32 a) { _mm256_storeu_si256(static_cast<__m256i*>(p), a); }
+static inline U8x32 and_byte(U8x32 a, uint8_t mask) { return _mm256_and_si256(a, _mm256_set1_epi8(char(mask))); }
+static inline U8x32 or_bytes(U8x32 a, U8x32 b) { return _mm256_or_si256(a, b); }
+static inline U8x32 flip_sign_bits(U8x32 a) { return _mm256_xor_si256(a, _mm256_set1_epi8(char(0x80))); }
+template <int kShift> static inline U8x32 shift_right(U8x32 a) { return and_byte(_mm256_srli_epi16(a, kShift), uint8_t(0xff >> kShift)); }
+template <int kShift> static inline U8x32 shift_left(U8x32 a) { return and_byte(_mm256_slli_epi16(a, kShift), uint8_t(0xff << kShift)); }
+static inline U8x32 nibbles16(const void* p) {
+  const __m128i a = _mm_loadu_si128(static_cast<const __m128i*>(p));
+  return and_byte(_mm256_inserti128_si256(_mm256_castsi128_si256(a), _mm_srli_epi16(a, 4), 1), 15);
+}
+static inline U8x32 bits32(const void* p, uint8_t value) {
+  int32_t word;
+  std::memcpy(&word, p, 4);
+  const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(word),
+      _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+  const __m256i one = _mm256_set1_epi64x(int64_t(0x8040201008040201ull));
+  return and_byte(_mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one), value);
+}
+static inline U8x32 lookup(const int8_t* table, U8x32 index) {
+  return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), index);
+}
+
+static inline I16x16 scales8(const int8_t* s) {
+  return {_mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(s))))};
+}
+static inline I16x16 scales16(const int8_t* s) {
+  const __m128i split = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
+  return {_mm256_cvtepi8_epi16(_mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s)), split))};
+}
+static inline I16x16 times(I16x16 a, int factor) { return {_mm256_mullo_epi16(a.v, _mm256_set1_epi16(short(factor)))}; }
+
+static inline I32x8 zero_i32x8() { return {_mm256_setzero_si256()}; }
+// u8 x s8 in pairs to words. Signed weights: |w| times x with w's sign, which cannot saturate for |x| <= 127.
+template <bool kSigned> static inline __m256i madd_bytes(__m256i w, __m256i x) {
+  if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
+  return _mm256_maddubs_epi16(w, x);
+}
+template <int kGroup, bool kSigned> static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
+  const __m256i scale = _mm256_shuffle_epi8(s.v, _mm256_set1_epi16(short(0x0100 + 0x0202 * kGroup)));
+  return {dpwssd(acc.v, madd_bytes<kSigned>(w, x), scale)};
+}
+static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
+  return {dpwssd(acc.v, m.v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)))};
+}
+template <bool kSigned> static inline I32x8 dot(U8x32 w, U8x32 x) {
+#if EI_VNNI
+  if constexpr (!kSigned) return {dpbusd(_mm256_setzero_si256(), w, x)};
+#endif
+  return {_mm256_madd_epi16(madd_bytes<kSigned>(w, x), _mm256_set1_epi16(1))};
+}
+
+// --- 8 rows at a time -----------------------------------------------------------------------------
+using F32x8 = __m256;
+static inline I32x8 reduce8(const I32x8* r) {
+  const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(r[0].v, r[1].v), _mm256_hadd_epi32(r[2].v, r[3].v));
+  const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(r[4].v, r[5].v), _mm256_hadd_epi32(r[6].v, r[7].v));
+  return {_mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31))};
+}
+static inline F32x8 zero_f32x8() { return _mm256_setzero_ps(); }
+static inline F32x8 splat8(float x) { return _mm256_set1_ps(x); }
+static inline F32x8 halves8(const f16_bits* p) { return _mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))); }
+static inline F32x8 load8(const float* p) { return _mm256_loadu_ps(p); }
+static inline void store8(float* p, F32x8 a) { _mm256_storeu_ps(p, a); }
+static inline F32x8 to_float(I32x8 a) { return _mm256_cvtepi32_ps(a.v); }
+static inline I32x8 sub_splat(I32x8 a, int32_t b) { return {_mm256_sub_epi32(a.v, _mm256_set1_epi32(b))}; }
+static inline F32x8 mul(F32x8 a, F32x8 b) { return _mm256_mul_ps(a, b); }
+static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) { return _mm256_fmadd_ps(a, b, c); }
+
+#ifndef EI_WIDE
+constexpr int kPrefillRows = 4;
+constexpr int kPrefillVecs = 2;
+constexpr int kFloatRows = 2;
+constexpr int kFloatCols = 3;
+constexpr int kScoreRows = 2;
+
+// --- panels: 8 tokens a vector ----------------------------------------------------------------------
+constexpr int kPanelLanes = 8;
+struct PanelI { __m256i v; };
+using PanelF = __m256;
+static inline PanelI zero_panel() { return {_mm256_setzero_si256()}; }
+
+static inline __m256i splat_quad(const uint8_t* w) {
+  int32_t quad;
+  std::memcpy(&quad, w, 4);
+  return _mm256_set1_epi32(quad);
+}
+
+template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
+static inline void sub_block(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int16_t* scale,
+                             int scale_stride, PanelI (&isum)[kRows][kVecs]) {
+#if EI_VNNI
+  __m256i acc[kRows][kVecs] = {};
+  for (int k = 0; k < kDepth / 4; ++k) {
+    __m256i xs[kVecs];
+    for (int v = 0; v < kVecs; ++v) xs[v] = load_bytes(x + v * x_stride + 64 * k);
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i ws = splat_quad(w + r * w_stride + 4 * k);
+      for (int v = 0; v < kVecs; ++v) acc[r][v] = dpbusd(acc[r][v], ws, xs[v]);
+    }
+  }
+  for (int r = 0; r < kRows; ++r) {
+    const __m256i s = _mm256_set1_epi32(scale[r * scale_stride]);
+    for (int v = 0; v < kVecs; ++v) isum[r][v].v = _mm256_add_epi32(isum[r][v].v, _mm256_mullo_epi32(acc[r][v], s));
+  }
+#else
+  // So many products of pairs fit a signed word before they must be widened.
+  constexpr int kFit = kSigned ? 1 : 32767 / (kMaxMagnitude * 127 * 2);
+  constexpr int kQuads = kDepth / 4, kGroup = kFit < kQuads ? kFit : kQuads;
+  for (int k0 = 0; k0 < kQuads; k0 += kGroup) {
+    __m256i acc[kRows][kVecs];
+    for (int k = k0; k < k0 + kGroup && k < kQuads; ++k) {
+      __m256i xs[kVecs];
+      for (int v = 0; v < kVecs; ++v) xs[v] = load_bytes(x + v * x_stride + 64 * k);
+      for (int r = 0; r < kRows; ++r) {
+        const __m256i ws = splat_quad(w + r * w_stride + 4 * k);
+        for (int v = 0; v < kVecs; ++v) {
+          const __m256i p = madd_bytes<kSigned>(ws, xs[v]);
+          acc[r][v] = k == k0 ? p : _mm256_add_epi16(acc[r][v], p);
+        }
+      }
+    }
+    for (int r = 0; r < kRows; ++r) {
+      const __m256i s = _mm256_set1_epi16(scale[r * scale_stride]);
+      for (int v = 0; v < kVecs; ++v) isum[r][v].v = _mm256_add_epi32(isum[r][v].v, _mm256_madd_epi16(acc[r][v], s));
+    }
+  }
+#endif
+}
+static inline PanelI mac_pair(PanelI acc, const int16_t* sums, int16_t m0, int16_t m1) {
+  return {dpwssd(acc.v, load_bytes(sums), _mm256_set1_epi32(int32_t(uint32_t(uint16_t(m0)) | uint32_t(uint16_t(m1)) << 16)))};
+}
+static inline PanelI sub_times(PanelI acc, const int32_t* sums, int32_t factor) {
+  return {_mm256_sub_epi32(acc.v, _mm256_mullo_epi32(load_bytes(sums), _mm256_set1_epi32(factor)))};
+}
+static inline PanelF to_float(PanelI a) { return _mm256_cvtepi32_ps(a.v); }
+static inline PanelI load_panel_i(const int32_t* p) { return {load_bytes(p)}; }
+static inline PanelF load_panel(const float* p) { return _mm256_loadu_ps(p); }
+static inline void store_panel(float* p, PanelF a) { _mm256_storeu_ps(p, a); }
+static inline PanelF scaled(PanelF a, float s) { return _mm256_mul_ps(a, _mm256_set1_ps(s)); }
+
+// --- 16 floats in two registers -----------------------------------------------------------------------
+struct F32x16 { __m256 lo, hi; };
+static inline F32x16 splat16(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
+static inline F32x16 load16(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
+static inline void store16(float* p, F32x16 a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
+static inline F32x16 from_f16(const f16_bits* p) { return {halves8(p), halves8(p + 8)}; }
+static inline void to_f16(f16_bits* p, F32x16 a) {
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p + 8), _mm256_cvtps_ph(a.hi, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline __m256 bf16x8(const uint16_t* p) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_cvtepu16_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))), 16));
+}
+static inline F32x16 from_bf16(const uint16_t* p) { return {bf16x8(p), bf16x8(p + 8)}; }
+static inline __m256 i8x8(const int8_t* p) {
+  return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
+}
+static inline F32x16 from_i8(const int8_t* p) { return {i8x8(p), i8x8(p + 8)}; }
+static inline void to_i8(int8_t* p, F32x16 a) {
+  const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
+  const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
+  _mm_storeu_si128(reinterpret_cast<__m128i*>(p),
+                   _mm_packs_epi16(_mm256_castsi256_si128(ordered), _mm256_extracti128_si256(ordered, 1)));
+}
+static inline F32x16 add(F32x16 a, F32x16 b) { return {_mm256_add_ps(a.lo, b.lo), _mm256_add_ps(a.hi, b.hi)}; }
+static inline F32x16 sub(F32x16 a, F32x16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
+static inline F32x16 mul(F32x16 a, F32x16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
+static inline F32x16 div(F32x16 a, F32x16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
+static inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+static inline F32x16 max(F32x16 a, F32x16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
+static inline F32x16 min(F32x16 a, F32x16 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
+static inline F32x16 abs16(F32x16 a) {
+  const __m256 sign = _mm256_set1_ps(-0.0f);
+  return {_mm256_andnot_ps(sign, a.lo), _mm256_andnot_ps(sign, a.hi)};
+}
+static inline F32x16 round16(F32x16 a) {
+  constexpr int kMode = _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC;
+  return {_mm256_round_ps(a.lo, kMode), _mm256_round_ps(a.hi, kMode)};
+}
+static inline __m256 power2x8(__m256 n) {
+  return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
+}
+static inline F32x16 times_power2(F32x16 a, F32x16 n) { return {_mm256_mul_ps(a.lo, power2x8(n.lo)), _mm256_mul_ps(a.hi, power2x8(n.hi))}; }
+static inline float sum8(__m256 a) {
+  __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
+  x = _mm_add_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_add_ss(x, _mm_movehdup_ps(x)));
+}
+static inline float sum16(F32x16 a) { return sum8(_mm256_add_ps(a.lo, a.hi)); }
+static inline float max_of16(F32x16 a) {
+  const __m256 b = _mm256_max_ps(a.lo, a.hi);
+  __m128 x = _mm_max_ps(_mm256_castps256_ps128(b), _mm256_extractf128_ps(b, 1));
+  x = _mm_max_ps(x, _mm_movehl_ps(x, x));
+  return _mm_cvtss_f32(_mm_max_ss(x, _mm_movehdup_ps(x)));
+}
+#endif  // EI_WIDE
+
+}  // namespace edgeinfer::EI_TARGET
