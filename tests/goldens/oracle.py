@@ -1,0 +1,107 @@
+"""Asks llama.cpp, through llama-cpp-python's low-level interface. Run by make.py in its own environment.
+
+Usage: python oracle.py JOBS.json, a list of jobs:
+  {"kind": "logits", "model": path, "ids": [...], "out": path}        logits of every position, .npy
+  {"kind": "greedy", "model": path, "prompts": [...], "n": 200, "out": path}   greedy ids of prompts, .json
+
+One thread, f16 KV, no flash attention, weights as they lie in the file (no repacking).
+"""
+
+import ctypes
+import json
+import sys
+from pathlib import Path
+
+import llama_cpp
+import numpy as np
+
+N_CTX = 256
+
+
+def quiet(level, text, data):
+    if level >= 4:
+        print(text.decode(errors="replace"), end="", file=sys.stderr)
+
+
+def open_model(path, n_ctx):
+    params = llama_cpp.llama_model_default_params()
+    params.n_gpu_layers = 0
+    params.use_extra_bufts = False
+    model = llama_cpp.llama_model_load_from_file(str(path).encode(), params)
+    if not model:
+        raise SystemExit(f"llama.cpp cannot load {path}")
+    params = llama_cpp.llama_context_default_params()
+    params.n_ctx = params.n_batch = params.n_ubatch = n_ctx
+    params.n_threads = params.n_threads_batch = 1
+    params.flash_attn_type = 0
+    context = llama_cpp.llama_init_from_model(model, params)
+    if not context:
+        raise SystemExit(f"llama.cpp cannot make a context for {path}")
+    return model, context
+
+
+def decode(context, ids, first, every_row):
+    """Append ids at position first; logits (n, n_vocab) of all rows, or of the last."""
+    batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
+    batch.n_tokens = len(ids)
+    for i, token in enumerate(ids):
+        batch.token[i], batch.pos[i], batch.n_seq_id[i] = token, first + i, 1
+        batch.seq_id[i][0] = 0
+        batch.logits[i] = every_row or i == len(ids) - 1
+    if llama_cpp.llama_decode(context, batch) != 0:
+        raise SystemExit("llama_decode failed")
+    llama_cpp.llama_batch_free(batch)
+    vocab = llama_cpp.llama_model_get_vocab(llama_cpp.llama_get_model(context))
+    n_rows, n_vocab = len(ids) if every_row else 1, llama_cpp.llama_vocab_n_tokens(vocab)
+    rows = llama_cpp.llama_get_logits(context)
+    return np.ctypeslib.as_array(rows, (n_rows, n_vocab)).copy()
+
+
+def greedy(context, ids, n):
+    """Up to n greedy ids after a prompt, the end-of-generation token not included."""
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+    vocab = llama_cpp.llama_model_get_vocab(llama_cpp.llama_get_model(context))
+    row = decode(context, ids, 0, False)[0]
+    out, margins = [], []
+    while len(out) < n:
+        token = int(row.argmax())
+        if llama_cpp.llama_vocab_is_eog(vocab, token):
+            break
+        best = np.partition(row, -2)[-2:]
+        margins.append(float(best[1] - best[0]))
+        out.append(token)
+        row = decode(context, [token], len(ids) + len(out) - 1, False)[0]
+    return out, margins
+
+
+def tokenize(model, text):
+    vocab = llama_cpp.llama_model_get_vocab(model)
+    data = text.encode()
+    buffer = (llama_cpp.llama_token * (len(data) + 8))()
+    n = llama_cpp.llama_tokenize(vocab, data, len(data), buffer, len(buffer), True, True)
+    return list(buffer[:n])
+
+
+def run(job):
+    n_ctx = job.get("n_ctx", N_CTX)
+    model, context = open_model(job["model"], n_ctx)
+    if job["kind"] == "logits":
+        np.save(job["out"], decode(context, job["ids"], 0, True))
+    else:
+        answers = []
+        for prompt in job["prompts"]:
+            ids = tokenize(model, prompt)
+            out, margins = greedy(context, ids, job["n"])
+            answers.append(
+                {"prompt": prompt, "prompt_ids": ids, "ids": out, "least_margin": min(margins, default=0)}
+            )
+        Path(job["out"]).write_text(json.dumps(answers))
+    llama_cpp.llama_free(context)
+    llama_cpp.llama_model_free(model)
+
+
+if __name__ == "__main__":
+    log = llama_cpp.llama_log_callback(quiet)
+    llama_cpp.llama_log_set(log, ctypes.c_void_p(0))
+    for one in json.loads(Path(sys.argv[1]).read_text()):
+        run(one)
