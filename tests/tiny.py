@@ -33,16 +33,6 @@ __all__ = [
     "write_f16_copy",
     "write_gguf",
 ]
-    "ARCHITECTURES",
-    "CASES",
-    "N_VOCAB",
-    "TYPES",
-    "Case",
-    "random_matrix",
-    "token_ids",
-    "write_f16_copy",
-    "write_gguf",
-]
 
 
 _WORDS = re.findall(
