@@ -1,7 +1,157 @@
+// Each kernel of each target, for the tests: plain arrays in, plain arrays out.
+#include <nanobind/ndarray.h>
+#include <nanobind/stl/string.h>
+#include <nanobind/stl/vector.h>
+
+#include <cstring>
+
 #include "bind/bind.h"
+#include "errors.h"
+#include "model/activations.h"
+#include "model/attention.h"
+
+namespace nb = nanobind;
 
 namespace edgeinfer::bind {
+namespace {
 
-void add_testing(nanobind::module_&) {}
+using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using Matrix2 = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using MutableFloats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
+using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+
+const KernelTable& table_of(const std::string& target) {
+  for (const KernelTable* const* t = available_kernels(); *t; ++t)
+    if (target == (*t)->name) return **t;
+  throw Error(ErrorCode::kInvalidRequest, "no such target: " + target);
+}
+
+TensorType type_of(const std::string& name) {
+  for (int i = 0; i < kTensorTypeCount; ++i)
+    if (name == kTensorTypes[i].name) return TensorType(i);
+  throw Error(ErrorCode::kInvalidRequest, "no such tensor type: " + name);
+}
+
+void dequantize(const std::string& target, const std::string& type, nb::bytes row, MutableFloats out) {
+  const TensorTypeInfo& info = kTensorTypes[int(type_of(type))];
+  if (out.shape(0) % size_t(info.values) || row.size() != out.shape(0) / size_t(info.values) * size_t(info.bytes))
+    throw Error(ErrorCode::kInvalidRequest, "dequantize: sizes do not fit");
+  table_of(target).types[int(type_of(type))].dequantize(reinterpret_cast<const std::byte*>(row.c_str()), out.data(), int(out.shape(0)));
+}
+
+// out (n_tokens, n_rows) = x (n_tokens, n_in) times weights (n_rows, n_in), with the direct or the prefill kernels.
+void matmul(const std::string& target, const std::string& type, nb::bytes weights, Matrix2 x, MutableMatrix out, bool prefill) {
+  const KernelTable& k = table_of(target);
+  const int t = int(type_of(type));
+  const TensorTypeInfo& info = kTensorTypes[t];
+  const int n_tokens = int(x.shape(0)), n_in = int(x.shape(1)), n_rows = int(out.shape(1));
+  const size_t row_bytes = size_t(n_in) / size_t(info.values) * size_t(info.bytes);
+  if (n_in % info.values || out.shape(0) != x.shape(0) || weights.size() != row_bytes * size_t(n_rows))
+    throw Error(ErrorCode::kInvalidRequest, "matmul: sizes do not fit");
+  Activations acts;
+  // Panels exist only above kMaxDirectTokens: ask for the shape of a prefill and fill the tokens there are.
+  acts.shape(prefill ? std::max(n_tokens, kMaxDirectTokens + 1) : n_tokens, n_in);
+  const bool g32 = info.form == ActivationForm::Group32, g256 = info.form == ActivationForm::Group256;
+  for (int i = 0; i < acts.n_tokens(); ++i) {
+    std::memcpy(acts.row(i), x.data() + size_t(std::min(i, n_tokens - 1)) * size_t(n_in), size_t(n_in) * 4);
+    acts.quantize(k, i, g32, g256);
+  }
+  if (prefill && (g32 || g256))
+    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(k, p, g32, g256);
+  Buffer<std::byte> scratch;
+  MatmulArgs a{};
+  a.weights = reinterpret_cast<const std::byte*>(weights.c_str());
+  a.row_bytes = row_bytes;
+  a.n_in = n_in;
+  a.x = acts.rows();
+  a.acts = acts.of(info.form);
+  a.n_columns = n_tokens;
+  a.out = out.data();
+  a.out_stride = size_t(n_rows);
+  a.scratch = scratch.get(k.scratch_bytes(n_in));
+  const int step = prefill ? kRowTile : n_rows;
+  for (int row = 0; row < n_rows; row += step) {
+    a.row0 = row;
+    a.row1 = std::min(row + step, n_rows);
+    (prefill ? k.types[t].prefill : k.types[t].direct)(a);
+  }
+}
+
+// The int8 values and scales of one row, as floats.
+nb::tuple quantize(const std::string& target, Floats x, int group) {
+  const KernelTable& k = table_of(target);
+  Activations acts;
+  acts.shape(1, int(x.shape(0)));
+  std::memcpy(acts.row(0), x.data(), x.shape(0) * 4);
+  acts.quantize(k, 0, group == 32, group == kSuperblock);
+  const QuantizedActivations& q = *acts.of(group == 32 ? ActivationForm::Group32 : ActivationForm::Group256);
+  nb::list values, scales, sums;
+  for (int i = 0; i < q.n_in; ++i) values.append(int(q.q[i]));
+  for (int i = 0; i < q.n_in / group; ++i) scales.append(q.d[i]);
+  for (int i = 0; i < (group == 32 ? q.n_in / 32 : q.n_in / 16); ++i) sums.append(int(q.sums[i]));
+  return nb::make_tuple(values, scales, sums);
+}
+
+void elementwise(const std::string& target, const std::string& op, MutableFloats x, Floats y, float parameter) {
+  const KernelTable& k = table_of(target);
+  const int n = int(x.shape(0));
+  if (op == "silu_mul") k.silu_mul(x.data(), y.data(), n);
+  else if (op == "gelu_mul") k.gelu_mul(x.data(), y.data(), n);
+  else if (op == "softcap") k.softcap(x.data(), n, parameter);
+  else if (op == "softmax") k.softmax(x.data(), n);
+  else if (op == "rms_norm") k.rms_norm(x.data(), y.data(), x.data(), n, parameter);
+  else throw Error(ErrorCode::kInvalidRequest, "no such operation: " + op);
+}
+
+// Attention of queries (n_rows, head_dim) at positions n_tokens - n_rows .. n_tokens - 1 of one head, over keys and
+// values (n_tokens, head_dim) written to a pool in a scattered order.
+void attention(const std::string& target, const std::string& kv_type, Matrix2 q, Matrix2 keys, Matrix2 values, MutableMatrix out,
+               float scale, float softcap, int window, int n_threads) {
+  const KernelTable& k = table_of(target);
+  const int n_rows = int(q.shape(0)), n_tokens = int(keys.shape(0)), dim = int(q.shape(1));
+  DecoderSpec spec;
+  spec.n_heads = spec.n_kv_heads = 1;
+  spec.head_dim = dim;
+  spec.attention_scale = scale;
+  spec.attention_softcap = softcap;
+  spec.layer_window = {window};
+  const int padded = spec.kv_head_dim(), n_blocks = (n_tokens + kKvBlock - 1) / kKvBlock;
+  const bool f16 = kv_type == "f16";
+  KvPool pool(f16 ? KvType::F16 : KvType::Q8_0, n_blocks, 1, 1, padded);
+  std::vector<int32_t> ids(static_cast<size_t>(n_blocks));
+  for (int i = 0; i < n_blocks; ++i) ids[size_t(i)] = n_blocks - 1 - i;
+  std::vector<float> key(size_t(padded), 0.0f), value(size_t(padded), 0.0f), query(size_t(n_rows) * size_t(padded), 0.0f);
+  for (int t = 0; t < n_tokens; ++t) {
+    std::memcpy(key.data(), keys.data() + size_t(t) * size_t(dim), size_t(dim) * 4);
+    std::memcpy(value.data(), values.data() + size_t(t) * size_t(dim), size_t(dim) * 4);
+    std::byte* block = pool.block(ids[size_t(t / kKvBlock)]);
+    (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(key.data(), value.data(), block + pool.k_offset(0, 0), block + pool.v_offset(0, 0), t % kKvBlock, padded);
+  }
+  for (int r = 0; r < n_rows; ++r)
+    std::memcpy(query.data() + size_t(r) * size_t(padded), q.data() + size_t(r) * size_t(dim), size_t(dim) * 4);
+  ThreadPool threads(n_threads);
+  Attention attention(spec, pool);
+  attention.plan({{0, n_rows, n_tokens - n_rows, ids.data()}}, n_threads);
+  std::vector<Buffer<float>> scratch(static_cast<size_t>(n_threads));
+  threads.run([&](int i) {
+    threads.barrier();
+    attention.run(k, threads, 0, query.data(), out.data(), scratch[size_t(i)]);
+  });
+}
+
+}  // namespace
+
+void add_testing(nb::module_& m) {
+  m.def("tensor_types", [] {
+    nb::list types;
+    for (const TensorTypeInfo& t : kTensorTypes) types.append(nb::make_tuple(t.name, t.gguf_id, t.values, t.bytes));
+    return types;
+  });
+  m.def("dequantize", &dequantize);
+  m.def("matmul", &matmul);
+  m.def("quantize", &quantize);
+  m.def("elementwise", &elementwise);
+  m.def("attention", &attention);
+}
 
 }  // namespace edgeinfer::bind
