@@ -1,0 +1,52 @@
+#include "vocab/from_file.h"
+
+namespace edgeinfer::vocab {
+
+namespace {
+
+using gguf::Entry;
+using gguf::ValueType;
+
+// The array `key`, or null if it is absent and may be.
+const Entry* array(const gguf::File& file, const char* key, ValueType element, bool needed) {
+  const Entry* entry = file.entry(key);
+  if (entry == nullptr) {
+    if (needed) throw Error(ErrorCode::kBadModelFile, std::string(key) + " is missing", "convert the model again");
+    return nullptr;
+  }
+  if (entry->type != ValueType::kArray || entry->element != element) {
+    throw Error(ErrorCode::kBadModelFile,
+                std::string(key) + " is not an array of " + gguf::value_type_name(element));
+  }
+  if (needed && entry->count == 0) throw Error(ErrorCode::kBadModelFile, std::string(key) + " is empty");
+  return entry;
+}
+
+PackedStrings packed(const Entry* entry) {
+  if (entry == nullptr || entry->count == 0) return {};
+  const std::string_view last = entry->string(entry->count - 1);
+  const char* begin = reinterpret_cast<const char*>(entry->data);
+  return {begin, static_cast<size_t>(last.data() + last.size() - begin), entry->count};
+}
+
+// Copied, as the array need not be aligned in the file.
+template <class T>
+std::vector<T> numbers(const Entry* entry) {
+  if (entry == nullptr) return {};
+  std::vector<T> values(entry->count);
+  if (!values.empty()) std::memcpy(values.data(), entry->data, values.size() * sizeof(T));
+  return values;
+}
+
+}  // namespace
+
+Vocabulary read_vocabulary(const gguf::File& file, Algorithm algorithm) {
+  const bool has_merges = algorithm == Algorithm::kBytePairs;
+  const Entry* tokens = array(file, "tokenizer.ggml.tokens", ValueType::kString, true);
+  const Entry* merges = has_merges ? array(file, "tokenizer.ggml.merges", ValueType::kString, true) : nullptr;
+  const Entry* scores = array(file, "tokenizer.ggml.scores", ValueType::kF32, false);
+  const Entry* types = array(file, "tokenizer.ggml.token_type", ValueType::kI32, false);
+  return Vocabulary(algorithm, packed(tokens), packed(merges), numbers<float>(scores), numbers<int32_t>(types));
+}
+
+}  // namespace edgeinfer::vocab
