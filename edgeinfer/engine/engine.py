@@ -15,7 +15,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinfer.backends.base import Backend
+from edgeinfer.backends.base import Backend, Traits
 from edgeinfer.engine.request import EndEvent, FinishReason, Request, TokenEvent
 from edgeinfer.engine.sampler import sample
 from edgeinfer.engine.scheduler import Scheduler, Slice, batch_of
@@ -42,6 +42,11 @@ class Engine:
         self._thread = threading.Thread(target=self._run, name="edgeinfer-engine", daemon=True)
         self._thread.start()
         atexit.register(self.close)
+
+    @property
+    def traits(self) -> Traits:
+        """What the backend is."""
+        return self._backend.traits
 
     @property
     def limit(self) -> int:

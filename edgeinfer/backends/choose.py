@@ -1,0 +1,60 @@
+"""From the name of a backend to one that runs; each is imported only when chosen."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from edgeinfer import machine
+from edgeinfer.backends.base import Backend
+from edgeinfer.backends.plan import plan_memory
+from edgeinfer.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from edgeinfer.gguf import GGUFFile
+    from edgeinfer.models.spec import DecoderSpec
+
+BACKENDS = ("native",)
+
+
+@dataclass(frozen=True)
+class Wanted:
+    """How a model should be run; None: decide from the machine and the model."""
+
+    backend: str = "native"
+    threads: int | None = None
+    context_length: int | None = None
+    kv_type: str = "f16"
+
+    def __post_init__(self) -> None:
+        """Check what needs no model."""
+        if self.backend not in BACKENDS:
+            raise InvalidRequest(
+                f"there is no backend {self.backend!r}", hint=f"there are {', '.join(BACKENDS)}"
+            )
+        if self.threads is not None and not 1 <= self.threads <= 1024:
+            raise InvalidRequest(f"threads must be from 1 to 1024, not {self.threads}")
+
+
+def open_backend(file: GGUFFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
+    """A backend for this model, after a look at the memory.
+
+    Raises:
+        NotEnoughMemory, InvalidRequest, and what the backend raises for the file.
+    """
+    plan = plan_memory(
+        spec,
+        file_bytes=file.size,
+        kv_type=wanted.kv_type,
+        context_length=wanted.context_length,
+        memory=machine.memory(),
+    )
+    from edgeinfer.backends.native import NativeBackend
+
+    return NativeBackend(
+        file,
+        spec,
+        threads=wanted.threads or machine.n_threads(),
+        n_ctx=plan.context_length,
+        kv_type=wanted.kv_type,
+    )

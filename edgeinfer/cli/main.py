@@ -1,0 +1,127 @@
+"""The command `edgeinfer`: finds the command asked for; every error becomes two lines and an exit code.
+
+Commands are imported when they run, so that `--version` and `--help` cost nothing but click.
+"""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+
+import click
+
+import edgeinfer
+from edgeinfer.cli import output
+from edgeinfer.errors import EdgeInferError
+
+# name -> one line of help; the command is `command` in edgeinfer.cli.<name>
+COMMANDS: dict[str, str] = {
+    "run": "Answer a prompt, or talk line by line",
+    "chat": "Talk with a model",
+    "show": "Tell what is in a model file",
+    "check": "Parse and validate model files, run nothing",
+    "tokenize": "Cut text into a model's tokens",
+    "perplexity": "Measure how well a model predicts a text",
+    "doctor": "Tell what edgeinfer sees of this machine",
+    "completion": "Print a shell completion script",
+}
+
+
+class _Commands(click.Group):
+    """A group that imports a command only when it is needed."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in COMMANDS:
+            return None
+        command = importlib.import_module(f"edgeinfer.cli.{cmd_name}").command
+        assert isinstance(command, click.Command)
+        return command
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            near = difflib.get_close_matches(args[0], COMMANDS, n=2)
+            hint = "did you mean " + " or ".join(f"`edgeinfer {n}`" for n in near) if near else None
+            raise _Usage(f"there is no command {args[0]!r}", hint)
+        return super().resolve_command(ctx, args)
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+
+class _Usage(click.UsageError):
+    """A usage error with a hint of its own."""
+
+    def __init__(self, message: str, hint: str | None) -> None:
+        super().__init__(message)
+        self.hint = hint
+
+
+@click.command(
+    cls=_Commands,
+    invoke_without_command=True,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(edgeinfer.__version__, "-V", "--version", message="edgeinfer %(version)s")
+@click.pass_context
+def cli(ctx: click.Context) -> None:
+    """Run language models on this machine, with or without a network.
+
+    \b
+    edgeinfer run "How do I download a model?"    ask the bundled model
+    edgeinfer chat MODEL                          talk with a model
+    """
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help())
+
+
+def main(args: Sequence[str] | None = None) -> None:
+    """Run a command line and exit with the code that errors.EXIT_AND_STATUS gives."""
+    sys.exit(_exit_code(args))
+
+
+def _exit_code(args: Sequence[str] | None) -> int:
+    try:
+        result = cli.main(args=args, prog_name="edgeinfer", standalone_mode=False)
+        return result if isinstance(result, int) else 0
+    except click.exceptions.Exit as leave:
+        return leave.exit_code
+    except click.UsageError as wrong:
+        path = wrong.ctx.command_path if wrong.ctx is not None else "edgeinfer"
+        hint = getattr(wrong, "hint", None) or f"see `{path} --help`"
+        output.error(wrong.format_message().rstrip("."), hint)
+        return 2
+    except click.ClickException as failed:
+        output.error(failed.format_message().rstrip("."), None)
+        return 1
+    except EdgeInferError as failed:
+        output.error(failed.message, failed.hint)
+        return failed.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        return 130
+    except BrokenPipeError:  # the reader of our output has gone, as in `edgeinfer ... | head`
+        _silence(sys.stdout)
+        return 0
+    except Exception as bug:
+        if os.environ.get("EDGEINFER_DEBUG"):
+            raise
+        output.error(
+            f"internal error: {type(bug).__name__}: {bug}",
+            "please report this; EDGEINFER_DEBUG=1 shows where it happened",
+        )
+        return 1
+
+
+def _silence(stream: object) -> None:
+    """Let the interpreter's last flush go nowhere."""
+    fileno = getattr(stream, "fileno", None)
+    if fileno is not None:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), fileno())

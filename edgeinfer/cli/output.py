@@ -1,0 +1,100 @@
+"""What commands print: data to stdout, talk to stderr, colour only for people who want it."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable, Sequence
+from typing import IO, Any
+
+_BOLD, _DIM, _RED, _CYAN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
+# Invisible characters that change what a person sees: bidirectional overrides and isolates, marks.
+_HIDDEN = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0xFEFF}
+
+
+def safe_text(text: str) -> str:
+    """Text of a model or a file, with what a terminal would obey made visible.
+
+    Line feeds and tabs stay, carriage returns go, every other control character (ESC, the C1 range, DEL),
+    bidirectional override and lone surrogate is written as an escape like \\x1b.
+    """
+    if text.isascii() and text.isprintable():
+        return text
+    return "".join(_visible(c) for c in text)
+
+
+def _visible(c: str) -> str:
+    code = ord(c)
+    if c in "\n\t":
+        return c
+    if c == "\r":
+        return ""
+    if code < 0x20 or 0x7F <= code < 0xA0:
+        return f"\\x{code:02x}"
+    if code in _HIDDEN or 0xD800 <= code < 0xE000:
+        return f"\\u{code:04x}"
+    return c
+
+
+def data(text: str = "", *, end: str = "\n") -> None:
+    """Write what was asked for to stdout, at once."""
+    sys.stdout.write(text + end)
+    sys.stdout.flush()
+
+
+def as_json(value: Any) -> None:
+    """Write one JSON document to stdout, on one line."""
+    data(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
+
+
+def talk(text: str = "", *, end: str = "\n") -> None:
+    """Tell a person something beside the data, on stderr."""
+    sys.stderr.write(text + end)
+    sys.stderr.flush()
+
+
+def error(message: str, hint: str | None) -> None:
+    """One line that says what is wrong and, if there is one, a line that says what to do."""
+    line = " ".join(safe_text(message).split("\n"))
+    talk(f"{paint('error:', 'red', sys.stderr)} {line}")
+    if hint:
+        talk(f"{paint('hint:', 'cyan', sys.stderr)} {' '.join(safe_text(hint).split(chr(10)))}")
+
+
+def is_terminal(stream: IO[str]) -> bool:
+    """Whether a person is at the other end."""
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def paint(text: str, style: str, stream: IO[str] | None = None) -> str:
+    """Coloured where the stream is a terminal that can and NO_COLOR is not set (no-color.org)."""
+    stream = sys.stdout if stream is None else stream
+    plain = os.environ.get("NO_COLOR") or os.environ.get("TERM") == "dumb" or not is_terminal(stream)
+    if plain:
+        return text
+    return {"bold": _BOLD, "dim": _DIM, "red": _RED, "cyan": _CYAN}[style] + text + _RESET
+
+
+def table(rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
+    """Rows in aligned columns on stdout; the first column is what the row is about."""
+    cells = [[safe_text(str(cell)) for cell in row] for row in rows]
+    if title is not None:
+        data(paint(title, "bold"))
+    widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]
+    for row in cells:
+        padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
+        data("  " + "  ".join(padded).rstrip())
+
+
+def in_bytes(n: int) -> str:
+    """A number of bytes for people: 512 B, 3.4 MiB."""
+    size = float(n)
+    for unit in ("B", "KiB", "MiB", "GiB"):
+        if size < 1024 or unit == "GiB":
+            return f"{n} B" if unit == "B" else f"{size:.1f} {unit}"
+        size /= 1024
+    raise AssertionError("unreachable")

@@ -1,0 +1,183 @@
+"""The line-by-line conversation of `run` and `chat`."""
+
+from __future__ import annotations
+
+import contextlib
+import sys
+from collections.abc import Callable
+from dataclasses import fields
+from typing import TYPE_CHECKING, Any
+
+import edgeinfer
+from edgeinfer.cli import output
+from edgeinfer.cli.answer import show, speeds
+from edgeinfer.engine.sampler import Sampling
+from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Model
+
+_HELP = '''\
+Type a message and Enter. """ begins and ends a message of several lines.
+  /system TEXT     what the model should know and be; alone: show it
+  /set NAME VALUE  change a sampling parameter, as /set temperature 0.2; alone: show all
+  /clear           forget the conversation
+  /help            this text
+  /bye             end, as Ctrl-D
+Ctrl-C stops an answer.'''
+
+
+def talk_with(
+    name: str | None,
+    loading: dict[str, Any],
+    generation: dict[str, Any],
+    *,
+    system: str | None,
+    verbose: bool,
+) -> None:
+    """Load a model and talk until the person leaves."""
+    with edgeinfer.load(name, **loading) as model:
+        model.template.check()
+        conversation = Conversation(model, generation, system=system, verbose=verbose)
+        output.talk(f"{model.name}, {model.description}. /help tells what you can do, /bye ends.")
+        _with_line_editing()
+        conversation.run(_read_line)
+
+
+class Conversation:
+    """What was said, and the parameters of the next answer."""
+
+    def __init__(
+        self, model: Model, generation: dict[str, Any], *, system: str | None, verbose: bool
+    ) -> None:
+        """`generation` are keyword arguments of `Model.chat`."""
+        self._model = model
+        self._generation = dict(generation)
+        self._system = system
+        self._verbose = verbose
+        self.messages: list[dict[str, str]] = []
+
+    def run(self, read_line: Callable[[str], str]) -> None:
+        """Read and answer until /bye or the end of input; KeyboardInterrupt at two empty prompts in a row."""
+        interrupted = False
+        while True:
+            try:
+                message = _read_message(read_line)
+                interrupted = False
+                if message.startswith("/") and "\n" not in message:
+                    if not self._command(message):
+                        return
+                elif message.strip():
+                    self._answer(message)
+            except EOFError:
+                output.talk()
+                return
+            except KeyboardInterrupt:
+                output.talk()
+                if interrupted:
+                    raise
+                output.talk("Ctrl-C again, Ctrl-D or /bye ends")
+                interrupted = True
+            except EdgeInferError as error:
+                output.error(error.message, error.hint)
+
+    def _answer(self, message: str) -> None:
+        self.messages.append({"role": "user", "content": message})
+        head = [] if self._system is None else [{"role": "system", "content": self._system}]
+        parts: list[str] = []
+        try:
+            stream = self._model.chat([*head, *self.messages], session="repl", **self._generation)
+            with contextlib.suppress(KeyboardInterrupt), stream:
+                show(stream, keep=parts)
+        except ContextLengthExceeded as full:
+            self.messages.pop()
+            raise ContextLengthExceeded(full.message, hint="/clear forgets the conversation") from full
+        except EdgeInferError:
+            self.messages.pop()
+            raise
+        output.data()
+        self.messages.append({"role": "assistant", "content": "".join(parts)})
+        if self._verbose:
+            output.talk(speeds(stream.usage))
+
+    def _command(self, line: str) -> bool:
+        """Obey a command; False: leave."""
+        name, _, rest = line[1:].strip().partition(" ")
+        rest = rest.strip()
+        if name in ("bye", "exit", "quit"):
+            return False
+        if name == "clear":
+            self.messages.clear()
+            output.talk("forgotten")
+        elif name in ("help", "?"):
+            output.talk(_HELP)
+        elif name == "system":
+            self._show_or_set_system(rest)
+        elif name == "set":
+            self._show_or_set(rest)
+        else:
+            raise InvalidRequest(f"there is no command /{name}", hint="/help lists them")
+        return True
+
+    def _show_or_set_system(self, text: str) -> None:
+        if text:
+            self._system = text
+            self.messages.clear()
+            output.talk("set; the conversation begins anew")
+        else:
+            output.talk(output.safe_text(self._system or "no system message"))
+
+    def _show_or_set(self, text: str) -> None:
+        name, _, value = text.partition(" ")
+        name = name.replace("-", "_")
+        if not name:
+            for field in fields(Sampling):
+                output.talk(f"  {field.name} {self._generation.get(field.name, field.default)}")
+            output.talk(f"  max_tokens {self._generation.get('max_tokens')}")
+            return
+        changed = {**self._generation, name: _number(name, value.strip())}
+        Sampling(**{k: v for k, v in changed.items() if k in Sampling.names()})
+        self._generation = changed
+
+
+def _number(name: str, text: str) -> float:
+    """The value of a parameter; its range is checked by Sampling."""
+    settable = {*Sampling.names(), "max_tokens"} - {"logit_bias", "dry_breakers"}
+    if name not in settable:
+        raise InvalidRequest(f"{name} is not a parameter", hint="known are " + ", ".join(sorted(settable)))
+    try:
+        return int(text)
+    except ValueError:
+        pass
+    try:
+        return float(text)
+    except ValueError:
+        raise InvalidRequest(f"{name} must be a number, not {text!r}") from None
+
+
+def _read_message(read_line: Callable[[str], str]) -> str:
+    '''One line, or all lines between """ and """.'''
+    line = read_line(">>> ")
+    if not line.lstrip().startswith('"""'):
+        return line
+    lines = [line.lstrip()[3:]]
+    while not lines[-1].rstrip().endswith('"""'):
+        lines.append(read_line("... "))
+    lines[-1] = lines[-1].rstrip()[:-3]
+    return "\n".join(lines).strip("\n")
+
+
+def _read_line(prompt: str) -> str:
+    """A line from the terminal with editing, or from a pipe without a prompt."""
+    if output.is_terminal(sys.stdin):
+        return input(prompt)
+    line = sys.stdin.readline()
+    if not line:
+        raise EOFError
+    return line.rstrip("\n")
+
+
+def _with_line_editing() -> None:
+    """Arrow keys and history for `input`, where the system has readline."""
+    with contextlib.suppress(ImportError):
+        import readline  # noqa: F401

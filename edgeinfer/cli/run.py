@@ -1,0 +1,87 @@
+"""`edgeinfer run`: one answer, or a conversation line by line."""
+
+from __future__ import annotations
+
+import re
+import sys
+from typing import Any
+
+import click
+
+from edgeinfer.cli import output
+from edgeinfer.cli.answer import one_shot
+from edgeinfer.cli.options import model_options, sampling_options, take_generation, take_model
+from edgeinfer.errors import InvalidRequest, NotFound
+from edgeinfer.hub.names import looks_like_model
+
+
+@click.command("run", short_help="Answer a prompt, or talk line by line.")
+@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
+@click.option("-m", "--model", metavar="MODEL", help="The model; then all arguments are the prompt.")
+@click.option("--system", metavar="TEXT", help="What the model should know and be.")
+@click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
+@click.option("-v", "--verbose", is_flag=True, help="Tell speeds on stderr.")
+@sampling_options
+@model_options
+def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
+    """Answer PROMPT with MODEL, or talk line by line when there is no prompt.
+
+    The first argument is the model if it names one: a bundled model (edgeinfer-tiny, edgeinfer-nano), a
+    file, or anything that ends in .gguf. Otherwise it is the prompt and the bundled edgeinfer-tiny answers.
+    A prompt of `-`, or no prompt and no terminal, is read from standard input; `PROMPT -` puts standard
+    input below the prompt.
+
+    \b
+    edgeinfer run "How do I download a model?"
+    edgeinfer run model.gguf "Why is the sky blue?" --temperature 0
+    git diff | edgeinfer run model.gguf "Write a commit message:" -
+    """
+    model, prompt = read_words(words, model)
+    if prompt is None and not output.is_terminal(sys.stdin):
+        prompt = _standard_input()
+    loading, generation = take_model(options), take_generation(options)
+    if prompt is not None:
+        one_shot(model, prompt, loading, generation, **options)
+        return
+    from edgeinfer.cli.repl import talk_with
+
+    if options["as_json"] or options["raw"]:
+        raise InvalidRequest("--json and --raw need a prompt")
+    talk_with(model, loading, generation, system=options["system"], verbose=options["verbose"])
+
+
+def read_words(words: tuple[str, ...], model: str | None) -> tuple[str | None, str | None]:
+    """(model, prompt) that the arguments mean; None for what is not there.
+
+    Raises:
+        NotFound: a word that can only be meant as a model, but is none.
+    """
+    rest = list(words)
+    if model is None and rest and looks_like_model(rest[0]):
+        model = rest.pop(0)
+    elif model is None and rest and (len([w for w in rest if w != "-"]) > 1 or _reads_like_model(rest[0])):
+        raise NotFound(
+            f"no model is called {rest[0]!r}",
+            hint="quote the prompt if it is one; a model is the path of a .gguf file, or edgeinfer-tiny",
+        )
+    if not rest:
+        return model, None
+    if "-" in rest:
+        rest[rest.index("-")] = _standard_input()
+        return model, "\n\n".join(rest)
+    return model, " ".join(rest)
+
+
+def _reads_like_model(word: str) -> bool:
+    """llama3.2, qwen3:8b, org/name: no spaces, and a digit or a separator inside."""
+    return re.fullmatch(r"[\w.-]+([:/][\w.-]+)+|[A-Za-z][\w-]*\d[\w.-]*", word) is not None
+
+
+def _standard_input() -> str:
+    text = sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\n")
+    if not text.strip():
+        raise InvalidRequest(
+            "the prompt is empty", hint='give one: edgeinfer run "How do I download a model?"'
+        )
+    return text

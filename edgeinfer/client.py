@@ -1,0 +1,450 @@
+"""A loaded model, for programs: text or messages in, a stream of tokens out.
+
+`Model` joins tokenizer, template and engine in this process. Every request gives a `Stream`, which is a
+plain iterator; `aiter(stream)` reads the same stream in asyncio, without a thread of its own.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import math
+import os
+import queue
+import secrets
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgeinfer.engine.engine import Engine
+from edgeinfer.engine.request import EndEvent, Event, FinishReason, Request, TokenEvent, Usage
+from edgeinfer.engine.sampler import Sampling
+from edgeinfer.errors import EdgeInferError, InvalidRequest, NotEnoughMemory
+from edgeinfer.settings import Settings, check_kv_type
+
+if TYPE_CHECKING:
+    from edgeinfer.text.template import ChatTemplate
+    from edgeinfer.text.tokenizer import Tokenizer
+
+Message = Mapping[str, Any]  # role, content, and what else the template knows
+DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token of an answer."""
+
+    id: int
+    text: str  # what has become certain with it: whole characters, often one piece, sometimes none
+    logprob: float  # in the model's own distribution, before any sampling parameter
+    finish_reason: FinishReason | None = None  # on the last one: "stop" or "length"
+
+
+class _TextStream(Protocol):
+    stopped_by: str | None
+
+    def push(self, token: int, /) -> str: ...
+    def finish(self) -> str: ...
+
+
+class _Mailbox:
+    """Events on their way from the engine's thread. Apart from `Stream`, so that the engine does not keep
+    a stream alive that nobody reads any more.
+    """
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.wake: Callable[[], object] | None = None
+
+    def put(self, event: Event) -> None:
+        """Called in the engine's thread; a wake-up that fails means the reader's loop has gone."""
+        self.events.put(event)
+        wake = self.wake
+        if wake is not None:
+            wake()
+
+
+class Stream:
+    """The tokens of one request, as they are computed.
+
+    Iterate it once, with `for` or `async for`. Leaving early (break, an exception, `close`) cancels the
+    request. Errors of the request are raised from the iteration.
+    """
+
+    def __init__(self, engine: Engine, request: Request, mailbox: _Mailbox, text: _TextStream) -> None:
+        """`Model` makes these; `mailbox.put` is the sink of the request."""
+        self._engine = engine
+        self._request = request
+        self._mailbox = mailbox
+        self._text = text
+        self._n_tokens = 0
+        self._usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the request has cost until now."""
+        return self._usage or self._request.usage()
+
+    def cancel(self) -> None:
+        """Stop computing; the iteration then ends. Safe from any thread."""
+        if self._usage is None:
+            self._engine.cancel(self._request)
+
+    close = cancel
+
+    def __iter__(self) -> Iterator[Token]:
+        return self
+
+    def __next__(self) -> Token:
+        """The next token; waits for it."""
+        while self._usage is None:
+            try:
+                event = self._mailbox.events.get()
+            except BaseException:  # Ctrl-C while waiting
+                self.cancel()
+                raise
+            token = self._take(event)
+            if token is not None:
+                return token
+        raise StopIteration
+
+    async def __aiter__(self) -> AsyncIterator[Token]:
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        self._mailbox.wake = lambda: loop.call_soon_threadsafe(arrived.set)
+        try:
+            while self._usage is None:
+                arrived.clear()
+                while not self._mailbox.events.empty():
+                    token = self._take(self._mailbox.events.get_nowait())
+                    if token is not None:
+                        yield token
+                if self._usage is None:
+                    await arrived.wait()
+        finally:
+            self._mailbox.wake = None
+            self.cancel()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        if getattr(self, "_usage", 0) is None:
+            self.cancel()
+
+    def _take(self, event: Event) -> Token | None:
+        if isinstance(event, EndEvent):
+            self._end(event)
+            return None
+        if self.finish_reason is not None:  # computed after the stop string, before the engine knew
+            return None
+        return self._token(event)
+
+    def _token(self, event: TokenEvent) -> Token:
+        self._n_tokens += 1
+        text = self._text.push(event.id)
+        if event.finish is not None:
+            text += self._text.finish()
+        stopped = self._text.stopped_by is not None
+        finish: FinishReason | None = "stop" if stopped else event.finish
+        self.finish_reason = finish
+        if stopped:
+            self.cancel()
+        return Token(event.id, text, event.logprob, finish)
+
+    def _end(self, event: EndEvent) -> None:
+        self._usage = replace(event.usage, n_generated=self._n_tokens)
+        self.finish_reason = self.finish_reason or event.reason
+        if event.error is not None:
+            raise event.error
+
+
+class Model:
+    """A model that is ready to answer. Close it, or use it in a `with` statement.
+
+    Any number of streams may run at once, from any threads; they share the processor and do not change
+    each other's results.
+
+    Attributes:
+        tokenizer: text to ids and back.
+        template: the chat template of the file; raises TemplateError when used and there is none.
+        name: what to call it.
+    """
+
+    def __init__(self, engine: Engine, tokenizer: Tokenizer, template: ChatTemplate, *, name: str) -> None:
+        """Use `load`. The model owns the engine."""
+        self.tokenizer = tokenizer
+        self.template = template
+        self.name = name
+        self._engine = engine
+        self._breakers: frozenset[int] | None = None
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """End all streams and give memory and threads back."""
+        self._engine.close()
+
+    @property
+    def n_vocab(self) -> int:
+        """Tokens in the vocabulary."""
+        return self._engine.traits.n_vocab
+
+    @property
+    def context_length(self) -> int:
+        """Most tokens of prompt and answer together."""
+        return self._engine.limit
+
+    @property
+    def description(self) -> str:
+        """How it is run, for people."""
+        return self._engine.traits.description
+
+    def generate(
+        self,
+        prompt: str | Sequence[int],
+        *,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        session: str | None = None,
+        sampling: Sampling | None = None,
+        **parameters: Any,
+    ) -> Stream:
+        """Continue a text, or token ids.
+
+        Args:
+            prompt: text is tokenised with the model's BOS, special tokens in it are plain text; ids are
+                taken as they are.
+            max_tokens: None: until the model or the context ends.
+            stop: strings that end the answer; they are not part of it.
+            session: requests of the same session compute only what differs from the one before.
+            sampling: all parameters at once, or give them one by one:
+            parameters: fields of `Sampling`, as temperature=0.8.
+
+        Raises:
+            InvalidRequest: a parameter is unknown or out of range, or the prompt is empty. Errors met
+                later are raised from the stream.
+        """
+        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
+        return self._start(ids, _sampling(sampling, parameters), max_tokens, stop, session, continuation=True)
+
+    def chat(
+        self,
+        messages: Sequence[Message],
+        *,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        session: str | None = None,
+        sampling: Sampling | None = None,
+        **parameters: Any,
+    ) -> Stream:
+        """Answer the last of these messages; like `generate` otherwise.
+
+        Raises:
+            TemplateError: the model has no chat template, or it refuses these messages.
+        """
+        ids = self.encode_chat(messages)
+        return self._start(
+            ids, _sampling(sampling, parameters), max_tokens, stop, session, continuation=False
+        )
+
+    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
+        """The prompt that `chat` computes for these messages."""
+        text = self.template.render(messages, add_generation_prompt=True)
+        ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
+        bos = self.tokenizer.bos_id
+        if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
+            ids.insert(0, bos)
+        return ids
+
+    def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
+        """Logits after each of these tokens, (n_tokens, n_vocab) float32.
+
+        Raises:
+            NotEnoughMemory: the result would not fit; `generate` and `perplexity` need no such array.
+        """
+        rows = _empty_rows(len(ids), self.n_vocab)
+
+        def keep(first: int, some: NDArray[np.float32]) -> None:
+            rows[first : first + len(some)] = some
+
+        self._score(list(ids), keep)
+        return rows
+
+    def logprobs(self, ids: Sequence[int]) -> NDArray[np.float64]:
+        """Log-probability of each token but the first, given those before it, (n_tokens - 1)."""
+        ids = list(ids)
+        found = np.zeros(len(ids), dtype=np.float64)
+
+        def keep(first: int, some: NDArray[np.float32]) -> None:
+            for i, row in enumerate(some, start=first + 1):
+                if i < len(ids):
+                    found[i] = _logprob(row, ids[i])
+
+        self._score(ids, keep)
+        return found[1:]
+
+    def perplexity(self, text: str) -> float:
+        """exp of the mean surprise per token; lower is better.
+
+        Texts longer than the context are read in windows that do not overlap, each from an empty context.
+
+        Raises:
+            InvalidRequest: the text has less than two tokens.
+        """
+        ids = self.tokenizer.encode(text)
+        if len(ids) < 2:
+            raise InvalidRequest("perplexity needs a text of at least two tokens")
+        return math.exp(-float(np.concatenate(list(self._windows(ids))).mean()))
+
+    def _windows(self, ids: list[int]) -> Iterator[NDArray[np.float64]]:
+        """Log-probabilities window by window; each begins with BOS if the model wants one."""
+        bos = [ids[0]] if self.tokenizer.add_bos else []
+        text = ids[len(bos) :]
+        size = self.context_length - len(bos)
+        for first in range(0, len(text), size):
+            window = bos + text[first : first + size]
+            if len(window) > 1:
+                yield self.logprobs(window)
+
+    def _start(
+        self,
+        ids: list[int],
+        sampling: Sampling,
+        max_tokens: int | None,
+        stop: str | Sequence[str] | None,
+        session: str | None,
+        *,
+        continuation: bool,
+    ) -> Stream:
+        from edgeinfer.text.stream import TextStream
+
+        stops = [stop] if isinstance(stop, str) else list(stop or ())
+        if sampling.dry_multiplier > 0 and not sampling.dry_breakers:
+            sampling = replace(sampling, dry_breakers=self._dry_breakers())
+        mailbox = _Mailbox()
+        request = Request(
+            tokens=ids,
+            sampling=sampling,
+            seed=secrets.randbits(64) if sampling.seed is None else sampling.seed,
+            max_tokens=self.context_length if max_tokens is None else max_tokens,
+            sink=mailbox.put,
+            stop_ids=self.tokenizer.eog_ids,
+            session=session,
+        )
+        text = TextStream(self.tokenizer, stops, continuation=continuation)
+        self._engine.submit(request)
+        return Stream(self._engine, request, mailbox, text)
+
+    def _score(self, ids: list[int], keep: Callable[[int, NDArray[np.float32]], None]) -> None:
+        """Run the ids through the model and hand every row of logits to `keep`."""
+        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        request = Request(ids, Sampling(), seed=0, max_tokens=0, sink=events.put, score=keep)
+        self._engine.submit(request)
+        try:
+            event = events.get()
+        except BaseException:
+            self._engine.cancel(request)
+            raise
+        assert isinstance(event, EndEvent), "a scored prompt generates nothing"
+        if event.error is not None:
+            raise event.error
+        if event.reason == "cancelled":
+            raise EdgeInferError("the model was closed")
+
+    def _dry_breakers(self) -> frozenset[int]:
+        if self._breakers is None:
+            marks = [mark.encode() for mark in DRY_BREAKERS]
+            pieces = ((i, self.tokenizer.token_bytes(i)) for i in range(self.tokenizer.n_vocab))
+            self._breakers = frozenset(i for i, piece in pieces if any(m in piece for m in marks))
+        return self._breakers
+
+
+def load(
+    name_or_path: str | os.PathLike[str] | None = None,
+    *,
+    backend: str = "native",
+    threads: int | None = None,
+    context_length: int | None = None,
+    kv_type: str | None = None,
+) -> Model:
+    """Open a model and make it ready; nothing of it is copied to memory.
+
+    Args:
+        name_or_path: a name or the path of a GGUF file; None: the bundled tiny model.
+        backend: what runs it.
+        threads: None: one for each physical performance core.
+        context_length: tokens of prompt and answer together. None: what the model was trained for, at
+            most 8192, at most what memory allows.
+        kv_type: how keys and values are kept, "f16" or "q8_0" (half the memory).
+
+    Raises:
+        NotFound, BadModelFile, UnsupportedModel, NotEnoughMemory, InvalidRequest.
+    """
+    from edgeinfer import gguf, models
+    from edgeinfer.backends import choose
+    from edgeinfer.hub.names import find_model
+    from edgeinfer.text.template import ChatTemplate
+    from edgeinfer.text.tokenizer import Tokenizer
+
+    settings = Settings.from_environment()
+    path = find_model(name_or_path)
+    file = gguf.open(path)
+    wanted = choose.Wanted(
+        backend=backend,
+        threads=settings.threads if threads is None else threads,
+        context_length=settings.context_length if context_length is None else context_length,
+        kv_type=settings.kv_type if kv_type is None else kv_type,
+    )
+    check_kv_type(wanted.kv_type)
+    spec = models.load_spec(file)
+    tokenizer = Tokenizer.from_gguf(file)
+    template = ChatTemplate.from_gguf(file)
+    engine = Engine(choose.open_backend(file, spec, wanted))
+    return Model(engine, tokenizer, template, name=Path(path).stem)
+
+
+def load_tokenizer(name_or_path: str | os.PathLike[str] | None = None) -> Tokenizer:
+    """Only the tokenizer of a model: opens the file and reads no weights."""
+    from edgeinfer import gguf
+    from edgeinfer.hub.names import find_model
+    from edgeinfer.text.tokenizer import Tokenizer
+
+    return Tokenizer.from_gguf(gguf.open(find_model(name_or_path)))
+
+
+def _sampling(sampling: Sampling | None, parameters: dict[str, Any]) -> Sampling:
+    for name in parameters:
+        if name not in Sampling.names():
+            hint = "known are " + ", ".join(Sampling.names())
+            raise InvalidRequest(f"{name} is not a sampling parameter", hint=hint)
+    given = {k: v for k, v in parameters.items() if v is not None}
+    return Sampling(**given) if sampling is None else replace(sampling, **given)
+
+
+def _empty_rows(n: int, n_vocab: int) -> NDArray[np.float32]:
+    from edgeinfer import machine
+
+    needed, free = 4 * n * n_vocab, machine.memory().available
+    if needed > free:
+        raise NotEnoughMemory(
+            f"logits of {n} tokens need {needed / 1e9:.1f} GB, {free / 1e9:.1f} GB are available",
+            hint="ask for fewer tokens at a time",
+        )
+    return np.empty((n, n_vocab), dtype=np.float32)
+
+
+def _logprob(row: NDArray[np.float32], token: int) -> float:
+    from edgeinfer.engine.sampler import logprob
+
+    return logprob(row, token)

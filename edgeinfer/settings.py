@@ -1,0 +1,52 @@
+"""What the environment sets, read once into one frozen record. Options of a command come before it."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from edgeinfer.errors import InvalidRequest
+
+_PREFIX = "EDGEINFER_"
+_READ_ELSEWHERE = {"TARGET", "DEBUG"}  # by the native engine, and by the command line
+
+
+@dataclass(frozen=True)
+class Settings:
+    """Defaults for what a caller leaves open; None: decide from the machine and the model."""
+
+    threads: int | None = None  # EDGEINFER_THREADS
+    context_length: int | None = None  # EDGEINFER_CONTEXT_LENGTH, tokens
+    kv_type: str = "f16"  # EDGEINFER_KV_TYPE
+
+    @classmethod
+    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
+        """Read EDGEINFER_* variables. Raises InvalidRequest for an unknown name or a senseless value."""
+        environment = os.environ if environment is None else environment
+        found = {k.removeprefix(_PREFIX): v for k, v in environment.items() if k.startswith(_PREFIX)}
+        known = {name.upper(): name for name in cls.__dataclass_fields__}
+        for name in sorted(found.keys() - known.keys() - _READ_ELSEWHERE):
+            names = ", ".join(sorted(_PREFIX + k for k in known.keys() | _READ_ELSEWHERE))
+            raise InvalidRequest(f"{_PREFIX}{name} is not a setting", hint=f"known are {names}")
+        settings = cls(
+            threads=_count(found, "THREADS"),
+            context_length=_count(found, "CONTEXT_LENGTH"),
+            kv_type=found.get("KV_TYPE", cls.kv_type),
+        )
+        check_kv_type(settings.kv_type)
+        return settings
+
+
+def check_kv_type(kv_type: str) -> None:
+    """Raises InvalidRequest unless it is a type that keys and values can be kept in."""
+    if kv_type not in ("f16", "q8_0"):
+        raise InvalidRequest(f"kv_type must be f16 or q8_0, not {kv_type!r}")
+
+
+def _count(found: Mapping[str, str], name: str) -> int | None:
+    if name not in found:
+        return None
+    if not found[name].isdecimal() or int(found[name]) < 1:
+        raise InvalidRequest(f"{_PREFIX}{name} must be a positive integer, not {found[name]!r}")
+    return int(found[name])
