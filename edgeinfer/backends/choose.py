@@ -54,7 +54,7 @@ def open_backend(file: GGUFFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
     return NativeBackend(
         file,
         spec,
-        threads=wanted.threads or machine.n_threads(),
+        n_threads=wanted.threads or machine.n_threads(),
         n_ctx=plan.context_length,
         kv_type=wanted.kv_type,
     )

@@ -7,22 +7,41 @@ from __future__ import annotations
 
 import random
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 from fakes import FakeBackend
 
+from edgeinfer import _native
 from edgeinfer.backends.base import Backend, Batch, SeqId
+from edgeinfer.backends.native import KvType, NativeBackend
 from edgeinfer.errors import NoRoom
 
-BACKENDS: dict[str, Callable[[], Backend]] = {
-    "fake": lambda: FakeBackend(n_blocks=24, block_size=4, n_ctx=64, max_sequences=8),
+Maker = Callable[[Path], Backend]  # gets a folder for files
+
+
+def native(kv_type: KvType) -> Maker:
+    def make(folder: Path) -> Backend:
+        path = tiny.write_gguf(folder / "model.gguf", "llama", "Q4_K")
+        spec = tiny.CASES["llama"].spec
+        file = _native.gguf_open(str(path))
+        return NativeBackend(file, spec, n_threads=2, n_ctx=64, kv_type=kv_type, n_blocks=8, max_sequences=8)
+
+    return make
+
+
+BACKENDS: dict[str, Maker] = {
+    "fake": lambda folder: FakeBackend(n_blocks=24, block_size=4, n_ctx=64, max_sequences=8),
+    "native-f16": native("f16"),
+    "native-q8_0": native("q8_0"),
 }
 
 
 @pytest.fixture(params=sorted(BACKENDS))
-def backend(request: pytest.FixtureRequest) -> Iterator[Backend]:
-    made = BACKENDS[request.param]()
+def backend(request: pytest.FixtureRequest, tmp_path: Path) -> Iterator[Backend]:
+    made = BACKENDS[request.param](tmp_path)
     yield made
     made.shutdown()
 
