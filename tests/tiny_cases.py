@@ -12,7 +12,7 @@ from edgeinfer.models.spec import DecoderSpec, RopeTable
 from numpy.typing import NDArray
 
 N_VOCAB = 389  # not a multiple of anything: the last rows of the head are a tail for every kernel
-N_CTX_TRAIN = 512
+N_CTX_TRAIN = 1024
 
 
 @dataclass(frozen=True)

@@ -84,10 +84,9 @@ def make_greedy(oracle: str, model: Path) -> None:
         ask(oracle, [job | {"out": str(folder / "out.json")}], folder)
         answers = json.loads((folder / "out.json").read_text())
         for answer in answers:
-            n, margin = len(answer["ids"]), answer["least_margin"]
-            print(f"{n} tokens, least margin {margin:.4f}: {answer['prompt']!r}")
+            print(f"least lead of a winner {answer.pop('lead'):.4f}: {answer['prompt'][-50:]!r}")
         golden = {"sha256": hashlib.sha256(model.read_bytes()).hexdigest(), "answers": answers}
-    (HERE / "greedy.json").write_text(json.dumps(golden) + "\n")
+    (HERE / "greedy.json").write_text(json.dumps(golden, ensure_ascii=False) + "\n")
 
 
 def main() -> None:

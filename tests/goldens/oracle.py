@@ -2,7 +2,7 @@
 
 Usage: python oracle.py JOBS.json, a list of jobs:
   {"kind": "logits", "model": path, "ids": [...], "out": path}        logits of every position, .npy
-  {"kind": "greedy", "model": path, "prompts": [...], "n": 200, "out": path}   greedy ids of prompts, .json
+  {"kind": "greedy", "model": path, "prompts": [...], "n": 200, "out": path}   greedy ids after prompts, .json
 
 One thread, f16 KV, no flash attention, weights as they lie in the file (no repacking).
 """
@@ -58,20 +58,19 @@ def decode(context, ids, first, every_row):
 
 
 def greedy(context, ids, n):
-    """Up to n greedy ids after a prompt, the end-of-generation token not included."""
+    """n greedy ids after a prompt, tokens that end a generation forbidden, and the least lead of a winner."""
     llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
     vocab = llama_cpp.llama_model_get_vocab(llama_cpp.llama_get_model(context))
     row = decode(context, ids, 0, False)[0]
-    out, margins = [], []
+    ends = [t for t in range(len(row)) if llama_cpp.llama_vocab_is_eog(vocab, t)]
+    out, least = [], np.inf
     while len(out) < n:
-        token = int(row.argmax())
-        if llama_cpp.llama_vocab_is_eog(vocab, token):
-            break
-        best = np.partition(row, -2)[-2:]
-        margins.append(float(best[1] - best[0]))
-        out.append(token)
-        row = decode(context, [token], len(ids) + len(out) - 1, False)[0]
-    return out, margins
+        row[ends] = -np.inf
+        second, first = np.partition(row, -2)[-2:]
+        least = min(least, float(first - second))
+        out.append(int(row.argmax()))
+        row = decode(context, out[-1:], len(ids) + len(out) - 1, False)[0]
+    return out, ends, least
 
 
 def tokenize(model, text):
@@ -80,6 +79,15 @@ def tokenize(model, text):
     buffer = (llama_cpp.llama_token * (len(data) + 8))()
     n = llama_cpp.llama_tokenize(vocab, data, len(data), buffer, len(buffer), True, True)
     return list(buffer[:n])
+
+
+def detokenize(model, ids):
+    """Text of ids; control tokens have none."""
+    vocab = llama_cpp.llama_model_get_vocab(model)
+    buffer = ctypes.create_string_buffer(64 * len(ids))
+    array = (llama_cpp.llama_token * len(ids))(*ids)
+    n = llama_cpp.llama_detokenize(vocab, array, len(ids), buffer, len(buffer), False, False)
+    return buffer.raw[:n].decode(errors="replace")
 
 
 def run(job):
@@ -91,9 +99,10 @@ def run(job):
         answers = []
         for prompt in job["prompts"]:
             ids = tokenize(model, prompt)
-            out, margins = greedy(context, ids, job["n"])
+            out, ends, least = greedy(context, ids, job["n"])
+            text = detokenize(model, out)
             answers.append(
-                {"prompt": prompt, "prompt_ids": ids, "ids": out, "least_margin": min(margins, default=0)}
+                {"prompt": prompt, "prompt_ids": ids, "ids": out, "text": text, "ends": ends, "lead": least}
             )
         Path(job["out"]).write_text(json.dumps(answers))
     llama_cpp.llama_free(context)

@@ -11,7 +11,8 @@ import os
 import random
 import subprocess
 import sys
-from dataclasses import dataclass, field
+from collections.abc import Iterator
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -19,6 +20,7 @@ import pytest
 import tiny
 from numpy.typing import NDArray
 
+import edgeinfer
 from edgeinfer import _native
 from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.backends.native import KvType, NativeBackend
@@ -237,6 +239,7 @@ def test_decoding_equals_prefill_for_every_tensor_type(tensor_type: str, tmp_pat
 _HASH_LOGITS = """
 import hashlib, json, sys
 import numpy as np, tiny
+import edgeinfer
 from edgeinfer import _native
 from edgeinfer.backends.base import Batch
 from edgeinfer.backends.native import NativeBackend
@@ -266,3 +269,19 @@ def test_every_simd_target_gives_the_same_bits(tmp_path: Path) -> None:
         assert answers[-1].pop("target") == target
     for path in paths:
         assert len({answer[path] for answer in answers}) == 1, path
+
+
+@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+def test_streams_of_the_python_api_do_not_change_each_other(kv_type: KvType, tmp_path: Path) -> None:
+    path = tiny.write_gguf(tmp_path / "model.gguf", "gemma2", "Q4_K")
+    asks = random_asks(16, seed=7)
+
+    def stream(model: edgeinfer.Model, ask: Ask) -> Iterator[edgeinfer.Token]:
+        return model.generate(ask.prompt, max_tokens=ask.n_new, sampling=replace(ask.sampling, seed=ask.seed))
+
+    with edgeinfer.load(path, threads=1, context_length=N_CTX, kv_type=kv_type) as model:
+        expected = [[(t.id, t.logprob) for t in stream(model, ask)] for ask in asks]
+    for threads in (2, 4):
+        with edgeinfer.load(path, threads=threads, context_length=N_CTX, kv_type=kv_type) as model:
+            together = [stream(model, ask) for ask in asks]
+            assert [[(t.id, t.logprob) for t in tokens] for tokens in together] == expected
