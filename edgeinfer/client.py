@@ -391,7 +391,7 @@ def load(
     Raises:
         NotFound, BadModelFile, UnsupportedModel, NotEnoughMemory, InvalidRequest.
     """
-    from edgeinfer import gguf, models
+    from edgeinfer import _native, models
     from edgeinfer.backends import choose
     from edgeinfer.hub.names import find_model
     from edgeinfer.text.template import ChatTemplate
@@ -399,7 +399,7 @@ def load(
 
     settings = Settings.from_environment()
     path = find_model(name_or_path)
-    file = gguf.open(path)
+    file = _native.gguf_open(os.fspath(path))
     wanted = choose.Wanted(
         backend=backend,
         threads=settings.threads if threads is None else threads,
@@ -414,13 +414,29 @@ def load(
     return Model(engine, tokenizer, template, name=Path(path).stem)
 
 
+def check_file(path: str | os.PathLike[str]) -> None:
+    """Everything that `load` checks, without making anything ready to run.
+
+    Raises:
+        BadModelFile, UnsupportedModel, DiskError: what is wrong.
+    """
+    from edgeinfer import _native, models
+    from edgeinfer.backends import choose
+    from edgeinfer.text.tokenizer import Tokenizer
+
+    file = _native.gguf_open(os.fspath(path))
+    spec = models.load_spec(file)
+    Tokenizer.from_gguf(file)
+    choose.check_weights(file, spec)
+
+
 def load_tokenizer(name_or_path: str | os.PathLike[str] | None = None) -> Tokenizer:
     """Only the tokenizer of a model: opens the file and reads no weights."""
-    from edgeinfer import gguf
+    from edgeinfer import _native
     from edgeinfer.hub.names import find_model
     from edgeinfer.text.tokenizer import Tokenizer
 
-    return Tokenizer.from_gguf(gguf.open(find_model(name_or_path)))
+    return Tokenizer.from_gguf(_native.gguf_open(os.fspath(find_model(name_or_path))))
 
 
 def _sampling(sampling: Sampling | None, parameters: dict[str, Any]) -> Sampling:

@@ -11,7 +11,7 @@ from edgeinfer.backends.plan import plan_memory
 from edgeinfer.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from edgeinfer.gguf import GGUFFile
+    from edgeinfer._native import GgufFile
     from edgeinfer.models.spec import DecoderSpec
 
 BACKENDS = ("native",)
@@ -36,7 +36,7 @@ class Wanted:
             raise InvalidRequest(f"threads must be from 1 to 1024, not {self.threads}")
 
 
-def open_backend(file: GGUFFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
+def open_backend(file: GgufFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
     """A backend for this model, after a look at the memory.
 
     Raises:
@@ -44,7 +44,7 @@ def open_backend(file: GGUFFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
     """
     plan = plan_memory(
         spec,
-        file_bytes=file.size,
+        file_bytes=file.size_bytes,
         kv_type=wanted.kv_type,
         context_length=wanted.context_length,
         memory=machine.memory(),
@@ -58,3 +58,10 @@ def open_backend(file: GGUFFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
         n_ctx=plan.context_length,
         kv_type=wanted.kv_type,
     )
+
+
+def check_weights(file: GgufFile, spec: DecoderSpec) -> None:
+    """Check every tensor against the spec, as loading does. Raises BadModelFile or UnsupportedModel."""
+    from edgeinfer.backends.native import NativeBackend
+
+    NativeBackend(file, spec, n_threads=1, n_ctx=2, n_blocks=1).shutdown()

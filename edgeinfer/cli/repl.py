@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import fields
 from typing import TYPE_CHECKING, Any
 
 import edgeinfer
@@ -17,6 +16,7 @@ from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidReque
 if TYPE_CHECKING:
     from edgeinfer.client import Model
 
+SETTABLE = ("max_tokens", *(n for n in Sampling.names() if n not in ("logit_bias", "dry_breakers")))
 _HELP = '''\
 Type a message and Enter. """ begins and ends a message of several lines.
   /system TEXT     what the model should know and be; alone: show it
@@ -131,20 +131,21 @@ class Conversation:
         name, _, value = text.partition(" ")
         name = name.replace("-", "_")
         if not name:
-            for field in fields(Sampling):
-                output.talk(f"  {field.name} {self._generation.get(field.name, field.default)}")
-            output.talk(f"  max_tokens {self._generation.get('max_tokens')}")
+            defaults = Sampling()
+            for known in SETTABLE:
+                value = self._generation.get(known, getattr(defaults, known, None))
+                output.talk(f"  {known} {'(not set)' if value is None else value}")
             return
         changed = {**self._generation, name: _number(name, value.strip())}
-        Sampling(**{k: v for k, v in changed.items() if k in Sampling.names()})
+        if name in Sampling.names():
+            Sampling(**{name: changed[name]})  # raises if it is out of range
         self._generation = changed
 
 
 def _number(name: str, text: str) -> float:
     """The value of a parameter; its range is checked by Sampling."""
-    settable = {*Sampling.names(), "max_tokens"} - {"logit_bias", "dry_breakers"}
-    if name not in settable:
-        raise InvalidRequest(f"{name} is not a parameter", hint="known are " + ", ".join(sorted(settable)))
+    if name not in SETTABLE:
+        raise InvalidRequest(f"{name} is not a parameter", hint="known are " + ", ".join(SETTABLE))
     try:
         return int(text)
     except ValueError:

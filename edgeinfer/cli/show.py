@@ -1,0 +1,206 @@
+"""`edgeinfer show`: what is in a model file, without running it."""
+
+from __future__ import annotations
+
+import hashlib
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinfer.cli import output
+from edgeinfer.errors import EdgeInferError
+
+if TYPE_CHECKING:
+    from edgeinfer._native import GgufFile
+    from edgeinfer.models.spec import DecoderSpec
+
+_KV_TYPES = ("f16", "q8_0")
+
+
+@click.command("show", short_help="Tell what is in a model file.")
+@click.argument("model", required=False)
+@click.option("--template", is_flag=True, help="Print only the chat template.")
+@click.option("--metadata", is_flag=True, help="Print all metadata keys; long arrays by their length.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(model: str | None, template: bool, metadata: bool, as_json: bool) -> None:
+    """Tell what is in MODEL: a file, or the name of a bundled model."""
+    from edgeinfer import _native
+    from edgeinfer.hub.names import find_model
+
+    file = _native.gguf_open(str(find_model(model)))
+    if template:
+        output.data(output.safe_text(_text(file, "tokenizer.chat_template")))
+    elif metadata:
+        _print_metadata(file, as_json)
+    else:
+        facts = describe(file)
+        output.as_json(facts) if as_json else _print(facts)
+
+
+def describe(file: GgufFile) -> dict[str, Any]:
+    """Everything that `show` tells, as JSON values."""
+    spec, unsupported = _spec(file)
+    return {
+        "file": {"path": str(file.path), "bytes": file.size_bytes, "shards": file.shards},
+        "model": {
+            "name": _text(file, "general.name"),
+            "architecture": _text(file, "general.architecture"),
+            "parameters": sum(_n_values(t) for t in file.tensors()),
+            "license": _text(file, "general.license"),
+            "supported": unsupported is None,
+            "problem": unsupported,
+        },
+        "quantization": _quantization(file),
+        "shape": _shape(spec),
+        "tokenizer": _tokenizer(file),
+        "template": _template(file),
+        "memory": _memory(file, spec),
+    }
+
+
+def _spec(file: GgufFile) -> tuple[DecoderSpec | None, str | None]:
+    from edgeinfer import models
+
+    try:
+        return models.load_spec(file), None
+    except EdgeInferError as problem:
+        return None, problem.message
+
+
+def _text(file: GgufFile, key: str) -> str:
+    value = file.get(key) if key in file else ""
+    return value if isinstance(value, str) else ""
+
+
+def _n_values(tensor: dict[str, Any]) -> int:
+    n = 1
+    for size in tensor["shape"]:
+        n *= size
+    return n
+
+
+def _quantization(file: GgufFile) -> list[dict[str, Any]]:
+    """Tensor types by the bytes they take, most first."""
+    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
+    for tensor in file.tensors():
+        entry = sums[tensor["type"]]
+        for i, n in enumerate((1, tensor["bytes"], _n_values(tensor))):
+            entry[i] += n
+    rows = sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
+    return [
+        {"type": name, "tensors": n, "bytes": size, "bits_per_value": round(8 * size / max(1, values), 2)}
+        for name, (n, size, values) in rows
+    ]
+
+
+def _shape(spec: DecoderSpec | None) -> dict[str, int]:
+    if spec is None:
+        return {}
+    shape = {
+        "context": spec.n_ctx_train,
+        "layers": spec.n_layers,
+        "width": spec.n_embd,
+        "heads": spec.n_heads,
+        "kv_heads": spec.n_kv_heads,
+        "head_width": spec.head_dim,
+        "feed_forward": spec.n_ff,
+    }
+    return shape | (
+        {"experts": spec.n_experts, "experts_used": spec.n_experts_used} if spec.n_experts else {}
+    )
+
+
+def _tokenizer(file: GgufFile) -> dict[str, Any]:
+    from edgeinfer.text.tokenizer import Tokenizer
+
+    kind = {"model": _text(file, "tokenizer.ggml.model"), "pre": _text(file, "tokenizer.ggml.pre")}
+    try:
+        tokenizer = Tokenizer.from_gguf(file)
+    except EdgeInferError as problem:
+        return {**kind, "problem": problem.message}
+    ends = [tokenizer.token_text(i) for i in sorted(tokenizer.eog_ids)]
+    bos = None if tokenizer.bos_id is None else tokenizer.token_text(tokenizer.bos_id)
+    return {**kind, "tokens": tokenizer.n_vocab, "bos": bos, "adds_bos": tokenizer.add_bos, "ends": ends}
+
+
+def _template(file: GgufFile) -> dict[str, Any]:
+    text = _text(file, "tokenizer.chat_template")
+    if not text:
+        return {"present": False}
+    digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()
+    return {"present": True, "characters": len(text), "sha256": digest}
+
+
+def _memory(file: GgufFile, spec: DecoderSpec | None) -> dict[str, Any]:
+    """Bytes: the file that is mapped, and keys and values at the default context for each KV type."""
+    from edgeinfer.backends.plan import DEFAULT_CONTEXT, kv_bytes_per_token
+
+    if spec is None:
+        return {"file": file.size_bytes}
+    context = min(spec.n_ctx_train, DEFAULT_CONTEXT)
+    kv = {kind: context * kv_bytes_per_token(spec, kind) for kind in _KV_TYPES}
+    return {"file": file.size_bytes, "context": context, **{f"kv_{kind}": n for kind, n in kv.items()}}
+
+
+def _print(facts: dict[str, Any]) -> None:
+    model, file = facts["model"], facts["file"]
+    rows: list[tuple[str, object]] = [
+        ("file", file["path"]),
+        ("size", output.in_bytes(file["bytes"])),
+        ("name", model["name"] or "(none)"),
+        ("architecture", model["architecture"]),
+        ("parameters", f"{model['parameters'] / 1e6:,.1f} million"),
+    ]
+    if model["license"]:
+        rows.append(("license", model["license"]))
+    if model["problem"]:
+        rows.append(("not supported", model["problem"]))
+    output.table(rows, title="Model")
+    if facts["shape"]:
+        output.table([(k.replace("_", " "), v) for k, v in facts["shape"].items()], title="Shape")
+    types = [
+        (q["type"], q["tensors"], output.in_bytes(q["bytes"]), q["bits_per_value"])
+        for q in facts["quantization"]
+    ]
+    output.table([("type", "tensors", "size", "bits per value"), *types], title="Quantization")
+    output.table(_tokenizer_rows(facts["tokenizer"]), title="Tokenizer")
+    output.table(_template_rows(facts["template"]), title="Chat template")
+    output.table(_memory_rows(facts["memory"]), title="Memory")
+
+
+def _tokenizer_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [
+        ("kind", " ".join(filter(None, (facts["model"], facts["pre"]))) or "(none)")
+    ]
+    if "problem" in facts:
+        return [*rows, ("not supported", facts["problem"])]
+    bos = f"{facts['bos']}{'' if facts['adds_bos'] else ' (not added)'}" if facts["bos"] else "(none)"
+    return [*rows, ("tokens", facts["tokens"]), ("begins with", bos), ("ends with", " ".join(facts["ends"]))]
+
+
+def _template_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
+    if not facts["present"]:
+        return [("present", "no: `run --raw` continues text, chat needs a template")]
+    return [("characters", facts["characters"]), ("sha256", facts["sha256"])]
+
+
+def _memory_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("weights, mapped", output.in_bytes(facts["file"]))]
+    for kind in _KV_TYPES:
+        if f"kv_{kind}" in facts:
+            size = output.in_bytes(facts[f"kv_{kind}"])
+            rows.append((f"keys and values, {kind}", f"{size} at {facts['context']} tokens"))
+    return rows
+
+
+def _print_metadata(file: GgufFile, as_json: bool) -> None:
+    found = {key: _short(file, key) for key in file.keys()}  # noqa: SIM118  # not a mapping
+    output.as_json(found) if as_json else output.table(found.items())
+
+
+def _short(file: GgufFile, key: str) -> Any:
+    """The value of a key; a long array only by its length, so that it need not become Python objects."""
+    kind = file.type_of(key)
+    n = file.array_length(key) if kind.startswith("array") else 0
+    return f"{kind}, {n} values" if n > 16 else file.get(key)
