@@ -23,7 +23,7 @@ from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.request import EndEvent, Event, FinishReason, Request, TokenEvent, Usage
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import EdgeInferError, InvalidRequest, NotEnoughMemory
-from edgeinfer.settings import Settings, check_kv_type
+from edgeinfer.settings import Settings, kv_type_named
 
 if TYPE_CHECKING:
     from edgeinfer.text.template import ChatTemplate
@@ -404,9 +404,8 @@ def load(
         backend=backend,
         threads=settings.threads if threads is None else threads,
         context_length=settings.context_length if context_length is None else context_length,
-        kv_type=settings.kv_type if kv_type is None else kv_type,
+        kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
     )
-    check_kv_type(wanted.kv_type)
     spec = models.load_spec(file)
     tokenizer = Tokenizer.from_gguf(file)
     template = ChatTemplate.from_gguf(file)

@@ -5,9 +5,11 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Literal, cast, get_args
 
 from edgeinfer.errors import InvalidRequest
 
+KvType = Literal["f16", "q8_0"]
 _PREFIX = "EDGEINFER_"
 _READ_ELSEWHERE = {"TARGET", "DEBUG"}  # by the native engine, and by the command line
 
@@ -18,7 +20,7 @@ class Settings:
 
     threads: int | None = None  # EDGEINFER_THREADS
     context_length: int | None = None  # EDGEINFER_CONTEXT_LENGTH, tokens
-    kv_type: str = "f16"  # EDGEINFER_KV_TYPE
+    kv_type: KvType = "f16"  # EDGEINFER_KV_TYPE
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -29,19 +31,19 @@ class Settings:
         for name in sorted(found.keys() - known.keys() - _READ_ELSEWHERE):
             names = ", ".join(sorted(_PREFIX + k for k in known.keys() | _READ_ELSEWHERE))
             raise InvalidRequest(f"{_PREFIX}{name} is not a setting", hint=f"known are {names}")
-        settings = cls(
+        return cls(
             threads=_count(found, "THREADS"),
             context_length=_count(found, "CONTEXT_LENGTH"),
-            kv_type=found.get("KV_TYPE", cls.kv_type),
+            kv_type=kv_type_named(found.get("KV_TYPE", cls.kv_type)),
         )
-        check_kv_type(settings.kv_type)
-        return settings
 
 
-def check_kv_type(kv_type: str) -> None:
-    """Raises InvalidRequest unless it is a type that keys and values can be kept in."""
-    if kv_type not in ("f16", "q8_0"):
-        raise InvalidRequest(f"kv_type must be f16 or q8_0, not {kv_type!r}")
+def kv_type_named(name: str) -> KvType:
+    """The type that keys and values are kept in. Raises InvalidRequest when there is no such type."""
+    for known in get_args(KvType):
+        if name == known:
+            return cast(KvType, known)
+    raise InvalidRequest(f"kv_type must be f16 or q8_0, not {name!r}")
 
 
 def _count(found: Mapping[str, str], name: str) -> int | None:

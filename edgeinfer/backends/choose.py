@@ -9,6 +9,7 @@ from edgeinfer import machine
 from edgeinfer.backends.base import Backend
 from edgeinfer.backends.plan import plan_memory
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.settings import KvType
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
@@ -24,7 +25,7 @@ class Wanted:
     backend: str = "native"
     threads: int | None = None
     context_length: int | None = None
-    kv_type: str = "f16"
+    kv_type: KvType = "f16"
 
     def __post_init__(self) -> None:
         """Check what needs no model."""

@@ -133,8 +133,8 @@ class Conversation:
         if not name:
             defaults = Sampling()
             for known in SETTABLE:
-                value = self._generation.get(known, getattr(defaults, known, None))
-                output.talk(f"  {known} {'(not set)' if value is None else value}")
+                now = self._generation.get(known, getattr(defaults, known, None))
+                output.talk(f"  {known} {'(not set)' if now is None else now}")
             return
         changed = {**self._generation, name: _number(name, value.strip())}
         if name in Sampling.names():

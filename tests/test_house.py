@@ -1,0 +1,139 @@
+"""The drawing of the house stays true: who imports whom, what stands at the top, what importing costs."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+TOP = {"pyproject.toml", "README.md", "edgeinfer", "native", "models", "tests", "packaging"}
+MADE_BY_TOOLS = {"build", "dist"}
+
+# room -> rooms of ours that it may import; `_native` is the C++ engine
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "settings": {"errors"},
+    "paths": {"errors"},
+    "machine": {"errors"},
+    "models": {"errors", "_native"},
+    "kv": {"errors"},
+    "text": {"errors", "_native"},
+    "hub": {"errors", "settings", "paths", "models"},
+    "backends.base": {"errors"},
+    "backends.plan": {"errors", "machine", "models", "settings"},
+    "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
+    "backends.choose": {"errors", "machine", "models", "settings", "backends", "_native"},
+    "engine": {"errors", "backends.base", "engine"},
+    "client": {
+        "errors",
+        "settings",
+        "machine",
+        "engine",
+        "backends.choose",
+        "text",
+        "hub",
+        "models",
+        "_native",
+    },
+    "cli": {
+        *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),
+        *("backends.plan", "backends.choose", "engine.sampler", "engine.request", "cli"),
+    },
+}
+
+
+def modules(repository: Path) -> dict[str, Path]:
+    """Dotted name below edgeinfer -> file."""
+    found = {}
+    for prefix, folder in (("", repository / "edgeinfer"), ("models.", repository / "models")):
+        for path in folder.rglob("*.py"):
+            name = ".".join(path.relative_to(folder).with_suffix("").parts)
+            found[prefix + name.removesuffix("__init__").rstrip(".")] = path
+    return found
+
+
+def imports(path: Path) -> set[str]:
+    """Modules of ours that a file imports, anywhere in it, without the leading `edgeinfer.`"""
+    found = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module is not None:
+            found |= {f"{node.module}.{alias.name}" for alias in node.names}
+            assert node.level == 0, f"{path}: a relative import hides who is imported"
+    return {name.removeprefix("edgeinfer.") for name in found if name.startswith("edgeinfer.")}
+
+
+def rooms_of(module: str) -> list[str]:
+    """The room a module is in: the longest entry of the table that it begins with."""
+    return [room for room in ALLOWED if module == room or module.startswith(room + ".")]
+
+
+def test_imports_point_down(repository: Path) -> None:
+    wrong = []
+    for module, path in modules(repository).items():
+        if not rooms_of(module):
+            continue  # edgeinfer/__init__.py and the empty __init__ of a split room
+        room = max(rooms_of(module), key=len)
+        own = room.split(".")[0]
+        for imported in imports(path):
+            name = imported if imported != "__version__" else "errors"
+            allowed = ALLOWED[room] | ({own} if own == room else {room})
+            if not any(name == a or name.startswith(a + ".") for a in allowed):
+                wrong.append(f"{module} imports {imported}")
+    assert wrong == []
+
+
+def test_every_room_is_in_the_table(repository: Path) -> None:
+    split = {room.split(".")[0] for room in ALLOWED if "." in room}
+    unknown = [m for m in modules(repository) if m and not rooms_of(m) and m not in split]
+    assert unknown == []
+
+
+def test_the_top_level_is_exactly_seven_names(repository: Path) -> None:
+    if (repository / ".git").exists():
+        listed = subprocess.run(
+            ["git", "ls-files"], cwd=repository, capture_output=True, text=True, check=False
+        ).stdout.split("\n")
+        visible = {line.split("/")[0] for line in listed if line and not line.startswith(".")}
+    else:
+        visible = {p.name for p in repository.iterdir() if not p.name.startswith(".")} - MADE_BY_TOOLS
+    assert visible == TOP
+
+
+def loaded_by(code: str) -> set[str]:
+    """Top-level modules in memory after running this code in a fresh interpreter."""
+    report = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
+    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    return set(done.stdout.split("\n")[-2].split())
+
+
+HEAVY = {"numpy", "jinja2", "regex", "rich", "psutil", "asyncio", "numba", "textual", "huggingface_hub"}
+
+
+def test_importing_edgeinfer_loads_nothing_heavy() -> None:
+    assert loaded_by("import edgeinfer") & {*HEAVY, "click"} == set()
+
+
+@pytest.mark.parametrize("option", ["--version", "--help"])
+def test_looking_at_the_command_line_loads_nothing_heavy(option: str) -> None:
+    code = f"""
+import contextlib
+from edgeinfer.cli.main import main
+with contextlib.suppress(SystemExit):
+    main([{option!r}])
+"""
+    assert loaded_by(code) & HEAVY == set()
+
+
+def test_no_file_carries_a_path_of_somebodys_machine(repository: Path) -> None:
+    suspicious = [f"/{folder}/" for folder in ("home", "Users", "work", "root")]
+    for folder in ("edgeinfer", "models", "native", "packaging", "tests"):
+        for path in (repository / folder).rglob("*"):
+            if path.suffix in {".py", ".h", ".cpp", ".inc", ".txt", ".md", ".toml"}:
+                text = path.read_text(encoding="utf-8", errors="replace")
+                lines = [line for line in text.split("\n") if any(s in f" {line}" for s in suspicious)]
+                assert lines == [], f"{path}"
