@@ -21,7 +21,7 @@ def test_logits_are_those_of_llama_cpp(case: str, tensor_type: str, tmp_path: Pa
     assert hashlib.sha256(path.read_bytes()).hexdigest() == read.sha256(case, tensor_type), (
         "the model file is not the one that llama.cpp has read: run tests/goldens/make.py again"
     )
-    with edgeinfer.load(str(path), context_length=read.N_CTX) as model:
+    with edgeinfer.load(str(path), threads=2, context_length=read.N_CTX) as model:
         ours = model.logits(tiny.token_ids(read.N_TOKENS))[list(read.ROWS)]
     theirs = read.golden(case, tensor_type)
     kl = read.kl(theirs, ours).mean()
