@@ -16,6 +16,7 @@ namespace edgeinfer::EI_TARGET {
 #else
 #define EI_VNNI 0
 #endif
+constexpr int kPrefetchBytes = 2048;
 constexpr bool kBiasSigned = EI_VNNI;  // with dpbusd, signed weights become w + 128 and the sums repay it
 
 static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
@@ -62,16 +63,27 @@ static inline U8x32 lookup(const int8_t* table, U8x32 index) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), index);
 }
 
-static inline I16x16 scales8(const int8_t* s) {
-  return {_mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(s))))};
+static inline I16x16 scales8(uint64_t bytes) {
+  return {_mm256_broadcastsi128_si256(_mm_cvtepi8_epi16(_mm_cvtsi64_si128(int64_t(bytes))))};
 }
-static inline I16x16 scales16(const int8_t* s) {
+static inline I16x16 split_scales(__m128i bytes) {
   const __m128i split = _mm_setr_epi8(0, 2, 4, 6, 8, 10, 12, 14, 1, 3, 5, 7, 9, 11, 13, 15);
-  return {_mm256_cvtepi8_epi16(_mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s)), split))};
+  return {_mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, split))};
 }
+static inline I16x16 scales16(const int8_t* s) { return split_scales(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s))); }
+static inline I16x16 scales16(uint64_t first, uint64_t second) { return split_scales(_mm_set_epi64x(int64_t(second), int64_t(first))); }
+static inline void nibble_scales(const uint8_t* p, I16x16& s, I16x16& m) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), low = _mm_set1_epi8(15);
+  s = split_scales(_mm_and_si128(bytes, low));
+  m = split_scales(_mm_and_si128(_mm_srli_epi16(bytes, 4), low));
+}
+static inline I16x16 minus(I16x16 a, int b) { return {_mm256_sub_epi16(a.v, _mm256_set1_epi16(short(b)))}; }
 static inline I16x16 times(I16x16 a, int factor) { return {_mm256_mullo_epi16(a.v, _mm256_set1_epi16(short(factor)))}; }
 
 static inline I32x8 zero_i32x8() { return {_mm256_setzero_si256()}; }
+static inline I32x8 add(I32x8 a, I32x8 b) { return {_mm256_add_epi32(a.v, b.v)}; }
+static inline I32x8 load_i32x8(const int32_t* p) { return {load_bytes(p)}; }
+static inline void store_i32x8(int32_t* p, I32x8 a) { store_bytes(p, a.v); }
 // u8 x s8 in pairs to words. Signed weights: |w| times x with w's sign, which cannot saturate for |x| <= 127.
 template <bool kSigned> static inline __m256i madd_bytes(__m256i w, __m256i x) {
   if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
@@ -97,6 +109,22 @@ static inline I32x8 reduce8(const I32x8* r) {
   const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(r[0].v, r[1].v), _mm256_hadd_epi32(r[2].v, r[3].v));
   const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(r[4].v, r[5].v), _mm256_hadd_epi32(r[6].v, r[7].v));
   return {_mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31))};
+}
+static inline void transpose8(I32x8* r) {
+  __m256i a[8], b[8];
+  for (int i = 0; i < 8; i += 2) {
+    a[i] = _mm256_unpacklo_epi32(r[i].v, r[i + 1].v);
+    a[i + 1] = _mm256_unpackhi_epi32(r[i].v, r[i + 1].v);
+  }
+  for (int i = 0; i < 8; i += 4)
+    for (int k = 0; k < 2; ++k) {
+      b[i + 2 * k] = _mm256_unpacklo_epi64(a[i + k], a[i + k + 2]);
+      b[i + 2 * k + 1] = _mm256_unpackhi_epi64(a[i + k], a[i + k + 2]);
+    }
+  for (int i = 0; i < 4; ++i) {
+    r[i].v = _mm256_permute2x128_si256(b[i], b[i + 4], 0x20);
+    r[i + 4].v = _mm256_permute2x128_si256(b[i], b[i + 4], 0x31);
+  }
 }
 static inline F32x8 zero_f32x8() { return _mm256_setzero_ps(); }
 static inline F32x8 splat8(float x) { return _mm256_set1_ps(x); }

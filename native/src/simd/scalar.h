@@ -15,6 +15,7 @@ constexpr int kPrefillRows = 4;      // rows and vectors of tokens of the intege
 constexpr int kPrefillVecs = 1;
 constexpr int kFloatRows = 2;        // rows and columns of the float tile
 constexpr int kFloatCols = 2;
+constexpr int kPrefetchBytes = 2048;  // how far ahead the direct kernels fetch
 constexpr int kScoreRows = 2;        // query rows of the attention tile
 
 // --- one float at a time --------------------------------------------------------------------------
@@ -103,11 +104,34 @@ static inline U8x32 lookup(const int8_t* table, U8x32 index) { for (auto& x : in
 
 // Scales of a superblock as words: lane g is the scale of the first half of group g of 32 values,
 // lane 8 + g that of the second half.
-static inline I16x16 scales8(const int8_t* s) { I16x16 r; for (int i = 0; i < 8; ++i) r.v[i] = r.v[i + 8] = s[i]; return r; }
+static inline I16x16 scales8(uint64_t bytes) {
+  int8_t s[8];
+  std::memcpy(s, &bytes, 8);
+  I16x16 r;
+  for (int i = 0; i < 8; ++i) r.v[i] = r.v[i + 8] = s[i];
+  return r;
+}
 static inline I16x16 scales16(const int8_t* s) { I16x16 r; for (int i = 0; i < 8; ++i) { r.v[i] = s[2 * i]; r.v[i + 8] = s[2 * i + 1]; } return r; }
+static inline I16x16 scales16(uint64_t first, uint64_t second) {
+  int8_t s[16];
+  std::memcpy(s, &first, 8);
+  std::memcpy(s + 8, &second, 8);
+  return scales16(s);
+}
+// 16 bytes: scales are the low nibbles, minimums the high ones.
+static inline void nibble_scales(const uint8_t* p, I16x16& s, I16x16& m) {
+  int8_t low[16], high[16];
+  for (int i = 0; i < 16; ++i) { low[i] = int8_t(p[i] & 15); high[i] = int8_t(p[i] >> 4); }
+  s = scales16(low);
+  m = scales16(high);
+}
+static inline I16x16 minus(I16x16 a, int b) { for (auto& x : a.v) x = int16_t(x - b); return a; }
 static inline I16x16 times(I16x16 a, int factor) { for (auto& x : a.v) x = int16_t(x * factor); return a; }
 
 static inline I32x8 zero_i32x8() { return {}; }
+static inline I32x8 add(I32x8 a, I32x8 b) { for (int i = 0; i < 8; ++i) a.v[i] += b.v[i]; return a; }
+static inline I32x8 load_i32x8(const int32_t* p) { I32x8 r; std::memcpy(r.v, p, 32); return r; }
+static inline void store_i32x8(int32_t* p, I32x8 a) { std::memcpy(p, a.v, 32); }
 // acc += scale[kGroup] * w . x, partial sums in any lane.
 template <int kGroup, bool kSigned> static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
   int lo = 0, hi = 0;
@@ -136,6 +160,14 @@ static inline I32x8 reduce8(const I32x8* rows) {
   I32x8 r{};
   for (int i = 0; i < 8; ++i) for (int k = 0; k < 8; ++k) r.v[i] += rows[i].v[k];
   return r;
+}
+static inline void transpose8(I32x8* rows) {
+  for (int i = 0; i < 8; ++i)
+    for (int k = 0; k < i; ++k) {
+      const int32_t x = rows[i].v[k];
+      rows[i].v[k] = rows[k].v[i];
+      rows[k].v[i] = x;
+    }
 }
 static inline F32x8 zero_f32x8() { return {}; }
 static inline F32x8 splat8(float x) { F32x8 r; for (auto& y : r.v) y = x; return r; }
