@@ -2,9 +2,27 @@
 
 from __future__ import annotations
 
+import io
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 import pytest
+import tiny
+
+from edgeinfer.cli.main import main
+from edgeinfer.hub.names import find_model
+
+
+class Result(NamedTuple):
+    """What a command left behind."""
+
+    code: int
+    out: str
+    err: str
+
+
+Command = Callable[..., Result]
 
 
 @pytest.fixture(scope="session")
@@ -20,3 +38,31 @@ def shared_data(repository: Path) -> Path:
     if not folder.is_dir():
         pytest.skip(f"needs the shared data folder {folder}")
     return folder
+
+
+@pytest.fixture(scope="session")
+def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model with a vocabulary and a chat template; what it says means nothing."""
+    return tiny.write_gguf(tmp_path_factory.mktemp("models") / "random.gguf", "llama", "Q8_0")
+
+
+@pytest.fixture(scope="session")
+def bundled_model() -> Path:
+    """The trained model that ships in the package."""
+    return find_model("edgeinfer-tiny")
+
+
+@pytest.fixture
+def edgeinfer_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run a command line in this process, with text on standard input."""
+    monkeypatch.setenv("COLUMNS", "100")
+
+    def run(*args: str, stdin: str = "") -> Result:
+        source = io.TextIOWrapper(io.BytesIO(stdin.encode()), encoding="utf-8")
+        monkeypatch.setattr("sys.stdin", source)
+        with pytest.raises(SystemExit) as left:
+            main(list(args))
+        out, err = capsys.readouterr()
+        return Result(int(left.value.code or 0), out, err)
+
+    return run

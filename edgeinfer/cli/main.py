@@ -107,9 +107,6 @@ def _exit_code(args: Sequence[str] | None) -> int:
         return failed.exit_code
     except (KeyboardInterrupt, click.Abort):
         return 130
-    except BrokenPipeError:  # the reader of our output has gone, as in `edgeinfer ... | head`
-        _silence(sys.stdout)
-        return 0
     except Exception as bug:
         if os.environ.get("EDGEINFER_DEBUG"):
             raise
@@ -118,10 +115,3 @@ def _exit_code(args: Sequence[str] | None) -> int:
             "please report this; EDGEINFER_DEBUG=1 shows where it happened",
         )
         return 1
-
-
-def _silence(stream: object) -> None:
-    """Let the interpreter's last flush go nowhere."""
-    fileno = getattr(stream, "fileno", None)
-    if fileno is not None:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), fileno())

@@ -8,6 +8,8 @@ import sys
 from collections.abc import Iterable, Sequence
 from typing import IO, Any
 
+from click.exceptions import Exit
+
 _BOLD, _DIM, _RED, _CYAN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 # Invisible characters that change what a person sees: bidirectional overrides and isolates, marks.
 _HIDDEN = {*range(0x202A, 0x202F), *range(0x2066, 0x206A), 0x200E, 0x200F, 0xFEFF}
@@ -38,9 +40,16 @@ def _visible(c: str) -> str:
 
 
 def data(text: str = "", *, end: str = "\n") -> None:
-    """Write what was asked for to stdout, at once."""
-    sys.stdout.write(text + end)
-    sys.stdout.flush()
+    """Write what was asked for to stdout, at once.
+
+    When its reader has gone, as in `edgeinfer ... | head`, the command ends quietly.
+    """
+    try:
+        sys.stdout.write(text + end)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's last flush
+        raise Exit(0) from None
 
 
 def as_json(value: Any) -> None:

@@ -1,0 +1,70 @@
+"""The command as a process: signals, closed pipes, help."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from edgeinfer.cli.main import COMMANDS
+
+COMMAND = (sys.executable, "-c", "from edgeinfer.cli.main import main; main()")
+HELP = Path(__file__).parent / "help"
+
+
+@contextmanager
+def started(*args: str, **options: object) -> Iterator[subprocess.Popen[bytes]]:
+    pipes = {"stdin": subprocess.DEVNULL, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen([*COMMAND, *args], **{**pipes, **options}) as process:
+        try:
+            yield process
+        finally:
+            process.kill()
+
+
+def test_ctrl_c_during_an_answer_exits_130_without_a_traceback(random_model: Path) -> None:
+    forbid_ends = [o for i in range(3) for o in ("--logit-bias", f"{i}=-inf")]
+    line = ("run", str(random_model), "hello", "-n", "100000", "-c", "512", *forbid_ends)
+    with started(*line) as process:
+        process.stdout.read(1)
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=30)
+    assert err.strip() == b""
+    assert process.returncode in (130, 0)  # 0: it was faster than the signal
+
+
+def test_a_closed_pipe_is_no_error(random_model: Path) -> None:
+    with started("run", str(random_model), "hello", "-n", "400", "-c", "512") as process:
+        process.stdout.close()
+        assert process.stderr.read() == b""
+        assert process.wait(timeout=30) == 0
+
+
+def test_standard_input_that_never_ends_is_not_read_when_there_is_a_prompt(random_model: Path) -> None:
+    reading, writing = os.pipe()
+    with started("run", str(random_model), "hello", "-n", "2", stdin=reading) as process:
+        assert process.wait(timeout=30) == 0
+    os.close(reading)
+    os.close(writing)
+
+
+@pytest.mark.parametrize("command", ["", *COMMANDS])
+def test_help_is_as_committed(command: str) -> None:
+    """After a wanted change: EDGEINFER_TESTS_WRITE_HELP=1 pytest tests/cli"""
+    environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
+    write = environment.pop("EDGEINFER_TESTS_WRITE_HELP", None)
+    done = subprocess.run(
+        [*COMMAND, *([command] if command else []), "--help"], capture_output=True, text=True, env=environment
+    )
+    snapshot = HELP / f"{command or 'edgeinfer'}.txt"
+    if write:
+        HELP.mkdir(exist_ok=True)
+        snapshot.write_text(done.stdout)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert done.stdout == snapshot.read_text()
