@@ -13,7 +13,7 @@ import queue
 import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from pathlib import Path
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -173,15 +173,16 @@ class Model:
 
     Attributes:
         tokenizer: text to ids and back.
-        template: the chat template of the file; raises TemplateError when used and there is none.
         name: what to call it.
     """
 
-    def __init__(self, engine: Engine, tokenizer: Tokenizer, template: ChatTemplate, *, name: str) -> None:
+    def __init__(
+        self, engine: Engine, tokenizer: Tokenizer, find_template: Callable[[], ChatTemplate], *, name: str
+    ) -> None:
         """Use `load`. The model owns the engine."""
         self.tokenizer = tokenizer
-        self.template = template
         self.name = name
+        self._find_template = find_template
         self._engine = engine
         self._breakers: frozenset[int] | None = None
 
@@ -209,6 +210,11 @@ class Model:
     def description(self) -> str:
         """How it is run, for people."""
         return self._engine.traits.description
+
+    @cached_property
+    def template(self) -> ChatTemplate:
+        """The chat template of the file. Raises TemplateError if it has none: text it can still continue."""
+        return self._find_template()
 
     def generate(
         self,
@@ -408,9 +414,8 @@ def load(
     )
     spec = models.load_spec(file)
     tokenizer = Tokenizer.from_gguf(file)
-    template = ChatTemplate.from_gguf(file)
     engine = Engine(choose.open_backend(file, spec, wanted))
-    return Model(engine, tokenizer, template, name=Path(path).stem)
+    return Model(engine, tokenizer, lambda: ChatTemplate.from_gguf(file, tokenizer), name=path.stem)
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

@@ -37,7 +37,7 @@ def talk_with(
 ) -> None:
     """Load a model and talk until the person leaves."""
     with edgeinfer.load(name, **loading) as model:
-        model.template.check()
+        _ = model.template  # tells now if there is none
         conversation = Conversation(model, generation, system=system, verbose=verbose)
         output.talk(f"{model.name}, {model.description}. /help tells what you can do, /bye ends.")
         _with_line_editing()

@@ -1,0 +1,223 @@
+"""The Python door: load, generate, chat, logits, perplexity, on a small random model."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+import tiny
+
+import edgeinfer
+from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.errors import (
+    ContextLengthExceeded,
+    EdgeInferError,
+    InvalidRequest,
+    NotEnoughMemory,
+    NotFound,
+    TemplateError,
+)
+
+PROMPT = "one of the words that we know"
+
+
+@pytest.fixture
+def model(random_model: Path) -> Iterator[edgeinfer.Model]:
+    with edgeinfer.load(random_model, threads=2, context_length=256) as loaded:
+        yield loaded
+
+
+def test_generate_is_sampling_from_the_logits(model: edgeinfer.Model) -> None:
+    """The slow way: all logits of the text so far, for every token anew."""
+    sampling = Sampling(temperature=1.2, top_k=20)
+    ids = model.tokenizer.encode(PROMPT)
+    tokens = list(model.generate(PROMPT, max_tokens=10, sampling=sampling, seed=7))
+    for token in tokens:
+        choice = sample(model.logits(ids)[-1], sampling, ids, seed=7)
+        assert (token.id, token.logprob) == (choice.id, choice.logprob)
+        ids.append(token.id)
+
+
+def test_text_and_ids_give_the_same(model: edgeinfer.Model) -> None:
+    by_text = list(model.generate(PROMPT, max_tokens=8, seed=3))
+    by_ids = list(model.generate(model.tokenizer.encode(PROMPT), max_tokens=8, seed=3))
+    assert by_text == by_ids
+
+
+def test_the_pieces_joined_are_the_decoded_ids(model: edgeinfer.Model) -> None:
+    tokens = list(model.generate(PROMPT, max_tokens=60, temperature=2.0, top_k=0, seed=1))
+    ids = [t.id for t in tokens]
+    assert "".join(t.text for t in tokens) == model.tokenizer.decode(ids, continuation=True)
+
+
+def test_many_streams_at_once_change_nothing(model: edgeinfer.Model) -> None:
+    prompts = [PROMPT[: 3 + i] for i in range(12)]
+    alone = [list(model.generate(p, max_tokens=12, seed=i)) for i, p in enumerate(prompts)]
+    streams = [model.generate(p, max_tokens=12, seed=i) for i, p in enumerate(prompts)]
+    assert [list(s) for s in streams] == alone
+
+
+def test_chat_computes_only_what_is_new_in_a_session(model: edgeinfer.Model) -> None:
+    messages = [{"role": "user", "content": PROMPT}]
+    first = model.chat(messages, max_tokens=6, seed=1, session="s")
+    answer = "".join(t.text for t in first)
+    messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": "and the other"}]
+    second = model.chat(messages, max_tokens=6, seed=1, session="s")
+    cold = model.chat(messages, max_tokens=6, seed=1)
+    assert list(second) == list(cold)
+    assert second.usage.n_cached >= first.usage.n_prompt
+    assert cold.usage.n_cached == 0
+
+
+def test_a_stop_string_ends_the_text_before_it(model: edgeinfer.Model) -> None:
+    text = "".join(t.text for t in model.generate(PROMPT, max_tokens=40, temperature=0))
+    stop = text[len(text) // 2 :][:3]
+    stream = model.generate(PROMPT, max_tokens=40, temperature=0, stop=stop)
+    tokens = list(stream)
+    assert "".join(t.text for t in tokens) == text[: text.index(stop)]
+    assert (tokens[-1].finish_reason, stream.finish_reason) == ("stop", "stop")
+    assert stream.usage.n_generated == len(tokens)
+
+
+def test_length_is_the_reason_when_max_tokens_is_reached(model: edgeinfer.Model) -> None:
+    stream = model.generate(
+        PROMPT, max_tokens=5, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf)
+    )
+    assert [t.finish_reason for t in stream] == [None] * 4 + ["length"]
+    assert stream.finish_reason == "length"
+
+
+def test_leaving_early_frees_the_engine(model: edgeinfer.Model) -> None:
+    for _ in range(300):  # 300 whole answers would take far longer and fill the cache
+        for _token in model.generate(PROMPT, temperature=0):
+            break
+    gc.collect()
+    assert len(list(model.generate(PROMPT, max_tokens=3, temperature=0))) == 3
+
+
+def test_cancel_ends_the_iteration(model: edgeinfer.Model) -> None:
+    stream = model.generate(PROMPT, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf))
+    next(stream)
+    stream.cancel()
+    assert len(list(stream)) < 200
+    assert stream.finish_reason == "cancelled"
+
+
+def test_async_streams_give_what_plain_ones_give(model: edgeinfer.Model) -> None:
+    async def read(seed: int) -> list[edgeinfer.Token]:
+        return [token async for token in model.generate(PROMPT, max_tokens=10, seed=seed)]
+
+    async def all_of_them() -> list[list[edgeinfer.Token]]:
+        return list(await asyncio.gather(*(read(seed) for seed in range(5))))
+
+    expected = [list(model.generate(PROMPT, max_tokens=10, seed=seed)) for seed in range(5)]
+    assert asyncio.run(all_of_them()) == expected
+
+
+def test_an_async_reader_that_leaves_cancels(model: edgeinfer.Model) -> None:
+    async def read_one() -> str | None:
+        stream = model.generate(PROMPT, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf))
+        async for _ in stream:
+            break
+        for _ in stream:
+            pass
+        return stream.finish_reason
+
+    assert asyncio.run(read_one()) in ("cancelled", "length")
+
+
+def test_logits_have_a_row_for_every_token(model: edgeinfer.Model) -> None:
+    ids = tiny.token_ids(20)
+    rows = model.logits(ids)
+    assert (rows.shape, rows.dtype) == ((20, model.n_vocab), np.float32)
+    np.testing.assert_array_equal(model.logits(ids[:7]), rows[:7])
+
+
+def test_perplexity_is_exp_of_the_mean_surprise(model: edgeinfer.Model) -> None:
+    ids = model.tokenizer.encode(PROMPT)
+    rows = model.logits(ids)[:-1].astype(np.float64)
+    logprobs = rows - np.log(np.exp(rows - rows.max(1, keepdims=True)).sum(1, keepdims=True))
+    logprobs -= rows.max(1, keepdims=True)
+    surprise = [-logprobs[i, token] for i, token in enumerate(ids[1:])]
+    assert model.perplexity(PROMPT) == pytest.approx(math.exp(np.mean(surprise)), rel=1e-4)
+
+
+def test_a_long_text_is_read_in_windows(random_model: Path) -> None:
+    with edgeinfer.load(random_model, context_length=32) as small:
+        assert math.isfinite(small.perplexity(PROMPT * 10))
+
+
+@pytest.mark.parametrize(
+    ("arguments", "match"),
+    [
+        ({"temperature": -1}, "temperature must be a number from"),
+        ({"tempreture": 1}, "tempreture is not a sampling parameter"),
+        ({"max_tokens": 0}, "max_tokens must be at least 1"),
+        ({"stop": ""}, "stop string is empty"),
+        ({"seed": 1.5}, "seed must be an integer"),
+    ],
+)
+def test_a_wrong_argument_is_refused_at_once(
+    model: edgeinfer.Model, arguments: dict[str, object], match: str
+) -> None:
+    with pytest.raises(InvalidRequest, match=match):
+        model.generate(PROMPT, **arguments)
+
+
+def test_a_prompt_beyond_the_context_raises_from_the_stream(model: edgeinfer.Model) -> None:
+    with pytest.raises(ContextLengthExceeded, match="holds 256"):
+        next(model.generate([1] * 300))
+
+
+def test_a_closed_model_refuses_and_its_streams_end(random_model: Path) -> None:
+    model = edgeinfer.load(random_model, context_length=256)
+    stream = model.generate(PROMPT, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf))
+    next(stream)
+    model.close()
+    list(stream)
+    assert stream.finish_reason in ("cancelled", "length")
+    with pytest.raises(EdgeInferError, match="closed"):
+        model.generate(PROMPT)
+    model.close()
+
+
+def test_a_model_without_a_template_still_continues_text(random_model: Path, tmp_path: Path) -> None:
+    data = random_model.read_bytes()
+    bare = tmp_path / "bare.gguf"
+    bare.write_bytes(data.replace(b"tokenizer.chat_template", b"tokenizer.chat_templaxe"))
+    with edgeinfer.load(bare, context_length=64) as model:
+        assert len(list(model.generate(PROMPT, max_tokens=2, temperature=0))) == 2
+        with pytest.raises(TemplateError, match="no chat template"):
+            model.chat([{"role": "user", "content": "hi"}])
+
+
+def test_loading_says_what_is_wrong_with_its_arguments(random_model: Path, tmp_path: Path) -> None:
+    with pytest.raises(NotFound):
+        edgeinfer.load(tmp_path / "nothing.gguf")
+    with pytest.raises(NotFound, match="is a folder"):
+        edgeinfer.load(tmp_path)
+    for arguments in ({"backend": "x"}, {"threads": 0}, {"context_length": 10**9}, {"kv_type": "f32"}):
+        with pytest.raises(InvalidRequest):
+            edgeinfer.load(random_model, **arguments)
+
+
+def test_too_little_memory_is_told_before_anything_is_taken(
+    random_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from edgeinfer import machine
+
+    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(8 << 30, 64 << 20))
+    with pytest.raises(NotEnoughMemory, match=r"needs .* GB KV .* 0.1 GB are available"):
+        edgeinfer.load(random_model, context_length=256)
+
+
+def test_both_kinds_of_kv_answer(random_model: Path) -> None:
+    for kv_type in ("f16", "q8_0"):
+        with edgeinfer.load(random_model, kv_type=kv_type, context_length=64) as model:
+            assert kv_type in model.description
+            assert len(list(model.generate(PROMPT, max_tokens=2, temperature=0))) == 2
