@@ -6,11 +6,9 @@ plain iterator; `aiter(stream)` reads the same stream in asyncio, without a thre
 
 from __future__ import annotations
 
-import asyncio
 import math
 import os
 import queue
-import secrets
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
@@ -113,6 +111,8 @@ class Stream:
         raise StopIteration
 
     async def __aiter__(self) -> AsyncIterator[Token]:
+        import asyncio  # 20 ms that plain programs need not wait for
+
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
         self._mailbox.wake = lambda: loop.call_soon_threadsafe(arrived.set)
         try:
@@ -342,7 +342,7 @@ class Model:
         request = Request(
             tokens=ids,
             sampling=sampling,
-            seed=secrets.randbits(64) if sampling.seed is None else sampling.seed,
+            seed=int.from_bytes(os.urandom(8)) if sampling.seed is None else sampling.seed,
             max_tokens=self.context_length if max_tokens is None else max_tokens,
             sink=mailbox.put,
             stop_ids=self.tokenizer.eog_ids,

