@@ -11,7 +11,7 @@ import os
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cached_property
+from functools import cache, cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -415,7 +415,8 @@ def load(
     spec = models.load_spec(file)
     tokenizer = Tokenizer.from_gguf(file)
     engine = Engine(choose.open_backend(file, spec, wanted))
-    return Model(engine, tokenizer, lambda: ChatTemplate.from_gguf(file, tokenizer), name=path.stem)
+    find_template = cache(lambda: ChatTemplate.from_gguf(file, tokenizer))  # compiled once
+    return Model(engine, tokenizer, find_template, name=path.stem)
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

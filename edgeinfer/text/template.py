@@ -35,9 +35,9 @@ class ChatTemplate:
     """
 
     def __init__(
-        self, source: str | None, *, bos_token: str = "", eos_token: str = "", limits: Limits | None = None
+        self, source: str, *, bos_token: str = "", eos_token: str = "", limits: Limits | None = None
     ) -> None:
-        """`source` None: there is no template. `bos_token`, `eos_token`: texts of these variables."""
+        """`bos_token`, `eos_token`: the texts that these variables have in the template."""
         self.source = source
         self._variables = {"bos_token": bos_token, "eos_token": eos_token}
         self._limits = limits
@@ -48,25 +48,25 @@ class ChatTemplate:
     def from_gguf(cls, file: _native.GgufFile, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
         """The template of a model file: the one named `name` ("tool_use"), or the default one.
 
-        A file without it gives a template that raises when it is used: such a model can still be loaded.
+        Raises:
+            TemplateError: the file has no such template.
         """
         key = _KEY if name is None else f"{_KEY}.{name}"
         source = file.get(key) if key in file else None
+        if not isinstance(source, str):
+            hint = "edgeinfer run --raw continues text without one"
+            raise TemplateError(f"the model file has no chat template {name or ''}".rstrip(), hint=hint)
 
         def text(token: int | None) -> str:
             return "" if token is None else tokenizer.token_text(token)
 
-        return cls(
-            source if isinstance(source, str) else None,
-            bos_token=text(tokenizer.special.bos),
-            eos_token=text(tokenizer.special.eos),
-        )
+        return cls(source, bos_token=text(tokenizer.special.bos), eos_token=text(tokenizer.special.eos))
 
     def check(self) -> None:
         """Compiles the template.
 
         Raises:
-            TemplateError: there is none, or it is broken.
+            TemplateError: it is broken.
         """
         with self._lock:
             self._guarded(self._compile)
@@ -135,9 +135,6 @@ class ChatTemplate:
         if self._compiled is None:
             from edgeinfer.text.sandbox import Limits, MeteredEnvironment
 
-            if self.source is None:
-                hint = "edgeinfer run --raw continues text without one"
-                raise TemplateError("the model file has no chat template", hint=hint)
             environment = MeteredEnvironment(self._limits or Limits())
             self._compiled = (environment, environment.compiled(self.source))
         return self._compiled
