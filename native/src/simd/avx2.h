@@ -16,7 +16,6 @@ namespace edgeinfer::EI_TARGET {
 #else
 #define EI_VNNI 0
 #endif
-constexpr int kPrefetchBytes = 2048;
 constexpr bool kBiasSigned = EI_VNNI;  // with dpbusd, signed weights become w + 128 and the sums repay it
 
 static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }

@@ -15,7 +15,6 @@ constexpr int kPrefillRows = 4;      // rows and vectors of tokens of the intege
 constexpr int kPrefillVecs = 1;
 constexpr int kFloatRows = 2;        // rows and columns of the float tile
 constexpr int kFloatCols = 2;
-constexpr int kPrefetchBytes = 2048;  // how far ahead the direct kernels fetch
 constexpr int kScoreRows = 2;        // query rows of the attention tile
 
 // --- one float at a time --------------------------------------------------------------------------
