@@ -412,7 +412,7 @@ def load(
         context_length=settings.context_length if context_length is None else context_length,
         kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
     )
-    spec = models.load_spec(file)
+    spec = models.load_spec(file, wanted.context_length)
     tokenizer = Tokenizer.from_gguf(file)
     engine = Engine(choose.open_backend(file, spec, wanted))
     find_template = cache(lambda: ChatTemplate.from_gguf(file, tokenizer))  # compiled once

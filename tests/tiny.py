@@ -28,6 +28,7 @@ __all__ = [
     "N_VOCAB",
     "TYPES",
     "Case",
+    "finish",
     "random_matrix",
     "token_ids",
     "write_f16_copy",
@@ -198,11 +199,12 @@ def write_gguf(path: Path, case_name: str = "llama", tensor_type: str = "Q4_K") 
     {"gpt2": _gpt2_vocabulary, "llama": _llama_vocabulary}[case.vocabulary](writer)
     writer.add_chat_template(_TEMPLATE)
     _add_tensors(writer, case, tensor_type)
-    _finish(writer)
+    finish(writer)
     return path
 
 
-def _finish(writer: gguf.GGUFWriter) -> None:
+def finish(writer: gguf.GGUFWriter) -> None:
+    """Write everything to the file and close it."""
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -223,7 +225,7 @@ def write_f16_copy(path: Path, source: Path) -> Path:
         if tensor.tensor_type not in (Type.F32, Type.F16):
             data = gguf.quants.dequantize(data, tensor.tensor_type).astype(np.float16)
         writer.add_tensor(tensor.name, data)
-    _finish(writer)
+    finish(writer)
     return path
 
 
