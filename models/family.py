@@ -29,7 +29,7 @@ def decoder(meta: Metadata, **traits: Any) -> DecoderSpec:
         "n_kv_heads": _n_kv_heads(meta),
         "head_dim": head_dim,
         "n_ff": meta.count("feed_forward_length"),
-        "norm_eps": meta.number("attention.layer_norm_rms_epsilon"),
+        "norm_eps": meta.number("attention.layer_norm_rms_epsilon", most=1.0),
         "qkv_bias": meta.has_tensor("blk.0.attn_q.bias"),
         "output_bias": meta.has_tensor("blk.0.attn_output.bias"),
         "tied_output": not meta.has_tensor("output.weight"),

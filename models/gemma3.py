@@ -7,7 +7,7 @@ from __future__ import annotations
 from edgeinfer.models import gemma2
 from edgeinfer.models.family import decoder, windows
 from edgeinfer.models.metadata import Metadata
-from edgeinfer.models.rope import frequencies, n_rotated, rope_table
+from edgeinfer.models.rope import frequencies, n_rotated, rope_base, rope_table
 from edgeinfer.models.spec import DecoderSpec, RopeTable
 
 _N_LAYERS_27B = 62
@@ -17,7 +17,7 @@ def build(meta: Metadata) -> DecoderSpec:
     """The spec of a gemma3 file."""
     plain = decoder(meta, ropes=())
     window = windows(meta, plain.n_layers, every=6)
-    local = frequencies(n_rotated(meta, plain.head_dim), meta.number("rope.freq_base_swa", 10000.0))
+    local = frequencies(n_rotated(meta, plain.head_dim), rope_base(meta, "rope.freq_base_swa"))
     return decoder(
         meta,
         **gemma2.traits(meta, n_layers_27b=_N_LAYERS_27B),

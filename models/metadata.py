@@ -42,11 +42,15 @@ class Metadata:
         """Layers of the decoder."""
         return self.count("block_count", most=_MOST_LAYERS)
 
-    def number(self, key: str, default: float | None = None) -> float:
-        """A positive finite number."""
+    def number(
+        self, key: str, default: float | None = None, *, least: float = 0.0, most: float = 1e9
+    ) -> float:
+        """A positive number from `least` to `most`."""
         value = self._get(key, default)
-        if not isinstance(value, int | float) or not 0 < value < math.inf:
-            raise self.bad(f"{self._name(key)} is {value!r:.40}, not a positive number")
+        if isinstance(value, bool) or not isinstance(value, int | float):
+            raise self.bad(f"{self._name(key)} is {value!r:.40}, not a number")
+        if not least <= value <= most or value <= 0:
+            raise self.bad(f"{self._name(key)} is {value!r:.40}, not a positive number of a sensible size")
         return float(value)
 
     def optional(self, key: str) -> float:

@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from edgeinfer.models.family import decoder, windows
 from edgeinfer.models.metadata import Metadata
-from edgeinfer.models.rope import frequencies, n_rotated, rope_table
+from edgeinfer.models.rope import frequencies, n_rotated, rope_base, rope_table
 from edgeinfer.models.spec import DecoderSpec, RopeTable
 
 
@@ -16,8 +16,7 @@ def build(meta: Metadata) -> DecoderSpec:
     window = windows(meta, plain.n_layers, every=4)
     ropes = [rope_table(meta, plain.head_dim)]
     if any(window):
-        base = meta.number("rope.freq_base", 10000.0)
-        ropes.append(RopeTable(frequencies(n_rotated(meta, plain.head_dim), base)))
+        ropes.append(RopeTable(frequencies(n_rotated(meta, plain.head_dim), rope_base(meta))))
     return decoder(
         meta,
         pre_norm=False,

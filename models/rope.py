@@ -11,12 +11,18 @@ import math
 from edgeinfer.models.metadata import Metadata
 from edgeinfer.models.spec import RopeTable
 
+_LEAST_BASE = 2.0  # frequencies fall from pair to pair; real bases are 10,000 and more
 _BETA_FAST, _BETA_SLOW = 32.0, 1.0  # YaRN: turns within the trained context, above: kept; below: stretched
+
+
+def rope_base(meta: Metadata, key: str = "rope.freq_base") -> float:
+    """The base of the frequencies, 10,000 if not said."""
+    return meta.number(key, 10000.0, least=_LEAST_BASE, most=1e12)
 
 
 def rope_table(meta: Metadata, head_dim: int) -> RopeTable:
     """The table that a file's `rope.*` keys and factor tensors describe."""
-    n_rot, base = n_rotated(meta, head_dim), meta.number("rope.freq_base", 10000.0)
+    n_rot, base = n_rotated(meta, head_dim), rope_base(meta)
     kind = meta.text("rope.scaling.type", "linear")
     plain = frequencies(n_rot, base)
     attention = meta.number("rope.scaling.attn_factor", 1.0)
@@ -43,8 +49,9 @@ def frequencies(n_rot: int, base: float, factor: float = 1.0) -> tuple[float, ..
 
 
 def scaling_factor(meta: Metadata) -> float:
-    """How many times longer than trained; 1.0 if not said (or said to be 0)."""
-    return meta.optional("rope.scaling.factor") or meta.optional("rope.scale_linear") or 1.0
+    """How many times longer than trained; 1.0 if not said. `rope.scale_linear` is its older name."""
+    older = meta.number("rope.scale_linear", 1.0, least=1e-3, most=1e6)
+    return meta.number("rope.scaling.factor", older, least=1e-3, most=1e6)
 
 
 def _factors(meta: Metadata, n: int) -> tuple[float, ...] | None:
@@ -62,8 +69,6 @@ def _yarn(meta: Metadata, plain: tuple[float, ...], base: float, attention: floa
     """Fast pairs keep their frequency, slow ones are stretched, a ramp between."""
     n_rot, factor = 2 * len(plain), scaling_factor(meta)
     n_ctx = meta.count("rope.scaling.original_context_length", meta.count("context_length"))
-    if base <= 1.0:
-        raise meta.bad(f"{meta.architecture}.rope.freq_base is {base}, too small for YaRN")
 
     def pair_of(turns: float) -> float:
         return n_rot * math.log(n_ctx / (turns * 2 * math.pi)) / (2 * math.log(base))
