@@ -72,9 +72,9 @@ class Stream:
     request. Errors of the request are raised from the iteration.
     """
 
-    def __init__(self, engine: Engine, request: Request, mailbox: _Mailbox, text: _TextStream) -> None:
-        """`Model` makes these; `mailbox.put` is the sink of the request."""
-        self._engine = engine
+    def __init__(self, model: Model, request: Request, mailbox: _Mailbox, text: _TextStream) -> None:
+        """`Model` makes these; `mailbox.put` is the sink of the request. The stream keeps its model alive."""
+        self._model = model
         self._request = request
         self._mailbox = mailbox
         self._text = text
@@ -90,7 +90,7 @@ class Stream:
     def cancel(self) -> None:
         """Stop computing; the iteration then ends. Safe from any thread."""
         if self._usage is None:
-            self._engine.cancel(self._request)
+            self._model.cancel(self._request)
 
     close = cancel
 
@@ -195,6 +195,14 @@ class Model:
     def close(self) -> None:
         """End all streams and give memory and threads back."""
         self._engine.close()
+
+    def __del__(self) -> None:
+        if hasattr(self, "_engine"):
+            self.close()
+
+    def cancel(self, request: Request) -> None:
+        """Stop a request; `Stream.cancel` is the door to it."""
+        self._engine.cancel(request)
 
     @property
     def n_vocab(self) -> int:
@@ -350,7 +358,7 @@ class Model:
         )
         text = TextStream(self.tokenizer, stops, continuation=continuation)
         self._engine.submit(request)
-        return Stream(self._engine, request, mailbox, text)
+        return Stream(self, request, mailbox, text)
 
     def _score(self, ids: list[int], keep: Callable[[int, NDArray[np.float32]], None]) -> None:
         """Run the ids through the model and hand every row of logits to `keep`."""

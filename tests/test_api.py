@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import gc
 import math
+import os
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,11 +15,14 @@ import pytest
 import tiny
 
 import edgeinfer
+from edgeinfer import _native
 from edgeinfer.engine.sampler import Sampling, sample
 from edgeinfer.errors import (
     ContextLengthExceeded,
     EdgeInferError,
     InvalidRequest,
+    ModelFileChanged,
+    NonFiniteLogits,
     NotEnoughMemory,
     NotFound,
     TemplateError,
@@ -221,3 +226,36 @@ def test_both_kinds_of_kv_answer(random_model: Path) -> None:
         with edgeinfer.load(random_model, kv_type=kv_type, context_length=64) as model:
             assert kv_type in model.description
             assert len(list(model.generate(PROMPT, max_tokens=2, temperature=0))) == 2
+
+
+def test_nan_in_the_weights_ends_the_request_with_a_typed_error(random_model: Path, tmp_path: Path) -> None:
+    damaged = tmp_path / "damaged.gguf"
+    data = bytearray(random_model.read_bytes())
+    info = _native.gguf_open(str(random_model)).tensor("output_norm.weight")
+    vector = _native.gguf_open(str(random_model)).tensor_bytes("output_norm.weight")
+    at = data.index(vector)
+    assert info["bytes"] == len(vector)
+    data[at : at + 4] = np.float32(np.nan).tobytes()
+    damaged.write_bytes(data)
+    with edgeinfer.load(damaged, context_length=64) as model, pytest.raises(NonFiniteLogits, match="NaN"):
+        list(model.generate(PROMPT, max_tokens=3))
+
+
+def test_a_file_that_shrinks_ends_requests_with_a_typed_error(random_model: Path, tmp_path: Path) -> None:
+    path = tmp_path / "shrinks.gguf"
+    path.write_bytes(random_model.read_bytes())
+    with edgeinfer.load(path, context_length=64) as model:
+        list(model.generate(PROMPT, max_tokens=3))
+        os.truncate(path, 4096)
+        with pytest.raises(ModelFileChanged):
+            list(model.generate(PROMPT, max_tokens=3))
+
+
+def test_a_forgotten_model_gives_its_thread_back_when_its_streams_are_gone(random_model: Path) -> None:
+    before = threading.active_count()
+    stream = edgeinfer.load(random_model, context_length=64).generate(PROMPT, max_tokens=4)
+    assert len(list(stream)) >= 1
+    assert threading.active_count() == before + 1
+    del stream
+    gc.collect()
+    assert threading.active_count() == before

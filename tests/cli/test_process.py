@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import pty
 import signal
 import subprocess
 import sys
@@ -68,3 +69,25 @@ def test_help_is_as_committed(command: str) -> None:
         snapshot.write_text(done.stdout)
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == snapshot.read_text()
+
+
+def test_ctrl_c_in_a_conversation_stops_the_answer_and_not_the_conversation(random_model: Path) -> None:
+    terminal, other_end = pty.openpty()
+    line = ("chat", str(random_model), "-c", "512", "--temperature", "2")
+    with started(*line, stdin=other_end, stdout=other_end, stderr=other_end) as process:
+        os.close(other_end)
+        until(terminal, b">>> ")
+        os.write(terminal, b"hello\n")
+        until(terminal, b"hello\r\n")
+        process.send_signal(signal.SIGINT)
+        until(terminal, b">>> ")
+        os.write(terminal, b"/bye\n")
+        assert process.wait(timeout=30) == 0
+    os.close(terminal)
+
+
+def until(terminal: int, text: bytes) -> None:
+    """Read what the program shows until this text is there."""
+    shown = b""
+    while text not in shown:
+        shown += os.read(terminal, 4096)
