@@ -11,7 +11,7 @@ import os
 import queue
 from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
-from functools import cache, cached_property
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Protocol, Self
 
 import numpy as np
@@ -405,7 +405,7 @@ def load(
     Raises:
         NotFound, BadModelFile, UnsupportedModel, NotEnoughMemory, InvalidRequest.
     """
-    from edgeinfer import _native, models
+    from edgeinfer import _native
     from edgeinfer.backends import choose
     from edgeinfer.hub.names import find_model
     from edgeinfer.text.template import ChatTemplate
@@ -420,11 +420,9 @@ def load(
         context_length=settings.context_length if context_length is None else context_length,
         kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
     )
-    spec = models.load_spec(file, wanted.context_length)
     tokenizer = Tokenizer.from_gguf(file)
-    engine = Engine(choose.open_backend(file, spec, wanted))
-    find_template = cache(lambda: ChatTemplate.from_gguf(file, tokenizer))  # compiled once
-    return Model(engine, tokenizer, find_template, name=path.stem)
+    engine = Engine(choose.open_backend(file, wanted))
+    return Model(engine, tokenizer, lambda: ChatTemplate.from_gguf(file, tokenizer), name=path.stem)
 
 
 def check_file(path: str | os.PathLike[str]) -> None:
@@ -433,14 +431,13 @@ def check_file(path: str | os.PathLike[str]) -> None:
     Raises:
         BadModelFile, UnsupportedModel, DiskError: what is wrong.
     """
-    from edgeinfer import _native, models
+    from edgeinfer import _native
     from edgeinfer.backends import choose
     from edgeinfer.text.tokenizer import Tokenizer
 
     file = _native.gguf_open(os.fspath(path))
-    spec = models.load_spec(file)
     Tokenizer.from_gguf(file)
-    choose.check_weights(file, spec)
+    choose.check_weights(file)
 
 
 def load_tokenizer(name_or_path: str | os.PathLike[str] | None = None) -> Tokenizer:

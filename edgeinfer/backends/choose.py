@@ -13,7 +13,6 @@ from edgeinfer.settings import KvType
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
-    from edgeinfer.models.spec import DecoderSpec
 
 BACKENDS = ("native",)
 _BYTES_PER_THREAD = 4 << 20  # weights that a thread reads for each token
@@ -38,14 +37,16 @@ class Wanted:
             raise InvalidRequest(f"threads must be from 1 to 1024, not {self.threads}")
 
 
-def open_backend(file: GgufFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
+def open_backend(file: GgufFile, wanted: Wanted) -> Backend:
     """A backend for this model, after a look at the memory.
 
     Raises:
-        NotEnoughMemory, InvalidRequest, and what the backend raises for the file.
+        NotEnoughMemory, InvalidRequest, and what the family and the backend raise for the file.
     """
+    from edgeinfer import models
+
     plan = plan_memory(
-        spec,
+        models.load_spec(file),
         file_bytes=file.size_bytes,
         kv_type=wanted.kv_type,
         context_length=wanted.context_length,
@@ -56,7 +57,7 @@ def open_backend(file: GgufFile, spec: DecoderSpec, wanted: Wanted) -> Backend:
 
     return NativeBackend(
         file,
-        spec,
+        models.load_spec(file, plan.context_length),  # long-rope depends on the context
         n_threads=wanted.threads or _useful_threads(file.size_bytes),
         n_ctx=plan.context_length,
         kv_type=wanted.kv_type,
@@ -72,8 +73,9 @@ def _useful_threads(file_bytes: int) -> int:
     return max(1, min(machine.n_threads(), file_bytes // _BYTES_PER_THREAD))
 
 
-def check_weights(file: GgufFile, spec: DecoderSpec) -> None:
-    """Check every tensor against the spec, as loading does. Raises BadModelFile or UnsupportedModel."""
+def check_weights(file: GgufFile) -> None:
+    """Check every tensor as loading does. Raises BadModelFile or UnsupportedModel."""
+    from edgeinfer import models
     from edgeinfer.backends.native import NativeBackend
 
-    NativeBackend(file, spec, n_threads=1, n_ctx=2, n_blocks=1).shutdown()
+    NativeBackend(file, models.load_spec(file), n_threads=1, n_ctx=2, n_blocks=1).shutdown()
