@@ -48,8 +48,9 @@ _DEEPSEEK_LETTERS = (
     r"\U000104d8-\U000104fb\U00010c80-\U00010cb2\U00010cc0-\U00010cf2\U000118a0-\U000118df"
     r"\U0001e900-\U0001e943"
 )
-_DEEPSEEK_SIGNS = r"\s?[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]+"
-_DEEPSEEK_CJK = r"[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]+"
+# White space within these ranges (U+3000, U+2000 ...) is not meant: llama.cpp sees it as a vertical tab.
+_DEEPSEEK_SIGNS = r"\s?[[!-/:-~\uff01-\uff0f\uff1a-\uff5e\u2018-\u201f\u3000-\u3002]--\s]+"
+_DEEPSEEK_CJK = r"[[\u4e00-\u9fa5\u0800-\u4e00\uac00-\ud7ff]--\s]+"
 _TRAILING_SPACE = r"(?<!\s)\s++\Z"  # \s+$ without trying again at each space of a run
 _BAILING = (
     r"'(?:[sSdDmMtT]|[lL][lL]|[vV][eE]|[rR][eE])" + _WORDS + r"|\p{N}" + _SIGNS + r"|\s*[\r\n]|\s+(?!\S)|\s+"
@@ -69,8 +70,10 @@ class Pretokenizer:
         """The words of `text`, none empty; joined they are `text` again."""
         pieces = [text]
         for pattern in self.patterns:
-            split = _compiled(pattern).split
-            pieces = [part for piece in pieces for part in split(piece) if part]
+            parts = {
+                piece: list(filter(None, _compiled(pattern).split(piece))) for piece in dict.fromkeys(pieces)
+            }
+            pieces = [part for piece in pieces for part in parts[piece]]
         return pieces
 
 

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import functools
+from pathlib import Path
 
 import pytest
+from goldens import tokenizers
 from vocabularies import VOCABULARIES, load, needs_vocabularies, vocabulary_path
 
+from edgeinfer.text.pretokenize import pretokenizer, pretokenizer_names
 from edgeinfer.text.tokenizer import Tokenizer
 
 pytestmark = needs_vocabularies
@@ -35,3 +38,21 @@ def test_every_example_line_has_the_ids_of_llama_cpp(name: str) -> None:
 def test_decoding_gives_back_every_example_line(name: str) -> None:
     for text, ids in examples(name):
         assert tokenizer(name).decode(ids) == text
+
+
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_random_unicode_has_the_ids_of_llama_cpp(name: str) -> None:
+    compare(tokenizer(name), name)
+
+
+@pytest.mark.parametrize("pre", pretokenizer_names())
+def test_every_pretokenizer_cuts_random_unicode_as_llama_cpp_does(pre: str, tmp_path: Path) -> None:
+    same = next(name for name in pretokenizer_names() if pretokenizer(name) == pretokenizer(pre))
+    compare(load(tokenizers.with_pretokenizer(tmp_path / "m.gguf", pre)), f"pre {same}")
+
+
+def compare(mine: Tokenizer, golden: str) -> None:
+    strings, digests = tokenizers.kept()
+    for text, expected in zip(strings, digests[golden], strict=True):
+        ids = [mine.encode(text, True, special) for special in (False, True)]
+        assert tokenizers.digest(ids) == expected, ascii(text)
