@@ -20,7 +20,7 @@ from numpy.typing import NDArray
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.request import EndEvent, Event, FinishReason, Request, TokenEvent, Usage
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.errors import EdgeInferError, InvalidRequest, NotEnoughMemory
+from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
 from edgeinfer.settings import Settings, kv_type_named
 
 if TYPE_CHECKING:
@@ -437,6 +437,9 @@ def check_file(path: str | os.PathLike[str]) -> None:
 
     file = _native.gguf_open(os.fspath(path))
     Tokenizer.from_gguf(file)
+    template = "tokenizer.chat_template"
+    if template in file and file.type_of(template) != "string":
+        raise BadModelFile(f"{file.path}: {template} has type {file.type_of(template)}, not string")
     choose.check_weights(file)
 
 

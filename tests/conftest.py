@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
+import installed  # first of ours
 import pytest
 import tiny
 
@@ -28,7 +29,7 @@ Command = Callable[..., Result]
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the source tree."""
-    return Path(__file__).parent.parent
+    return installed.ROOT
 
 
 @pytest.fixture(scope="session")

@@ -107,7 +107,7 @@ def test_the_top_level_is_exactly_seven_names(repository: Path) -> None:
 def loaded_by(code: str) -> set[str]:
     """Top-level modules in memory after running this code in a fresh interpreter."""
     report = f"{code}\nimport sys\nprint(*{{name.split('.')[0] for name in sys.modules}})"
-    done = subprocess.run([sys.executable, "-c", report], capture_output=True, text=True, check=True)
+    done = subprocess.run([sys.executable, "-P", "-c", report], capture_output=True, text=True, check=True)
     return set(done.stdout.split("\n")[-2].split())
 
 
