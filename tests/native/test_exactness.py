@@ -263,7 +263,7 @@ def test_every_simd_target_gives_the_same_bits(tmp_path: Path) -> None:
     answers = []
     for target in _native.targets():
         environment = os.environ | {"EDGEINFER_TARGET": target, "PYTHONPATH": str(Path(tiny.__file__).parent)}
-        command = [sys.executable, "-c", _HASH_LOGITS, *paths]
+        command = [sys.executable, "-P", "-c", _HASH_LOGITS, *paths]
         run = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
         answers.append(json.loads(run.stdout))
         assert answers[-1].pop("target") == target
