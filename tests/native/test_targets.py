@@ -22,7 +22,9 @@ def _build(folder: Path, target: str, *options: str) -> Path:
     configure = ["cmake", "-S", str(NATIVE), "-B", str(folder), "-DCMAKE_BUILD_TYPE=Release", *options]
     subprocess.run(configure, check=True, capture_output=True)
     jobs = str(min(4, os.cpu_count() or 1))
-    subprocess.run(["cmake", "--build", str(folder), "--target", target, "-j", jobs], check=True, capture_output=True)
+    subprocess.run(
+        ["cmake", "--build", str(folder), "--target", target, "-j", jobs], check=True, capture_output=True
+    )
     return folder / target
 
 
@@ -34,7 +36,9 @@ def test_no_target_shares_a_function_with_another(tmp_path: Path) -> None:
     objects = sorted(tmp_path.glob("CMakeFiles/kernels_*.dir/**/table.cpp.o"))
     assert objects
     for path in objects:
-        target = path.relative_to(tmp_path / "CMakeFiles").parts[0].removeprefix("kernels_").removesuffix(".dir")
+        target = (
+            path.relative_to(tmp_path / "CMakeFiles").parts[0].removeprefix("kernels_").removesuffix(".dir")
+        )
         symbols = subprocess.run(["nm", "-C", path], check=True, capture_output=True, text=True).stdout
         defined = [line.split(maxsplit=2) for line in symbols.splitlines() if not line.startswith(" " * 17)]
         shared = [name for _, kind, name in defined if kind in "VWu" and f"edgeinfer::{target}::" not in name]
@@ -67,11 +71,19 @@ def test_the_named_target_is_used_and_an_unknown_one_is_refused() -> None:
     code = "from edgeinfer import _native; print(_native.target())"
     for target in _native.targets():
         run = subprocess.run(
-            [sys.executable, "-c", code], env=os.environ | {"EDGEINFER_TARGET": target}, capture_output=True, text=True, check=True
+            [sys.executable, "-c", code],
+            env=os.environ | {"EDGEINFER_TARGET": target},
+            capture_output=True,
+            text=True,
+            check=True,
         )
         assert run.stdout.strip() == target
     run = subprocess.run(
-        [sys.executable, "-c", code], env=os.environ | {"EDGEINFER_TARGET": "z80"}, capture_output=True, text=True, check=False
+        [sys.executable, "-c", code],
+        env=os.environ | {"EDGEINFER_TARGET": "z80"},
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert "z80" in run.stderr
     assert "scalar" in run.stderr

@@ -143,7 +143,7 @@ def test_a_template_does_not_change_its_messages() -> None:
 
 
 def test_a_file_without_a_template_says_what_to_do(tmp_path: Path) -> None:
-    path = write_vocabulary(tmp_path / "m.gguf", "llama", ["<unk>", "<s>", "</s>", "▁a"])
+    path = write_vocabulary(tmp_path / "m.gguf", "llama", ["<unk>", "<s>", "</s>", "▁a"], scores=[0.0] * 4)
     with pytest.raises(TemplateError, match="no chat template") as caught:
         ChatTemplate.from_gguf(_native.gguf_open(str(path)), load(path))
     assert caught.value.hint is not None

@@ -140,6 +140,8 @@ def test_a_duplicate_token_means_its_first_id(tmp_path: Path) -> None:
         ({"model": "rwkv"}, "rwkv"),
         ({"pre": "of another day"}, "tokenizer.ggml.pre"),
         ({"model": "gpt2", "merges": None}, "tokenizer.ggml.merges"),
+        ({"merges": ["ab"]}, "merge 0"),
+        ({"model": "llama"}, "tokenizer.ggml.scores"),
         ({"eos_token_id": 5000}, "eos_token_id 5000"),
         ({"eos_token_id": "2"}, "eos_token_id"),
         ({"add_bos_token": 1}, "add_bos_token"),

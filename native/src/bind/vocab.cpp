@@ -20,6 +20,11 @@ using vocab::Vocabulary;
 nb::bytes bytes_of(std::string_view text) { return nb::bytes(text.data(), text.size()); }
 std::string_view view_of(const nb::bytes& bytes) { return {bytes.c_str(), bytes.size()}; }
 
+// The engine counts bytes of a text in 32 bits.
+void require_indexable(std::string_view text) {
+  if (text.size() >= INT32_MAX) throw Error(ErrorCode::kInvalidRequest, "the text is longer than 2 GiB");
+}
+
 // The words of a list of str without lone surrogates, one after another, and where each ends.
 struct Words {
   std::string text;
@@ -32,6 +37,7 @@ struct Words {
       const char* utf8 = PyUnicode_AsUTF8AndSize(word.ptr(), &size);
       if (utf8 == nullptr) throw nb::python_error();
       text.append(utf8, static_cast<size_t>(size));
+      require_indexable(text);
       bounds.push_back(text.size());
     }
   }
@@ -64,6 +70,7 @@ std::vector<int32_t> encode_word_pieces(const Vocabulary& self, const nb::list& 
 
 std::vector<int32_t> encode_scores(const Vocabulary& self, const nb::bytes& text, int32_t unknown) {
   const std::string_view view = view_of(text);
+  require_indexable(view);
   nb::gil_scoped_release release;
   return self.encode_scores(view, unknown);
 }

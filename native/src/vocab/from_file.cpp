@@ -18,7 +18,7 @@ const Entry* array(const gguf::File& file, const char* key, ValueType element, b
     throw Error(ErrorCode::kBadModelFile,
                 std::string(key) + " is not an array of " + gguf::value_type_name(element));
   }
-  if (needed && entry->count == 0) throw Error(ErrorCode::kBadModelFile, std::string(key) + " is empty");
+  if (entry->count == 0) throw Error(ErrorCode::kBadModelFile, std::string(key) + " is empty");
   return entry;
 }
 
@@ -44,7 +44,8 @@ Vocabulary read_vocabulary(const gguf::File& file, Algorithm algorithm) {
   const bool has_merges = algorithm == Algorithm::kBytePairs;
   const Entry* tokens = array(file, "tokenizer.ggml.tokens", ValueType::kString, true);
   const Entry* merges = has_merges ? array(file, "tokenizer.ggml.merges", ValueType::kString, true) : nullptr;
-  const Entry* scores = array(file, "tokenizer.ggml.scores", ValueType::kF32, false);
+  const bool by_score = algorithm == Algorithm::kScores;
+  const Entry* scores = array(file, "tokenizer.ggml.scores", ValueType::kF32, by_score);
   const Entry* types = array(file, "tokenizer.ggml.token_type", ValueType::kI32, false);
   return Vocabulary(algorithm, packed(tokens), packed(merges), numbers<float>(scores), numbers<int32_t>(types));
 }

@@ -125,7 +125,7 @@ void Vocabulary::read_merges(const PackedStrings& merges) {
   merges.each("tokenizer.ggml.merges", [&](size_t i, std::string_view line) {
     if (line.size() > 2 * kLongestToken + 1) bad_file("merge " + std::to_string(i) + " is too long");
     const size_t space = line.find(' ', 1);
-    if (space == std::string_view::npos) return;
+    if (space == std::string_view::npos) bad_file("merge " + std::to_string(i) + " names no pair");
     const std::string_view left = line.substr(0, space);
     const std::string_view right = line.substr(space + 1);
     const uint32_t left_symbol = strings_.intern(left);
