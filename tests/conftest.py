@@ -12,7 +12,6 @@ import pytest
 import tiny
 
 from edgeinfer.cli.main import main
-from edgeinfer.hub.names import find_model
 
 
 class Result(NamedTuple):
@@ -45,12 +44,6 @@ def shared_data(repository: Path) -> Path:
 def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A small random model with a vocabulary and a chat template; what it says means nothing."""
     return tiny.write_gguf(tmp_path_factory.mktemp("models") / "random.gguf", "llama", "Q8_0")
-
-
-@pytest.fixture(scope="session")
-def bundled_model() -> Path:
-    """The trained model that ships in the package."""
-    return find_model("edgeinfer-tiny")
 
 
 @pytest.fixture
