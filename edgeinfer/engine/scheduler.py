@@ -70,20 +70,16 @@ class Scheduler:
 
     def plan(self) -> list[Slice]:
         """The next step; empty when nothing runs."""
-        decoding = [r for r in self.running if r.n_left == 1 and r.score is None]
-        slices = [Slice(r, 1, 1) for r in decoding]
+        slices = [Slice(r, 1, 1) for r in self.running if _decodes(r)]
         tokens_left, rows_left = self._budget - len(slices), self._score_rows
         for request in self.running:
-            if request.n_left == 1 and request.score is None:
+            scored = request.score is not None
+            n = min(request.n_left, tokens_left, rows_left if scored else tokens_left)
+            if n <= 0 or _decodes(request):
                 continue
-            most = tokens_left if request.score is None else min(tokens_left, rows_left)
-            n = min(request.n_left, most)
-            if n <= 0:
-                continue
-            n_rows = n if request.score is not None else int(n == request.n_left)
-            slices.append(Slice(request, n, n_rows))
+            slices.append(Slice(request, n, n if scored else int(n == request.n_left)))
             tokens_left -= n
-            rows_left -= n if request.score is not None else 0
+            rows_left -= n if scored else 0
         return slices
 
     def relieve(self) -> bool:
@@ -155,6 +151,11 @@ class Scheduler:
         if request.seq is not None:
             self._backend.close(request.seq)
         request.seq, request.n_computed = None, 0
+
+
+def _decodes(request: Request) -> bool:
+    """Whether only its newest token is missing."""
+    return request.n_left == 1 and request.score is None
 
 
 def batch_of(slices: Iterable[Slice]) -> Batch:

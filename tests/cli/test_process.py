@@ -57,9 +57,9 @@ def test_standard_input_that_never_ends_is_not_read_when_there_is_a_prompt(rando
 
 @pytest.mark.parametrize("command", ["", *COMMANDS])
 def test_help_is_as_committed(command: str) -> None:
-    """After a wanted change: EDGEINFER_TESTS_WRITE_HELP=1 pytest tests/cli"""
+    """After a wanted change: WRITE_HELP=1 pytest tests/cli"""
     environment = {**os.environ, "COLUMNS": "100", "NO_COLOR": "1"}
-    write = environment.pop("EDGEINFER_TESTS_WRITE_HELP", None)
+    write = environment.pop("WRITE_HELP", None)
     done = subprocess.run(
         [*COMMAND, *([command] if command else []), "--help"], capture_output=True, text=True, env=environment
     )

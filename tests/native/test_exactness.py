@@ -1,7 +1,7 @@
 """Law 1: the logits of a token depend only on its own sequence and the KV type, bit for bit.
 
 Every test plays the same random requests twice, once alone in the plainest way, and compares all logits of
-all tokens with `==`. EDGEINFER_EXACTNESS_REQUESTS=50 plays more of them (10 by default).
+all tokens with `==`. EXACTNESS_REQUESTS=50 plays more of them (10 by default).
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.backends.native import KvType, NativeBackend
 from edgeinfer.engine.sampler import Sampling, sample
 
-N_REQUESTS = int(os.environ.get("EDGEINFER_EXACTNESS_REQUESTS", "10"))
+N_REQUESTS = int(os.environ.get("EXACTNESS_REQUESTS", "10"))
 N_CTX = 640  # attention sums in splits of 256 tokens: long prompts have three
 MODELS = [
     ("llama", "Q4_K", "f16"),

@@ -48,7 +48,7 @@ def test_no_target_shares_a_function_with_another(tmp_path: Path) -> None:
 @pytest.mark.slow
 @pytest.mark.skipif(
     not (shutil.which(CROSS_COMPILER) and shutil.which(EMULATOR) and shutil.which("cmake")),
-    reason=f"{CROSS_COMPILER}, {EMULATOR} or cmake is not installed (Debian: g++-aarch64-linux-gnu, qemu-user-static)",
+    reason=f"needs {CROSS_COMPILER}, {EMULATOR} and cmake (Debian: g++-aarch64-linux-gnu, qemu-user-static)",
 )
 @pytest.mark.skipif(platform.machine() == "aarch64", reason="this machine runs the Arm targets itself")
 def test_arm_targets_equal_the_portable_one_bit_for_bit(tmp_path: Path) -> None:
