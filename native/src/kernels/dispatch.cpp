@@ -84,8 +84,8 @@ const KernelTable* choose() {
     best = *t;
   }
   if (wanted && *wanted)
-    throw Error(ErrorCode::kInvalidRequest, std::string("EDGEINFER_TARGET is ") + wanted + ", which this machine cannot run",
-                "choose one of: " + names);
+    throw Error(ErrorCode::kInvalidRequest, std::string("EDGEINFER_TARGET is ") + wanted + ", but this machine runs only: " + names,
+                "name one of them, or unset the variable");
   return best;
 }
 
