@@ -31,9 +31,9 @@ QUESTIONS = (
 
 
 def load(shape: Shape, out: Path) -> Llama:
-    """The finished model of this shape in out."""
+    """The trained model of this shape in out."""
     model = Llama(shape)
-    model.load_state_dict(torch.load(out / f"{shape.name}.done.pt", weights_only=True))
+    model.load_state_dict(torch.load(out / f"{shape.name}.checkpoint.pt", weights_only=True)["model"])
     return model.eval()
 
 
@@ -48,10 +48,16 @@ def question(text: str) -> str:
     return prompt([("system", DEFAULT_SYSTEM), ("user", text)])
 
 
+def end_tokens(tokenizer: Tokenizer) -> set[int]:
+    """The ids that end an answer or a document."""
+    vocab: dict[str, int] = tokenizer.get_vocab()
+    return {vocab[END], vocab[STOP]}
+
+
 @torch.no_grad()
 def agreement(tiny: Llama, nano: Llama, tokenizer: Tokenizer, prompts: list[str], n_new: int) -> float:
     """Share of tiny's greedy tokens that nano would have guessed from the same text before."""
-    stop = {tokenizer.token_to_id(t) for t in (END, STOP)}
+    stop = end_tokens(tokenizer)
     same = total = 0
     for text in prompts:
         before = tokenizer.encode(text).ids
@@ -83,7 +89,7 @@ def main() -> None:
     out = parser.parse_args().out
     tokenizer = Tokenizer.from_file(str(out / "tokenizer.json"))
     tiny, nano = load(TINY, out), load(NANO, out)
-    stop = {tokenizer.token_to_id(t) for t in (END, STOP)}
+    stop = end_tokens(tokenizer)
     for text in QUESTIONS:
         answer = greedy(tiny, tokenizer.encode(question(text)).ids, 120, stop)
         print(f"> {text}\n{tokenizer.decode(answer)}\n")

@@ -1,18 +1,17 @@
 """Trains edgeinfer-tiny and edgeinfer-nano from nothing: `cd models && python -m tiny.train --out DIR`.
 
 One seed decides everything: the dialogues, the order of the rows, the first weights. Needs torch,
-tokenizers, numpy and gguf. Stages whose file is already in DIR are skipped, so a stopped run can go on.
+tokenizers, numpy and gguf. A stopped run goes on from its last checkpoint in DIR.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import math
 import random
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
@@ -43,14 +42,27 @@ class Corpus:
 
 @dataclass(frozen=True)
 class Plan:
-    """One training run. Long rows come last, so that all positions are learnt at little cost."""
+    """One training run: a constant learning rate, then a straight fall to zero.
+
+    Nothing before the fall depends on n_steps, so a longer run can go on from a shorter one's checkpoint.
+    The fall sees more dialogues, and rows of 1024 tokens, so that all positions are learnt at little cost.
+    """
 
     n_steps: int
+    n_fall: int
     lr: float
-    talk_share: tuple[float, float]  # share of dialogue rows before and after `turn`
-    turn: float = 0.66  # fraction of the run
-    long_from: float = 0.85  # fraction of the run after which rows have 1024 tokens
-    warmup: int = 60
+    talk_share: tuple[float, float]  # share of dialogue rows before and in the fall
+    warmup: int = 50
+
+    def falling(self, step: int) -> bool:
+        """Whether the learning rate falls at this step."""
+        return step >= self.n_steps - self.n_fall
+
+    def learning_rate(self, step: int) -> float:
+        """The learning rate of this step."""
+        if self.falling(step):
+            return self.lr * (self.n_steps - step) / (self.n_fall + 1)
+        return self.lr * min(1.0, (step + 1) / self.warmup)
 
 
 def make_tokenizer(path: Path) -> Tokenizer:
@@ -89,9 +101,8 @@ def batches(corpora: tuple[Corpus, Corpus], plan: Plan) -> Iterator[tuple[Tensor
     rng = np.random.default_rng(SEED)
     orders = [(endless(c.code, rng), endless(c.talk, rng)) for c in corpora]
     for step in range(plan.n_steps):
-        late = step >= plan.long_from * plan.n_steps
-        corpus, order = corpora[late], orders[late]
-        share = plan.talk_share[step >= plan.turn * plan.n_steps]
+        late = plan.falling(step)
+        corpus, order, share = corpora[late], orders[late], plan.talk_share[late]
         tokens, weights = [], []
         for _ in range(BATCH_TOKENS // (corpus.code.tokens.shape[1] - 1)):
             talk = bool(rng.random() < share)
@@ -99,14 +110,6 @@ def batches(corpora: tuple[Corpus, Corpus], plan: Plan) -> Iterator[tuple[Tensor
             tokens.append(rows.tokens[i])
             weights.append(rows.weights[i])
         yield as_tensors(tokens, weights)
-
-
-def learning_rate(step: int, plan: Plan) -> float:
-    """Linear warm-up, then a cosine down to 2 %."""
-    if step < plan.warmup:
-        return plan.lr * (step + 1) / plan.warmup
-    done = (step - plan.warmup) / (plan.n_steps - plan.warmup)
-    return plan.lr * (0.02 + 0.98 * 0.5 * (1 + math.cos(math.pi * done)))
 
 
 def optimizers(model: Llama, lr: float) -> list[torch.optim.Optimizer]:
@@ -159,13 +162,17 @@ def distil_from(teacher: Forward) -> Objective:
 
 
 def train(model: Llama, corpora: tuple[Corpus, Corpus], plan: Plan, objective: Objective, out: Path) -> None:
-    """Train model in place; weights go to out/NAME.pt every 200 steps, losses to out/NAME.log."""
+    """Train model in place, from the last checkpoint in out if there is one; losses go to out/NAME.log."""
     fast: Forward = torch.compile(model, dynamic=False)
     opts = optimizers(model, plan.lr)
-    began, path = time.monotonic(), out / f"{model.shape.name}.pt"
+    checkpoint = out / f"{model.shape.name}.checkpoint.pt"
+    first = read_checkpoint(checkpoint, model, opts)
+    began = time.monotonic()
     for step, (tokens, weights) in enumerate(batches(corpora, plan)):
+        if step < first:
+            continue
         for group in (g for o in opts for g in o.param_groups):
-            group["lr"] = learning_rate(step, plan)
+            group["lr"] = plan.learning_rate(step)
         with torch.autocast("cpu", torch.bfloat16):
             loss = objective(fast, tokens, weights)
         torch.autograd.backward(loss)
@@ -173,28 +180,42 @@ def train(model: Llama, corpora: tuple[Corpus, Corpus], plan: Plan, objective: O
         for opt in opts:
             opt.step()
             opt.zero_grad()
-        last = step + 1 == plan.n_steps
-        if step % 20 == 0 or last:
-            report = {"step": step, "loss": round(loss.item(), 4), "seconds": round(time.monotonic() - began)}
-            if step % 200 == 0 or last:
-                torch.save(model.state_dict(), path)
-                report["held_code"] = round(evaluate(model, corpora[0].held_code), 4)
-                report["held_talk"] = round(evaluate(model, corpora[0].held_talk), 4)
+        done = step + 1
+        report = {"step": done, "loss": round(loss.item(), 4), "seconds": round(time.monotonic() - began)}
+        if done % 100 == 0 or done == plan.n_steps:
+            write_checkpoint(checkpoint, model, opts, done)
+            report["held_code"] = round(evaluate(model, corpora[0].held_code), 4)
+            report["held_talk"] = round(evaluate(model, corpora[0].held_talk), 4)
+        if done % 20 == 0 or done == plan.n_steps:
             with (out / f"{model.shape.name}.log").open("a") as log:
                 print(json.dumps(report), file=log)
-    torch.save(model.state_dict(), path.with_suffix(".done.pt"))
+
+
+def write_checkpoint(path: Path, model: Llama, opts: list[torch.optim.Optimizer], n_done: int) -> None:
+    """Everything that going on from n_done steps needs; the old file stays until the new one is whole."""
+    state = {"model": model.state_dict(), "opts": [o.state_dict() for o in opts], "n_done": n_done}
+    torch.save(state, path.with_suffix(".new"))
+    path.with_suffix(".new").replace(path)
+
+
+def read_checkpoint(path: Path, model: Llama, opts: list[torch.optim.Optimizer]) -> int:
+    """Restore model and optimizers; the number of steps already done, 0 without a checkpoint."""
+    if not path.exists():
+        return 0
+    state = torch.load(path, weights_only=True)
+    model.load_state_dict(state["model"])
+    for opt, saved in zip(opts, state["opts"], strict=True):
+        opt.load_state_dict(saved)
+    n_done: int = state["n_done"]
+    return n_done
 
 
 def trained(
     shape: Shape, corpora: tuple[Corpus, Corpus], plan: Plan, out: Path, teacher: Llama | None
 ) -> Llama:
-    """The finished model of this shape: read from out, or trained now."""
+    """The finished model of this shape: trained now, or as far as out does not have it."""
     torch.manual_seed(SEED)
     model = Llama(shape)
-    done = out / f"{shape.name}.done.pt"
-    if done.exists():
-        model.load_state_dict(torch.load(done, weights_only=True))
-        return model.eval()
     objective: Objective = plain_objective
     if teacher is not None:  # same vocabulary and width: begin with the teacher's token vectors
         model.token_embd.load_state_dict(teacher.token_embd.state_dict())
@@ -218,17 +239,15 @@ def main() -> None:
         make_corpus(tokenizer, 512, 60_000, SEED + 10),
         make_corpus(tokenizer, 1024, 20_000, SEED + 20),
     )
-    tiny_plan = Plan(args.tiny_steps, TINY_PLAN.lr, TINY_PLAN.talk_share)
-    nano_plan = Plan(args.nano_steps, NANO_PLAN.lr, NANO_PLAN.talk_share)
-    tiny = trained(TINY, corpora, tiny_plan, args.out, teacher=None)
-    nano = trained(NANO, corpora, nano_plan, args.out, teacher=tiny)
+    tiny = trained(TINY, corpora, replace(TINY_PLAN, n_steps=args.tiny_steps), args.out, teacher=None)
+    nano = trained(NANO, corpora, replace(NANO_PLAN, n_steps=args.nano_steps), args.out, teacher=tiny)
     for model in (tiny, nano):
         write_gguf(model, tokenizer, args.out / f"{model.shape.name}.gguf", "Q8_0")
         write_gguf(model, tokenizer, args.out / f"{model.shape.name}-f16.gguf", "F16")
 
 
-TINY_PLAN = Plan(n_steps=1400, lr=3e-3, talk_share=(0.45, 0.7))
-NANO_PLAN = Plan(n_steps=800, lr=4e-3, talk_share=(0.75, 0.75))
+TINY_PLAN = Plan(n_steps=800, n_fall=250, lr=3e-3, talk_share=(0.5, 0.75))
+NANO_PLAN = Plan(n_steps=700, n_fall=250, lr=4e-3, talk_share=(0.75, 0.75))
 
 if __name__ == "__main__":
     main()
