@@ -344,6 +344,8 @@ class Model:
         from edgeinfer.text.stream import TextStream
 
         stops = [stop] if isinstance(stop, str) else list(stop or ())
+        if not all(isinstance(text, str) for text in stops):
+            raise InvalidRequest(f"stop must be a string or several, not {stop!r}")
         if sampling.dry_multiplier > 0 and not sampling.dry_breakers:
             sampling = replace(sampling, dry_breakers=self._dry_breakers())
         mailbox = _Mailbox()

@@ -164,6 +164,7 @@ def test_a_long_text_is_read_in_windows(random_model: Path) -> None:
         ({"tempreture": 1}, "tempreture is not a sampling parameter"),
         ({"max_tokens": 0}, "max_tokens must be at least 1"),
         ({"stop": ""}, "stop string is empty"),
+        ({"stop": [7]}, "stop must be a string or several"),
         ({"seed": 1.5}, "seed must be an integer"),
     ],
 )

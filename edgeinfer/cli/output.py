@@ -89,8 +89,8 @@ def paint(text: str, style: str, stream: IO[str] | None = None) -> str:
 
 
 def table(rows: Iterable[Sequence[object]], *, title: str | None = None) -> None:
-    """Rows in aligned columns on stdout; the first column is what the row is about."""
-    cells = [[safe_text(str(cell)) for cell in row] for row in rows]
+    """Rows in aligned columns on stdout, one line each; the first column is what the row is about."""
+    cells = [[safe_text(str(cell)).replace("\n", "\\n") for cell in row] for row in rows]
     if title is not None:
         data(paint(title, "bold"))
     widths = [max(len(cell) for cell in column) for column in zip(*cells, strict=True)]

@@ -64,3 +64,8 @@ def test_an_error_is_one_line_and_its_hint_another(capsys: pytest.CaptureFixture
 )
 def test_bytes_for_people(n: int, text: str) -> None:
     assert output.in_bytes(n) == text
+
+
+def test_a_table_has_one_line_for_each_row(capsys: pytest.CaptureFixture[str]) -> None:
+    output.table([("name", "a\nlicense  forged"), ("size", 12)])
+    assert capsys.readouterr().out == "  name  a\\nlicense  forged\n  size  12\n"
