@@ -60,9 +60,11 @@ def load_spec(file: GgufFile, context_length: int | None = None) -> DecoderSpec:
         UnsupportedModel: no family of that name, or a trait that the decoder does not have.
     """
     key = "general.architecture"
-    name = file.get(key) if key in file else None
-    if not isinstance(name, str):
-        raise BadModelFile(f"{file.path}: {key} is missing", hint="the file is not a language model")
+    if key not in file or file.type_of(key) != "string":
+        raise BadModelFile(
+            f"{file.path}: key {key} is missing or no text", hint="the file is not a language model"
+        )
+    name = file.get(key)
     build = FAMILIES.get(name)
     if build is None:
         raise UnsupportedModel(

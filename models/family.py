@@ -8,7 +8,7 @@ from edgeinfer.models.metadata import Metadata
 from edgeinfer.models.rope import rope_table
 from edgeinfer.models.spec import DecoderSpec
 
-_MOST_HEAD_DIM, _MOST_EXPERTS = 1024, 1024
+_MOST_HEADS, _MOST_HEAD_DIM, _MOST_EXPERTS = 4096, 1024, 1024  # products of them fit 32 bits
 
 
 def decoder(meta: Metadata, **traits: Any) -> DecoderSpec:
@@ -25,11 +25,11 @@ def decoder(meta: Metadata, **traits: Any) -> DecoderSpec:
         "n_embd": meta.count("embedding_length"),
         "n_vocab": _n_vocab(meta),
         "n_ctx_train": meta.count("context_length"),
-        "n_heads": meta.count("attention.head_count"),
+        "n_heads": _n_heads(meta),
         "n_kv_heads": _n_kv_heads(meta),
         "head_dim": head_dim,
         "n_ff": meta.count("feed_forward_length"),
-        "norm_eps": meta.number("attention.layer_norm_rms_epsilon", most=1.0),
+        "norm_eps": meta.number("attention.layer_norm_rms_epsilon", most=0.1),
         "qkv_bias": meta.has_tensor("blk.0.attn_q.bias"),
         "output_bias": meta.has_tensor("blk.0.attn_output.bias"),
         "tied_output": not meta.has_tensor("output.weight"),
@@ -64,16 +64,22 @@ def experts(meta: Metadata, n_ff_expert: int) -> dict[str, Any]:
 
 
 def _head_dim(meta: Metadata) -> int:
-    n_embd, n_heads = meta.count("embedding_length"), meta.count("attention.head_count")
-    keys = meta.count("attention.key_length", max(1, n_embd // n_heads), most=_MOST_HEAD_DIM)
-    values = meta.count("attention.value_length", max(1, n_embd // n_heads), most=_MOST_HEAD_DIM)
+    n_embd, n_heads = meta.count("embedding_length"), _n_heads(meta)
+    if n_embd % n_heads and not meta.has("attention.key_length"):
+        raise meta.bad(f"{n_heads} heads cannot share an embedding_length of {n_embd}")
+    keys = meta.count("attention.key_length", n_embd // n_heads, most=_MOST_HEAD_DIM)
+    values = meta.count("attention.value_length", n_embd // n_heads, most=_MOST_HEAD_DIM)
     if keys != values:
         raise meta.unsupported(f"keys of {keys} beside values of {values} dimensions")
     return keys
 
 
+def _n_heads(meta: Metadata) -> int:
+    return meta.count("attention.head_count", most=_MOST_HEADS)
+
+
 def _n_kv_heads(meta: Metadata) -> int:
-    n_heads = meta.count("attention.head_count")
+    n_heads = _n_heads(meta)
     n_kv_heads = meta.count("attention.head_count_kv", n_heads)
     if n_heads % n_kv_heads:
         raise meta.bad(f"{n_heads} heads cannot share {n_kv_heads} key-value heads")

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 _HINT = "the file is damaged or was converted wrongly: download it again"
 _MOST = 2**24  # of anything that is counted: far above any model, and products stay below 2**63
-_MOST_LAYERS = 1024
+_MOST_LAYERS = 512
 
 
 class Metadata:
@@ -47,8 +47,8 @@ class Metadata:
     ) -> float:
         """A positive number from `least` to `most`."""
         value = self._get(key, default)
-        if isinstance(value, bool) or not isinstance(value, int | float):
-            raise self.bad(f"{self._name(key)} is {value!r:.40}, not a number")
+        if not isinstance(value, float):
+            raise self.bad(f"{self._name(key)} is {value!r:.40}, not a floating-point number")
         if not least <= value <= most or value <= 0:
             raise self.bad(f"{self._name(key)} is {value!r:.40}, not a positive number of a sensible size")
         return float(value)
@@ -56,6 +56,10 @@ class Metadata:
     def optional(self, key: str) -> float:
         """A positive number, or 0.0 if the key is absent or 0."""
         return self.number(key) if self._get(key, 0) else 0.0
+
+    def has(self, key: str) -> bool:
+        """Whether the file has this key."""
+        return self._name(key) in self._file
 
     def text(self, key: str, default: str) -> str:
         """A string."""
@@ -128,6 +132,10 @@ class Metadata:
     def _get(self, key: str, default: Any) -> Any:
         name = self._name(key)
         if name in self._file:
+            if self._file.array_length(name) > _MOST_LAYERS:
+                raise self.bad(
+                    f"{name} has {self._file.array_length(name)} values, at most {_MOST_LAYERS} make sense"
+                )
             return self._file.get(name)
         if default is None:
             raise self.bad(f"key {name} is missing")

@@ -48,7 +48,12 @@ nb::object scalar(ValueType type, const std::byte* p) {
   }
 }
 
+constexpr uint64_t kMaxText = 16 << 20;
+
 nb::object value(const Entry& e) {
+  if (e.type == ValueType::kString && e.length > kMaxText)
+    throw Error(ErrorCode::kBadModelFile, "key " + gguf::printable(e.key) + " is a text of " + std::to_string(e.length) + " bytes",
+                "the file is damaged or was converted wrongly: download it again");
   if (e.type == ValueType::kString) return as_text({reinterpret_cast<const char*>(e.data), size_t(e.length)});
   if (e.type != ValueType::kArray) return scalar(e.type, e.data);
   nb::list list;

@@ -11,7 +11,9 @@ namespace edgeinfer::gguf {
 namespace {
 
 constexpr size_t kMaxKey = 65535, kMaxName = 63, kMaxDims = 4;
-constexpr uint64_t kMaxAlignment = 1 << 20;
+// Far above any model; what an entry or a tensor costs in memory is more than the least it takes in the file.
+constexpr uint64_t kMaxEntries = 1 << 14, kMaxTensors = 1 << 14;
+constexpr uint64_t kMinAlignment = 8, kMaxAlignment = 1 << 20;  // the specification asks for a multiple of 8
 // The least an entry or a tensor can take: bounds a count before anything is allocated from it.
 constexpr uint64_t kMinEntryBytes = 8 + 1 + 4 + 1, kMinTensorBytes = 8 + 1 + 4 + 8 + 4 + 8;
 
@@ -61,8 +63,9 @@ class Cursor {
     skip(n, what);
     return {from, size_t(n)};
   }
-  void require_count(uint64_t n, uint64_t least_bytes, const std::string& what) const {
+  void require_count(uint64_t n, uint64_t least_bytes, const std::string& what, uint64_t most = UINT64_MAX) const {
     if (n > left() / least_bytes) bad(path_, what + ": the header claims " + std::to_string(n) + ", more than the file can hold");
+    if (n > most) bad(path_, what + ": " + std::to_string(n) + ", at most " + std::to_string(most) + " are allowed");
   }
 
  private:
@@ -100,9 +103,11 @@ Entry read_entry(Cursor& in, const std::string& path, uint64_t index) {
         e.strings.push_back(in.at() - begin);
         in.text(SIZE_MAX, name);
       }
+      e.length = in.at() - begin;
     } else {
       in.require_count(e.count, scalar_bytes(e.element), name);
-      in.skip(e.count * scalar_bytes(e.element), name);
+      e.length = e.count * scalar_bytes(e.element);
+      in.skip(e.length, name);
     }
   } else {
     e.data = in.here();
@@ -188,9 +193,9 @@ std::string printable(std::string_view text) {
 }
 
 std::string_view Entry::string(size_t i) const {
-  uint64_t n;
-  std::memcpy(&n, data + strings[i], 8);
-  return {reinterpret_cast<const char*>(data + strings[i] + 8), size_t(n)};
+  // Not by its length word, which may have changed on disk since it was checked.
+  const uint64_t begin = strings[i] + sizeof(uint64_t), end = i + 1 < strings.size() ? strings[i + 1] : length;
+  return {reinterpret_cast<const char*>(data + begin), size_t(end - begin)};
 }
 
 std::shared_ptr<File> File::open(const std::string& path) {
@@ -202,6 +207,7 @@ std::shared_ptr<File> File::open(const std::string& path) {
   for (size_t i = 0; i < file->entries_.size(); ++i)
     if (!file->entry_index_.emplace(file->entries_[i].key, i).second) bad(path, "key " + printable(file->entries_[i].key) + " appears twice");
   if (n_shards > 1) file->add_shards(path);
+  else file->refuse_lone_shard(path);
   for (size_t i = 0; i < file->tensors_.size(); ++i)
     if (!file->tensor_index_.emplace(file->tensors_[i].name, i).second) bad(path, "tensor " + printable(file->tensors_[i].name) + " appears twice");
   return file;
@@ -228,6 +234,17 @@ void File::add_shards(const std::string& path) {
   }
 }
 
+// A shard under another name would only miss tensors.
+void File::refuse_lone_shard(const std::string& path) const {
+  const Entry* e = entry("split.count");
+  if (!e || e->type != ValueType::kU16) return;
+  uint16_t count;
+  std::memcpy(&count, e->data, sizeof count);
+  if (count > 1)
+    throw Error(ErrorCode::kBadModelFile, path + ": is one shard of " + std::to_string(count) + ", but its name does not say so",
+                "give the shards their own names back: they end in -00001-of-0000N.gguf");
+}
+
 void File::parse(const Mapping& m, bool first) {
   const std::string& path = m.path();
   Cursor in(path, m.data(), m.size());
@@ -239,8 +256,8 @@ void File::parse(const Mapping& m, bool first) {
   if (version == 0x02000000 || version == 0x03000000) bad(path, "is a big-endian GGUF file, which is not supported");
   if (version != 2 && version != 3) bad(path, "has GGUF version " + std::to_string(version) + ", supported are 2 and 3");
   const auto n_tensors = in.read<uint64_t>("tensor count"), n_entries = in.read<uint64_t>("metadata count");
-  in.require_count(n_entries, kMinEntryBytes, "metadata entries");
-  in.require_count(n_tensors, kMinTensorBytes, "tensors");
+  in.require_count(n_entries, kMinEntryBytes, "metadata entries", kMaxEntries);
+  in.require_count(n_tensors, kMinTensorBytes, "tensors", kMaxTensors);
 
   std::vector<Entry> entries;
   for (uint64_t i = 0; i < n_entries; ++i) entries.push_back(read_entry(in, path, i));
@@ -250,7 +267,8 @@ void File::parse(const Mapping& m, bool first) {
     if (e.type != ValueType::kU32) bad(path, std::string("key general.alignment has type ") + value_type_name(e.type) + ", expected u32");
     uint32_t value;
     std::memcpy(&value, e.data, 4);
-    if (value == 0 || (value & (value - 1)) || value > kMaxAlignment) bad(path, "key general.alignment is " + std::to_string(value) + ", not a power of two up to 1 MiB");
+    if (value < kMinAlignment || (value & (value - 1)) || value > kMaxAlignment)
+      bad(path, "key general.alignment is " + std::to_string(value) + ", not a power of two from 8 to 1048576");
     alignment = value;
   }
 

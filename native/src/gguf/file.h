@@ -28,7 +28,7 @@ struct Entry {
   ValueType element;            // of arrays
   uint64_t count = 1;           // elements of an array
   const std::byte* data;
-  uint64_t length = 0;          // of a string
+  uint64_t length = 0;          // bytes of a string or of an array
   std::vector<uint64_t> strings;  // of string arrays: offset of each length word from `data`
 
   std::string_view string(size_t i) const;  // element i of a string array
@@ -71,6 +71,7 @@ class File {
  private:
   void parse(const Mapping& mapping, bool first);
   void add_shards(const std::string& path);
+  void refuse_lone_shard(const std::string& path) const;
 
   std::vector<std::unique_ptr<Mapping>> mappings_;
   std::vector<Entry> entries_;  // of the first shard

@@ -20,7 +20,7 @@ struct Region {
   std::atomic<uintptr_t> begin{0}, end{0};
   std::atomic<bool> damaged{false};
 };
-constexpr int kMaxRegions = 256;
+constexpr int kMaxRegions = 1024;  // beyond, only the look at size and time after each step protects
 Region regions[kMaxRegions];
 struct sigaction previous_action;
 long page_size = 4096;
@@ -76,7 +76,7 @@ struct OpenFile {
 }  // namespace
 
 Mapping::Mapping(const std::string& path) : path_(path) {
-  OpenFile file{open(path.c_str(), O_RDONLY | O_CLOEXEC)};
+  OpenFile file{open(path.c_str(), O_RDONLY | O_CLOEXEC | O_NONBLOCK)};  // a pipe must not make us wait
   if (file.fd < 0) {
     if (errno == ENOENT || errno == ENOTDIR) throw Error(ErrorCode::kNotFound, path + ": no such file", "check the path");
     throw Error(ErrorCode::kDisk, path + ": cannot be opened: " + std::strerror(errno), "check its permissions");
