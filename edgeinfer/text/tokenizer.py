@@ -17,6 +17,7 @@ from edgeinfer.text.pretokenize import Pretokenizer, pretokenizer
 
 _PREFIX = "tokenizer.ggml."
 _SPACE_MARK = "\u2581"
+_DAMAGED = "the file is damaged or was converted wrongly: download it again"
 
 
 class TokenType(IntEnum):
@@ -174,7 +175,7 @@ class Tokenizer:
         self._words: Pretokenizer | None = None
         add_bos = model.add_bos
         if model.algorithm == "byte_pairs":
-            self._words = pretokenizer(self.pre)
+            self._words = _pretokenizer(file, self.pre)
             add_bos = self._words.add_bos
         self.special = _special_ids(vocabulary, file, model)
         self.add_bos = _flag(file, "add_bos_token", add_bos) and self.special.bos is not None
@@ -197,12 +198,13 @@ class Tokenizer:
         name = _text(file, _PREFIX + "model")
         if not name:
             raise BadModelFile(
-                "tokenizer.ggml.model is missing", hint="the file has no tokenizer; convert it again"
+                f"{file.path}: tokenizer.ggml.model is missing",
+                hint="the file has no tokenizer; convert it again",
             )
         model = _MODELS.get(name)
         if model is None:
             raise UnsupportedModel(
-                f"tokenizer.ggml.model {name[:40]!r} is not supported by the native engine",
+                f"{file.path}: tokenizer.ggml.model {name[:40]!r} is not supported by the native engine",
                 hint="supported are " + ", ".join(_MODELS) + "; try --backend llamacpp",
             )
         return cls(_native.Vocabulary(file, model.algorithm), file, model)
@@ -294,6 +296,13 @@ class Tokenizer:
         return self._vocabulary.encode_word_pieces(words, unknown)
 
 
+def _pretokenizer(file: _native.GgufFile, name: str) -> Pretokenizer:
+    try:
+        return pretokenizer(name)
+    except UnsupportedModel as error:
+        raise UnsupportedModel(f"{file.path}: {error.message}", hint=error.hint) from None
+
+
 def _utf8(text: str) -> bytes:
     try:
         return text.encode()
@@ -305,9 +314,11 @@ def _value(file: _native.GgufFile, key: str, kind: type, default: Any) -> Any:
     """The value of `key`, or the default where the file has none; never a value of another kind."""
     if key not in file:
         return default
-    value = file.get(key)
+    value = None if file.type_of(key).startswith("array") else file.get(key)
     if not isinstance(value, kind) or (kind is int and isinstance(value, bool)):
-        raise BadModelFile(f"{key} is {file.type_of(key)} where {_KINDS[kind]} is needed")
+        raise BadModelFile(
+            f"{file.path}: {key} is {file.type_of(key)} where {_KINDS[kind]} is needed", hint=_DAMAGED
+        )
     return value
 
 
@@ -356,7 +367,9 @@ def _known_id(
             return int(value)
         if needed:
             raise BadModelFile(
-                f"{_PREFIX}{key}_token_id {value} is outside the vocabulary of {vocabulary.n_tokens} tokens"
+                f"{file.path}: {_PREFIX}{key}_token_id {value} is outside the vocabulary of "
+                f"{vocabulary.n_tokens} tokens",
+                hint=_DAMAGED,
             )
     for text in _KNOWN_TEXTS.get(name, ()):
         token = _found(vocabulary, text)
