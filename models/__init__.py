@@ -64,7 +64,7 @@ def load_spec(file: GgufFile, context_length: int | None = None) -> DecoderSpec:
         raise BadModelFile(
             f"{file.path}: key {key} is missing or no text", hint="the file is not a language model"
         )
-    name = file.get(key)
+    name = str(file.get(key))
     build = FAMILIES.get(name)
     if build is None:
         raise UnsupportedModel(

@@ -46,10 +46,12 @@ ALLOWED: dict[str, set[str]] = {
 
 
 def modules(repository: Path) -> dict[str, Path]:
-    """Dotted name below edgeinfer -> file."""
+    """Dotted name below edgeinfer -> file. The recipe in models/tiny is a program of its own."""
     found = {}
     for prefix, folder in (("", repository / "edgeinfer"), ("models.", repository / "models")):
         for path in folder.rglob("*.py"):
+            if path.is_relative_to(repository / "models" / "tiny"):
+                continue
             name = ".".join(path.relative_to(folder).with_suffix("").parts)
             found[prefix + name.removesuffix("__init__").rstrip(".")] = path
     return found
