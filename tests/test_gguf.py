@@ -144,6 +144,15 @@ def test_bytes_that_are_no_utf8_are_read_and_shown_safely(tmp_path: Path) -> Non
     assert file.get_bytes("a.list") == [b"\xff\xfe", b"", b"ok"]
 
 
+def test_endless_text_is_refused_before_it_is_copied(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(keyed(text("a.key", "x" * (1 << 25))))
+    file = _native.gguf_open(str(path))
+    with pytest.raises(BadModelFile, match=r"a\.key is a text of 33554432 bytes") as caught:
+        file.get("a.key")
+    assert str(path) in caught.value.message
+
+
 def test_control_characters_of_a_name_do_not_reach_the_terminal(tmp_path: Path) -> None:
     path = tmp_path / "model.gguf"
     path.write_bytes(keyed(entry("\x1b[2Jkey", 13, bytes(8))))

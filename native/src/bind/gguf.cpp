@@ -50,9 +50,9 @@ nb::object scalar(ValueType type, const std::byte* p) {
 
 constexpr uint64_t kMaxText = 16 << 20;
 
-nb::object value(const Entry& e) {
+nb::object value(const File& f, const Entry& e) {
   if (e.type == ValueType::kString && e.length > kMaxText)
-    throw Error(ErrorCode::kBadModelFile, "key " + gguf::printable(e.key) + " is a text of " + std::to_string(e.length) + " bytes",
+    throw Error(ErrorCode::kBadModelFile, f.path() + ": key " + gguf::printable(e.key) + " is a text of " + std::to_string(e.length) + " bytes",
                 "the file is damaged or was converted wrongly: download it again");
   if (e.type == ValueType::kString) return as_text({reinterpret_cast<const char*>(e.data), size_t(e.length)});
   if (e.type != ValueType::kArray) return scalar(e.type, e.data);
@@ -107,7 +107,7 @@ void add_gguf(nb::module_& m) {
         for (const Entry& e : f.entries()) keys.append(as_text(e.key));
         return keys;
       })
-      .def("get", [](const File& f, const std::string& key) { return value(require(f, key)); }, "The value of a key; KeyError if absent.")
+      .def("get", [](const File& f, const std::string& key) { return value(f, require(f, key)); }, "The value of a key; KeyError if absent.")
       .def("get_bytes", &byte_strings, "The strings of a key as a list of bytes.")
       .def("type_of", &type_of)
       .def("array_length", [](const File& f, const std::string& key) { return require(f, key).count; })
