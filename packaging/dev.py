@@ -89,7 +89,7 @@ def check_cpp_format() -> None:
     if tool is None or not (ROOT / ".clang-format").is_file():
         print("clang-format: skipped")
         return
-    sources = [p for p in (ROOT / "native" / "src").rglob("*") if p.suffix in (".cpp", ".h", ".inc")]
+    sources = [p for p in (ROOT / "native").rglob("*") if p.suffix in (".cpp", ".h", ".inc")]
     run(tool, "--dry-run", "--Werror", *map(str, sorted(sources)))
 
 

@@ -28,14 +28,25 @@ std::vector<std::byte> random_weights(TensorType type, size_t n_bytes) {
   const auto tame = [&](size_t at) { bytes[at + 1] = std::byte(uint8_t(bytes[at + 1]) & 0xbb); };
   const std::string name = info.name;
   for (size_t block = 0; block < n_bytes; block += size_t(info.bytes)) {
-    if (name == "F32") bytes[block + 3] = std::byte(uint8_t(bytes[block + 3]) & 0xbf);
-    else if (name == "F16") tame(block);
-    else if (name == "BF16") bytes[block + 1] = std::byte(uint8_t(bytes[block + 1]) & 0xbf);
-    else if (name == "Q2_K") { tame(block + 80); tame(block + 82); }
-    else if (name == "Q3_K") tame(block + 108);
-    else if (name == "Q6_K") tame(block + 208);
-    else if (name == "MXFP4") bytes[block] = std::byte(110 + below(30));
-    else { tame(block); if (name == "Q4_1" || name == "Q5_1" || name == "Q4_K" || name == "Q5_K") tame(block + 2); }
+    if (name == "F32")
+      bytes[block + 3] = std::byte(uint8_t(bytes[block + 3]) & 0xbf);
+    else if (name == "F16")
+      tame(block);
+    else if (name == "BF16")
+      bytes[block + 1] = std::byte(uint8_t(bytes[block + 1]) & 0xbf);
+    else if (name == "Q2_K") {
+      tame(block + 80);
+      tame(block + 82);
+    } else if (name == "Q3_K")
+      tame(block + 108);
+    else if (name == "Q6_K")
+      tame(block + 208);
+    else if (name == "MXFP4")
+      bytes[block] = std::byte(110 + below(30));
+    else {
+      tame(block);
+      if (name == "Q4_1" || name == "Q5_1" || name == "Q4_K" || name == "Q5_K") tame(block + 2);
+    }
   }
   return bytes;
 }
@@ -46,8 +57,8 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
   return true;
 }
 
-std::vector<float> matmul(const KernelTable& k, TensorType type, const std::vector<std::byte>& weights, const std::vector<float>& x,
-                          int n_in, int n_rows, int n_tokens, bool prefill) {
+std::vector<float> matmul(const KernelTable& k, TensorType type, const std::vector<std::byte>& weights,
+                          const std::vector<float>& x, int n_in, int n_rows, int n_tokens, bool prefill) {
   const TensorTypeInfo& info = kTensorTypes[int(type)];
   Activations acts;
   acts.shape(prefill ? std::max(n_tokens, kMaxDirectTokens + 1) : n_tokens, n_in);
@@ -121,15 +132,17 @@ bool check_elementwise(const KernelTable& reference, const KernelTable& k) {
   return true;
 }
 
-std::vector<float> attend(const KernelTable& k, bool f16, int dim, const std::vector<float>& keys, const std::vector<float>& values,
-                          const std::vector<float>& q, int n_rows, const std::vector<int>& first, const std::vector<int>& last, float softcap) {
+std::vector<float> attend(const KernelTable& k, bool f16, int dim, const std::vector<float>& keys,
+                          const std::vector<float>& values, const std::vector<float>& q, int n_rows,
+                          const std::vector<int>& first, const std::vector<int>& last, float softcap) {
   const size_t head = kv_head_bytes(f16 ? KvType::F16 : KvType::Q8_0, dim);
   std::vector<std::byte> memory(2 * head * (kKvSplit / kKvBlock));
   const std::byte* blocks[kKvSplit / kKvBlock];
   for (int t = 0; t < kKvSplit; ++t) {
     std::byte* block = memory.data() + size_t(t / kKvBlock) * 2 * head;
     blocks[t / kKvBlock] = block;
-    (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(keys.data() + size_t(t) * size_t(dim), values.data() + size_t(t) * size_t(dim), block, block + head, t % kKvBlock, dim);
+    (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(keys.data() + size_t(t) * size_t(dim), values.data() + size_t(t) * size_t(dim),
+                                             block, block + head, t % kKvBlock, dim);
   }
   std::vector<float> scores(size_t(n_rows) * kKvSplit), out(size_t(n_rows) * size_t(dim + 2));
   AttentionArgs a{};
@@ -158,7 +171,8 @@ bool check_attention(const KernelTable& reference, const KernelTable& k) {
   for (int round = 0; round < 12; ++round) {
     const int dim = 32 * int(1 + below(4)), n_rows = int(1 + below(kMaxQueryRows));
     std::vector<float> keys(size_t(kKvSplit) * size_t(dim)), values(keys.size()), q(size_t(n_rows) * size_t(dim));
-    for (auto* v : {&keys, &values, &q}) for (float& x : *v) x = normal();
+    for (auto* v : {&keys, &values, &q})
+      for (float& x : *v) x = normal();
     std::vector<int> first, last;
     for (int r = 0; r < n_rows; ++r) {
       first.push_back(int(below(100)));
@@ -183,7 +197,8 @@ int main() {
     failures += !good;
   };
   for (const KernelTable* const* t = available_kernels(); *t; ++t) {
-    for (int i = 0; i < kTensorTypeCount; ++i) report((*t)->name, kTensorTypes[i].name, check_matmul(reference, **t, TensorType(i)));
+    for (int i = 0; i < kTensorTypeCount; ++i)
+      report((*t)->name, kTensorTypes[i].name, check_matmul(reference, **t, TensorType(i)));
     report((*t)->name, "elementwise", check_elementwise(reference, **t));
     report((*t)->name, "attention", check_attention(reference, **t));
   }

@@ -17,7 +17,10 @@ using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::c
 using Table = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using Logits = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
-template <class T> T field(nb::handle spec, const char* name) { return nb::cast<T>(spec.attr(name)); }
+template <class T>
+T field(nb::handle spec, const char* name) {
+  return nb::cast<T>(spec.attr(name));
+}
 
 DecoderSpec read_spec(nb::handle s) {
   DecoderSpec d;
@@ -65,8 +68,8 @@ void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Table tables, 
   if (starts.shape(0) != n_sequences + 1 || tables.shape(0) != n_sequences || logits.shape(0) != rows.shape(0) ||
       logits.shape(1) != size_t(engine.n_vocab()))
     throw Error(ErrorCode::kInvalidRequest, "step: the shapes of the arrays do not fit together");
-  const StepArrays arrays{tokens.data(), int(tokens.shape(0)), starts.data(), lengths.data(), tables.data(),
-                          int(n_sequences), int(tables.shape(1)), rows.data(), int(rows.shape(0)), logits.data()};
+  const StepArrays arrays{tokens.data(),    int(tokens.shape(0)), starts.data(), lengths.data(),     tables.data(),
+                          int(n_sequences), int(tables.shape(1)), rows.data(),   int(rows.shape(0)), logits.data()};
   nb::gil_scoped_release unlocked;
   engine.step(arrays);
 }
@@ -75,26 +78,39 @@ void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Table tables, 
 
 void add_engine(nb::module_& m) {
   m.attr("KV_BLOCK_TOKENS") = kKvBlock;
-  m.def("targets", [] {
-    std::vector<std::string> names;
-    for (const KernelTable* const* t = available_kernels(); *t; ++t) names.push_back((*t)->name);
-    return names;
-  }, "Names of the SIMD targets that this processor can run, best last.");
+  m.def(
+      "targets",
+      [] {
+        std::vector<std::string> names;
+        for (const KernelTable* const* t = available_kernels(); *t; ++t) names.push_back((*t)->name);
+        return names;
+      },
+      "Names of the SIMD targets that this processor can run, best last.");
   m.def("target", [] { return std::string(kernels().name); }, "The SIMD target in use.");
-  m.def("kv_block_bytes", [](nb::handle spec, const std::string& kv_type) {
-    const DecoderSpec d = read_spec(spec);
-    return size_t(d.n_layers) * 2 * size_t(d.n_kv_heads) * kv_head_bytes(kv_type == "f16" ? KvType::F16 : KvType::Q8_0, d.kv_head_dim());
-  }, nb::arg("spec"), nb::arg("kv_type"), "Bytes of one KV block of a model.");
+  m.def(
+      "kv_block_bytes",
+      [](nb::handle spec, const std::string& kv_type) {
+        const DecoderSpec d = read_spec(spec);
+        return size_t(d.n_layers) * 2 * size_t(d.n_kv_heads) *
+               kv_head_bytes(kv_type == "f16" ? KvType::F16 : KvType::Q8_0, d.kv_head_dim());
+      },
+      nb::arg("spec"), nb::arg("kv_type"), "Bytes of one KV block of a model.");
 
   nb::class_<Engine>(m, "Engine", "One loaded model with its threads and KV memory.")
-      .def("__init__", [](Engine* self, std::shared_ptr<gguf::File> file, nb::handle spec, int n_threads, int n_blocks, const std::string& kv_type) {
-             const DecoderSpec d = read_spec(spec);
-             new (self) Engine(std::move(file), d, n_threads, n_blocks, kv_type == "f16" ? KvType::F16 : KvType::Q8_0);
-           }, nb::arg("file"), nb::arg("spec"), nb::arg("n_threads"), nb::arg("n_blocks"), nb::arg("kv_type"))
+      .def(
+          "__init__",
+          [](Engine* self, std::shared_ptr<gguf::File> file, nb::handle spec, int n_threads, int n_blocks,
+             const std::string& kv_type) {
+            const DecoderSpec d = read_spec(spec);
+            new (self) Engine(std::move(file), d, n_threads, n_blocks, kv_type == "f16" ? KvType::F16 : KvType::Q8_0);
+          },
+          nb::arg("file"), nb::arg("spec"), nb::arg("n_threads"), nb::arg("n_blocks"), nb::arg("kv_type"))
       .def("step", &step, nb::arg("tokens").noconvert(), nb::arg("starts").noconvert(), nb::arg("lengths").noconvert(),
            nb::arg("tables").noconvert(), nb::arg("rows").noconvert(), nb::arg("logits").noconvert())
-      .def("copy_block", [](Engine& e, int from, int to) { e.kv().copy_block(from, to); }, nb::arg("src"), nb::arg("dst"))
-      .def("release_block", [](Engine& e, int id) { e.kv().release_block(id); }, nb::arg("block"))
+      .def(
+          "copy_block", [](Engine& e, int from, int to) { e.kv().copy_block(from, to); }, nb::arg("src"), nb::arg("dst"))
+      .def(
+          "release_block", [](Engine& e, int id) { e.kv().release_block(id); }, nb::arg("block"))
       .def("cancel", &Engine::cancel)
       .def_prop_ro("block_bytes", [](Engine& e) { return e.kv().block_bytes(); })
       .def_prop_ro("scratch_bytes", &Engine::scratch_bytes)

@@ -21,11 +21,10 @@ using gguf::File;
 using gguf::ValueType;
 
 nb::bytes as_bytes(std::string_view s) { return nb::bytes(s.data(), s.size()); }
-nb::object as_text(std::string_view s) {
-  return nb::steal(PyUnicode_DecodeUTF8(s.data(), Py_ssize_t(s.size()), "replace"));
-}
+nb::object as_text(std::string_view s) { return nb::steal(PyUnicode_DecodeUTF8(s.data(), Py_ssize_t(s.size()), "replace")); }
 
-template <class T> T load(const std::byte* p) {
+template <class T>
+T load(const std::byte* p) {
   T value;
   std::memcpy(&value, p, sizeof(T));
   return value;
@@ -33,18 +32,30 @@ template <class T> T load(const std::byte* p) {
 
 nb::object scalar(ValueType type, const std::byte* p) {
   switch (type) {
-    case ValueType::kU8: return nb::int_(load<uint8_t>(p));
-    case ValueType::kI8: return nb::int_(load<int8_t>(p));
-    case ValueType::kU16: return nb::int_(load<uint16_t>(p));
-    case ValueType::kI16: return nb::int_(load<int16_t>(p));
-    case ValueType::kU32: return nb::int_(load<uint32_t>(p));
-    case ValueType::kI32: return nb::int_(load<int32_t>(p));
-    case ValueType::kU64: return nb::int_(load<uint64_t>(p));
-    case ValueType::kI64: return nb::int_(load<int64_t>(p));
-    case ValueType::kF32: return nb::float_(load<float>(p));
-    case ValueType::kF64: return nb::float_(load<double>(p));
-    case ValueType::kBool: return nb::bool_(load<uint8_t>(p) != 0);
-    default: return nb::none();
+    case ValueType::kU8:
+      return nb::int_(load<uint8_t>(p));
+    case ValueType::kI8:
+      return nb::int_(load<int8_t>(p));
+    case ValueType::kU16:
+      return nb::int_(load<uint16_t>(p));
+    case ValueType::kI16:
+      return nb::int_(load<int16_t>(p));
+    case ValueType::kU32:
+      return nb::int_(load<uint32_t>(p));
+    case ValueType::kI32:
+      return nb::int_(load<int32_t>(p));
+    case ValueType::kU64:
+      return nb::int_(load<uint64_t>(p));
+    case ValueType::kI64:
+      return nb::int_(load<int64_t>(p));
+    case ValueType::kF32:
+      return nb::float_(load<float>(p));
+    case ValueType::kF64:
+      return nb::float_(load<double>(p));
+    case ValueType::kBool:
+      return nb::bool_(load<uint8_t>(p) != 0);
+    default:
+      return nb::none();
   }
 }
 
@@ -52,7 +63,8 @@ constexpr uint64_t kMaxText = 16 << 20;
 
 nb::object value(const File& f, const Entry& e) {
   if (e.type == ValueType::kString && e.length > kMaxText)
-    throw Error(ErrorCode::kBadModelFile, f.path() + ": key " + gguf::printable(e.key) + " is a text of " + std::to_string(e.length) + " bytes",
+    throw Error(ErrorCode::kBadModelFile,
+                f.path() + ": key " + gguf::printable(e.key) + " is a text of " + std::to_string(e.length) + " bytes",
                 "the file is damaged or was converted wrongly: download it again");
   if (e.type == ValueType::kString) return as_text({reinterpret_cast<const char*>(e.data), size_t(e.length)});
   if (e.type != ValueType::kArray) return scalar(e.type, e.data);
@@ -102,30 +114,38 @@ void add_gguf(nb::module_& m) {
       .def_prop_ro("size_bytes", &File::size_bytes)
       .def_prop_ro("damaged", &File::damaged)
       .def("__contains__", [](const File& f, const std::string& key) { return f.entry(key) != nullptr; })
-      .def("keys", [](const File& f) {
-        nb::list keys;
-        for (const Entry& e : f.entries()) keys.append(as_text(e.key));
-        return keys;
-      })
-      .def("get", [](const File& f, const std::string& key) { return value(f, require(f, key)); }, "The value of a key; KeyError if absent.")
+      .def("keys",
+           [](const File& f) {
+             nb::list keys;
+             for (const Entry& e : f.entries()) keys.append(as_text(e.key));
+             return keys;
+           })
+      .def(
+          "get", [](const File& f, const std::string& key) { return value(f, require(f, key)); },
+          "The value of a key; KeyError if absent.")
       .def("get_bytes", &byte_strings, "The strings of a key as a list of bytes.")
       .def("type_of", &type_of)
       .def("array_length", [](const File& f, const std::string& key) { return require(f, key).count; })
-      .def("tensors", [](const File& f) {
-        nb::list list;
-        for (const gguf::TensorInfo& t : f.tensors()) list.append(tensor(t));
-        return list;
-      })
+      .def("tensors",
+           [](const File& f) {
+             nb::list list;
+             for (const gguf::TensorInfo& t : f.tensors()) list.append(tensor(t));
+             return list;
+           })
       .def("has_tensor", [](const File& f, const std::string& name) { return f.find(name) != nullptr; })
-      .def("tensor", [](const File& f, const std::string& name) -> nb::object {
-        const gguf::TensorInfo* t = f.find(name);
-        return t ? nb::object(tensor(*t)) : nb::none();
-      })
-      .def("tensor_bytes", [](const File& f, const std::string& name) {
-        const gguf::TensorInfo* t = f.find(name);
-        if (!t) throw nb::key_error(name.c_str());
-        return nb::bytes(t->data, t->n_bytes);
-      }, "A copy of a tensor's bytes: for small tensors such as rope factors.")
+      .def("tensor",
+           [](const File& f, const std::string& name) -> nb::object {
+             const gguf::TensorInfo* t = f.find(name);
+             return t ? nb::object(tensor(*t)) : nb::none();
+           })
+      .def(
+          "tensor_bytes",
+          [](const File& f, const std::string& name) {
+            const gguf::TensorInfo* t = f.find(name);
+            if (!t) throw nb::key_error(name.c_str());
+            return nb::bytes(t->data, t->n_bytes);
+          },
+          "A copy of a tensor's bytes: for small tensors such as rope factors.")
       .def("prefetch", &File::prefetch)
       .def("require_intact", &File::require_intact);
   m.def("gguf_open", &File::open, nb::arg("path"), "Maps and parses a GGUF file.");

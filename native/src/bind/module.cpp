@@ -9,15 +9,24 @@ namespace {
 const char* class_of(edgeinfer::ErrorCode code) {
   using edgeinfer::ErrorCode;
   switch (code) {
-    case ErrorCode::kInvalidRequest: return "InvalidRequest";
-    case ErrorCode::kBadModelFile: return "BadModelFile";
-    case ErrorCode::kUnsupportedModel: return "UnsupportedModel";
-    case ErrorCode::kModelFileChanged: return "ModelFileChanged";
-    case ErrorCode::kNotEnoughMemory: return "NotEnoughMemory";
-    case ErrorCode::kNoRoom: return "NoRoom";
-    case ErrorCode::kDisk: return "DiskError";
-    case ErrorCode::kNotFound: return "NotFound";
-    case ErrorCode::kCancelled: return "Cancelled";
+    case ErrorCode::kInvalidRequest:
+      return "InvalidRequest";
+    case ErrorCode::kBadModelFile:
+      return "BadModelFile";
+    case ErrorCode::kUnsupportedModel:
+      return "UnsupportedModel";
+    case ErrorCode::kModelFileChanged:
+      return "ModelFileChanged";
+    case ErrorCode::kNotEnoughMemory:
+      return "NotEnoughMemory";
+    case ErrorCode::kNoRoom:
+      return "NoRoom";
+    case ErrorCode::kDisk:
+      return "DiskError";
+    case ErrorCode::kNotFound:
+      return "NotFound";
+    case ErrorCode::kCancelled:
+      return "Cancelled";
   }
   return "EdgeInferError";
 }

@@ -36,7 +36,8 @@ void dequantize(const std::string& target, const std::string& type, nb::bytes ro
   const TensorTypeInfo& info = kTensorTypes[int(type_of(type))];
   if (out.shape(0) % size_t(info.values) || row.size() != out.shape(0) / size_t(info.values) * size_t(info.bytes))
     throw Error(ErrorCode::kInvalidRequest, "dequantize: sizes do not fit");
-  table_of(target).types[int(type_of(type))].dequantize(reinterpret_cast<const std::byte*>(row.c_str()), out.data(), int(out.shape(0)));
+  table_of(target).types[int(type_of(type))].dequantize(reinterpret_cast<const std::byte*>(row.c_str()), out.data(),
+                                                        int(out.shape(0)));
 }
 
 // out (n_tokens, n_rows) = x (n_tokens, n_in) times weights (n_rows, n_in), with the direct or the prefill kernels.
@@ -95,12 +96,18 @@ nb::tuple quantize(const std::string& target, Floats x, int group) {
 void elementwise(const std::string& target, const std::string& op, MutableFloats x, Floats y, float parameter) {
   const KernelTable& k = table_of(target);
   const int n = int(x.shape(0));
-  if (op == "silu_mul") k.silu_mul(x.data(), y.data(), n);
-  else if (op == "gelu_mul") k.gelu_mul(x.data(), y.data(), n);
-  else if (op == "softcap") k.softcap(x.data(), n, parameter);
-  else if (op == "softmax") k.softmax(x.data(), n);
-  else if (op == "rms_norm") k.rms_norm(x.data(), y.data(), x.data(), n, parameter);
-  else throw Error(ErrorCode::kInvalidRequest, "no such operation: " + op);
+  if (op == "silu_mul")
+    k.silu_mul(x.data(), y.data(), n);
+  else if (op == "gelu_mul")
+    k.gelu_mul(x.data(), y.data(), n);
+  else if (op == "softcap")
+    k.softcap(x.data(), n, parameter);
+  else if (op == "softmax")
+    k.softmax(x.data(), n);
+  else if (op == "rms_norm")
+    k.rms_norm(x.data(), y.data(), x.data(), n, parameter);
+  else
+    throw Error(ErrorCode::kInvalidRequest, "no such operation: " + op);
 }
 
 // Attention of queries (n_rows, head_dim) at positions n_tokens - n_rows .. n_tokens - 1 of one head, over keys and
@@ -125,7 +132,8 @@ void attention(const std::string& target, const std::string& kv_type, Matrix2 q,
     std::memcpy(key.data(), keys.data() + size_t(t) * size_t(dim), size_t(dim) * 4);
     std::memcpy(value.data(), values.data() + size_t(t) * size_t(dim), size_t(dim) * 4);
     std::byte* block = pool.block(ids[size_t(t / kKvBlock)]);
-    (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(key.data(), value.data(), block + pool.k_offset(0, 0), block + pool.v_offset(0, 0), t % kKvBlock, padded);
+    (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(key.data(), value.data(), block + pool.k_offset(0, 0), block + pool.v_offset(0, 0),
+                                             t % kKvBlock, padded);
   }
   for (int r = 0; r < n_rows; ++r)
     std::memcpy(query.data() + size_t(r) * size_t(padded), q.data() + size_t(r) * size_t(dim), size_t(dim) * 4);

@@ -85,8 +85,7 @@ void construct_specials(SpecialTokens* self, const std::vector<SpecialTuple>& tu
   new (self) SpecialTokens(std::move(tokens));
 }
 
-std::vector<std::tuple<size_t, size_t, int32_t>> split(const SpecialTokens& self, const nb::bytes& text,
-                                                       bool parse_special) {
+std::vector<std::tuple<size_t, size_t, int32_t>> split(const SpecialTokens& self, const nb::bytes& text, bool parse_special) {
   const std::string_view view = view_of(text);
   std::vector<std::tuple<size_t, size_t, int32_t>> out;
   nb::gil_scoped_release release;
@@ -101,20 +100,25 @@ void add_vocab(nb::module_& m) {
   nb::class_<Vocabulary>(m, "Vocabulary", "The tokens of a model and how text is merged into them.")
       .def("__init__", &construct, "file"_a, "algorithm"_a)
       .def_prop_ro("n_tokens", &Vocabulary::n_tokens)
-      .def("find", [](const Vocabulary& self, const nb::bytes& text) { return self.find(view_of(text)); }, "text"_a)
-      .def("text", [](const Vocabulary& self, int32_t id) { return bytes_of(self.text(id)); }, "id"_a)
-      .def("piece", [](const Vocabulary& self, int32_t id) { return bytes_of(self.piece(id)); }, "id"_a)
-      .def("type", [](const Vocabulary& self, int32_t id) { return static_cast<int32_t>(self.type(id)); }, "id"_a)
-      .def("set_type",
-           [](Vocabulary& self, int32_t id, int32_t type) { self.set_type(id, vocab::TokenType{type}); }, "id"_a,
-           "type"_a)
-      .def("ids_of_type",
-           [](const Vocabulary& self, int32_t type) { return self.ids_of_type(vocab::TokenType{type}); }, "type"_a)
-      .def("decode",
-           [](const Vocabulary& self, const std::vector<int32_t>& ids, bool skip_special) {
-             return bytes_of(self.decode(ids, skip_special));
-           },
-           "ids"_a, "skip_special"_a)
+      .def(
+          "find", [](const Vocabulary& self, const nb::bytes& text) { return self.find(view_of(text)); }, "text"_a)
+      .def(
+          "text", [](const Vocabulary& self, int32_t id) { return bytes_of(self.text(id)); }, "id"_a)
+      .def(
+          "piece", [](const Vocabulary& self, int32_t id) { return bytes_of(self.piece(id)); }, "id"_a)
+      .def(
+          "type", [](const Vocabulary& self, int32_t id) { return static_cast<int32_t>(self.type(id)); }, "id"_a)
+      .def(
+          "set_type", [](Vocabulary& self, int32_t id, int32_t type) { self.set_type(id, vocab::TokenType{type}); }, "id"_a,
+          "type"_a)
+      .def(
+          "ids_of_type", [](const Vocabulary& self, int32_t type) { return self.ids_of_type(vocab::TokenType{type}); }, "type"_a)
+      .def(
+          "decode",
+          [](const Vocabulary& self, const std::vector<int32_t>& ids, bool skip_special) {
+            return bytes_of(self.decode(ids, skip_special));
+          },
+          "ids"_a, "skip_special"_a)
       .def("encode_byte_pairs", &encode_byte_pairs, "words"_a, "whole_words"_a)
       .def("encode_scores", &encode_scores, "text"_a, "unknown"_a)
       .def("encode_word_pieces", &encode_word_pieces, "words"_a, "unknown"_a);

@@ -37,7 +37,8 @@ void Engine::step(const StepArrays& a) {
   cancel_.store(false, std::memory_order_relaxed);
   Step step{a.tokens, a.n_tokens, {}, a.rows, a.n_rows, a.logits};
   for (int s = 0; s < a.n_sequences; ++s)
-    step.sequences.push_back({a.starts[s], a.starts[s + 1] - a.starts[s], a.lengths[s], a.tables + size_t(s) * size_t(a.max_blocks)});
+    step.sequences.push_back(
+        {a.starts[s], a.starts[s + 1] - a.starts[s], a.lengths[s], a.tables + size_t(s) * size_t(a.max_blocks)});
   decoder_.run(step, cancel_);
   file_->require_intact();
 }

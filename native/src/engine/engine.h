@@ -14,15 +14,15 @@ namespace edgeinfer {
 
 // The arrays of one step, as they cross from Python (edgeinfer/backends/native.py names them).
 struct StepArrays {
-  const int32_t* tokens;   // (n_tokens)
+  const int32_t* tokens;  // (n_tokens)
   int n_tokens;
   const int32_t* starts;   // (n_sequences + 1)
   const int32_t* lengths;  // (n_sequences)
   const int32_t* tables;   // (n_sequences, max_blocks)
   int n_sequences, max_blocks;
-  const int32_t* rows;     // (n_rows)
+  const int32_t* rows;  // (n_rows)
   int n_rows;
-  float* logits;           // (n_rows, n_vocab)
+  float* logits;  // (n_rows, n_vocab)
 };
 
 class Engine {

@@ -28,7 +28,9 @@ std::string looks_like(std::string_view head) {
   if (starts("<!DOCTYPE") || starts("<!doctype") || starts("<html")) return "a web page, probably saved in place of the model";
   if (starts("PK\x03\x04")) return "a zip archive (a PyTorch checkpoint?)";
   if (starts("\x80\x02") || starts("\x80\x03") || starts("\x80\x04")) return "a Python pickle";
-  if (starts("\x7f" "ELF")) return "a program";
+  if (starts("\x7f"
+             "ELF"))
+    return "a program";
   if (starts("ggml") || starts("lmgg") || starts("fmgg") || starts("tjgg") || starts("ggjt") || starts("ggla"))
     return "an old GGML model from before GGUF";
   if (starts("FUGG")) return "a byte-swapped GGUF file";
@@ -49,7 +51,8 @@ class Cursor {
     if (n > left()) bad(path_, what + " needs " + std::to_string(n) + " bytes, the file has " + std::to_string(left()) + " left");
     at_ += size_t(n);
   }
-  template <class T> T read(const std::string& what) {
+  template <class T>
+  T read(const std::string& what) {
     const std::byte* from = here();
     skip(sizeof(T), what);
     T value;
@@ -58,7 +61,8 @@ class Cursor {
   }
   std::string_view text(size_t limit, const std::string& what) {
     const auto n = read<uint64_t>(what);
-    if (n > limit) bad(path_, what + " is " + std::to_string(n) + " bytes long, at most " + std::to_string(limit) + " are allowed");
+    if (n > limit)
+      bad(path_, what + " is " + std::to_string(n) + " bytes long, at most " + std::to_string(limit) + " are allowed");
     const auto* from = reinterpret_cast<const char*>(here());
     skip(n, what);
     return {from, size_t(n)};
@@ -139,11 +143,14 @@ TensorInfo read_tensor(Cursor& in, const std::string& path, uint64_t index) {
   t.offset = in.read<uint64_t>(name + ": offset");
   const FileTensorType* type = find_tensor_type(t.type);
   if (!type)
-    throw Error(ErrorCode::kBadModelFile, path + ": " + name + " has type " + std::to_string(t.type) + ", which this version does not know",
+    throw Error(ErrorCode::kBadModelFile,
+                path + ": " + name + " has type " + std::to_string(t.type) + ", which this version does not know",
                 "the file is damaged, or newer than this program");
-  if (t.dims[0] % type->values) bad(path, name + " has rows of " + std::to_string(t.dims[0]) + ", not a multiple of " + type->name + "'s block");
+  if (t.dims[0] % type->values)
+    bad(path, name + " has rows of " + std::to_string(t.dims[0]) + ", not a multiple of " + type->name + "'s block");
   uint64_t n_bytes;
-  if (__builtin_mul_overflow(uint64_t(n_values) / type->values, uint64_t(type->bytes), &n_bytes)) bad(path, name + " has an impossible size");
+  if (__builtin_mul_overflow(uint64_t(n_values) / type->values, uint64_t(type->bytes), &n_bytes))
+    bad(path, name + " has an impossible size");
   t.n_bytes = size_t(n_bytes);
   return t;
 }
@@ -169,7 +176,8 @@ int shard_count(std::string& stem) {
 }  // namespace
 
 const char* value_type_name(ValueType type) {
-  static constexpr const char* kNames[] = {"u8", "i8", "u16", "i16", "u32", "i32", "f32", "bool", "string", "array", "u64", "i64", "f64"};
+  static constexpr const char* kNames[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
+                                           "bool", "string", "array", "u64", "i64", "f64"};
   return kNames[uint32_t(type)];
 }
 
@@ -205,11 +213,15 @@ std::shared_ptr<File> File::open(const std::string& path) {
   file->mappings_.push_back(std::make_unique<Mapping>(path));
   file->parse(*file->mappings_.front(), true);
   for (size_t i = 0; i < file->entries_.size(); ++i)
-    if (!file->entry_index_.emplace(file->entries_[i].key, i).second) bad(path, "key " + printable(file->entries_[i].key) + " appears twice");
-  if (n_shards > 1) file->add_shards(path);
-  else file->refuse_lone_shard(path);
+    if (!file->entry_index_.emplace(file->entries_[i].key, i).second)
+      bad(path, "key " + printable(file->entries_[i].key) + " appears twice");
+  if (n_shards > 1)
+    file->add_shards(path);
+  else
+    file->refuse_lone_shard(path);
   for (size_t i = 0; i < file->tensors_.size(); ++i)
-    if (!file->tensor_index_.emplace(file->tensors_[i].name, i).second) bad(path, "tensor " + printable(file->tensors_[i].name) + " appears twice");
+    if (!file->tensor_index_.emplace(file->tensors_[i].name, i).second)
+      bad(path, "tensor " + printable(file->tensors_[i].name) + " appears twice");
   return file;
 }
 
@@ -221,14 +233,16 @@ void File::add_shards(const std::string& path) {
     std::snprintf(tail, sizeof tail, "-%05d-of-%05d.gguf", i, count);
     return stem + tail;
   };
-  if (path != name_of(1)) throw Error(ErrorCode::kBadModelFile, path + ": is one shard of several", "open the first one: " + name_of(1));
+  if (path != name_of(1))
+    throw Error(ErrorCode::kBadModelFile, path + ": is one shard of several", "open the first one: " + name_of(1));
   for (int i = 2; i <= count; ++i) {
     const std::string shard = name_of(i);
     try {
       mappings_.push_back(std::make_unique<Mapping>(shard));
     } catch (const Error& error) {
       if (error.code() != ErrorCode::kNotFound) throw;
-      throw Error(ErrorCode::kBadModelFile, path + ": shard " + shard + " is missing", "download all " + std::to_string(count) + " shards");
+      throw Error(ErrorCode::kBadModelFile, path + ": shard " + shard + " is missing",
+                  "download all " + std::to_string(count) + " shards");
     }
     parse(*mappings_.back(), false);
   }
@@ -264,7 +278,8 @@ void File::parse(const Mapping& m, bool first) {
   uint64_t alignment = 32;
   for (const Entry& e : entries) {
     if (e.key != "general.alignment") continue;
-    if (e.type != ValueType::kU32) bad(path, std::string("key general.alignment has type ") + value_type_name(e.type) + ", expected u32");
+    if (e.type != ValueType::kU32)
+      bad(path, std::string("key general.alignment has type ") + value_type_name(e.type) + ", expected u32");
     uint32_t value;
     std::memcpy(&value, e.data, 4);
     if (value < kMinAlignment || (value & (value - 1)) || value > kMaxAlignment)
@@ -279,9 +294,11 @@ void File::parse(const Mapping& m, bool first) {
   const uint64_t available = data_start > m.size() ? 0 : m.size() - data_start;
   for (TensorInfo& t : tensors) {
     const std::string name = "tensor " + printable(t.name);
-    if (t.offset % alignment) bad(path, name + " has offset " + std::to_string(t.offset) + ", not aligned to " + std::to_string(alignment));
+    if (t.offset % alignment)
+      bad(path, name + " has offset " + std::to_string(t.offset) + ", not aligned to " + std::to_string(alignment));
     if (t.offset > available || t.n_bytes > available - t.offset)
-      bad(path, name + " needs " + megabytes(t.n_bytes) + " at offset " + std::to_string(t.offset) + ", the file has " + megabytes(available) + " of tensor data");
+      bad(path, name + " needs " + megabytes(t.n_bytes) + " at offset " + std::to_string(t.offset) + ", the file has " +
+                    megabytes(available) + " of tensor data");
     t.data = m.data() + data_start + t.offset;
     t.offset += data_start;
   }

@@ -25,10 +25,10 @@ size_t scalar_bytes(ValueType type);  // 0 for strings and arrays
 struct Entry {
   std::string_view key;
   ValueType type;
-  ValueType element;            // of arrays
-  uint64_t count = 1;           // elements of an array
+  ValueType element;   // of arrays
+  uint64_t count = 1;  // elements of an array
   const std::byte* data;
-  uint64_t length = 0;          // bytes of a string or of an array
+  uint64_t length = 0;            // bytes of a string or of an array
   std::vector<uint64_t> strings;  // of string arrays: offset of each length word from `data`
 
   std::string_view string(size_t i) const;  // element i of a string array
@@ -36,12 +36,12 @@ struct Entry {
 
 struct TensorInfo {
   std::string_view name;
-  uint32_t type;      // GGUF id
+  uint32_t type;  // GGUF id
   int n_dims;
-  int64_t dims[4];    // dims[0] is the length of a row; the rest padded with 1
+  int64_t dims[4];  // dims[0] is the length of a row; the rest padded with 1
   const std::byte* data;
   size_t n_bytes;
-  uint64_t offset;    // from the start of its file
+  uint64_t offset;  // from the start of its file
 };
 
 class File {
@@ -56,7 +56,7 @@ class File {
 
   const TensorInfo* find(std::string_view name) const;  // null if absent
   const std::vector<TensorInfo>& tensors() const { return tensors_; }
-  const Entry* entry(std::string_view key) const;       // null if absent
+  const Entry* entry(std::string_view key) const;  // null if absent
   const std::vector<Entry>& entries() const { return entries_; }
 
   uint32_t version() const { return version_; }
@@ -65,8 +65,8 @@ class File {
   size_t size_bytes() const;
 
   void prefetch() const;
-  bool damaged() const;          // the file shrank or was rewritten
-  void require_intact() const;   // throws kModelFileChanged
+  bool damaged() const;         // the file shrank or was rewritten
+  void require_intact() const;  // throws kModelFileChanged
 
  private:
   void parse(const Mapping& mapping, bool first);

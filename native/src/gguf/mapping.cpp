@@ -49,7 +49,7 @@ void install_handler() {
   static std::once_flag once;
   std::call_once(once, [] {
     page_size = sysconf(_SC_PAGESIZE);
-    struct sigaction action {};
+    struct sigaction action{};
     action.sa_sigaction = on_sigbus;
     action.sa_flags = SA_SIGINFO | SA_ONSTACK;
     sigemptyset(&action.sa_mask);
@@ -81,7 +81,7 @@ Mapping::Mapping(const std::string& path) : path_(path) {
     if (errno == ENOENT || errno == ENOTDIR) throw Error(ErrorCode::kNotFound, path + ": no such file", "check the path");
     throw Error(ErrorCode::kDisk, path + ": cannot be opened: " + std::strerror(errno), "check its permissions");
   }
-  struct stat info {};
+  struct stat info{};
   if (fstat(file.fd, &info) != 0) throw Error(ErrorCode::kDisk, path + ": " + std::strerror(errno));
   if (!S_ISREG(info.st_mode)) throw Error(ErrorCode::kBadModelFile, path + ": is not a file", "give the path of a .gguf file");
   if (info.st_size == 0) throw Error(ErrorCode::kBadModelFile, path + ": the file is empty", "download it again");
@@ -117,7 +117,7 @@ void Mapping::prefetch() const { madvise(const_cast<std::byte*>(data_), size_, M
 
 bool Mapping::changed() const {
   if (slot_ >= 0 && regions[slot_].damaged.load(std::memory_order_acquire)) return true;
-  struct stat info {};
+  struct stat info{};
   return fstat(fd_, &info) != 0 || size_t(info.st_size) != size_ || modified_ns(info) != modified_ns_;
 }
 

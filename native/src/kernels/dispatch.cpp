@@ -16,7 +16,10 @@
 
 namespace edgeinfer {
 
-#define EI_DECLARE(target) namespace target { extern const KernelTable kTable; }
+#define EI_DECLARE(target)         \
+  namespace target {               \
+  extern const KernelTable kTable; \
+  }
 EI_DECLARE(scalar)
 EI_DECLARE(avx2)
 EI_DECLARE(avxvnni)
@@ -30,9 +33,7 @@ EI_DECLARE(neon_i8mm)
 namespace {
 
 #if defined(__x86_64__)
-bool has_avx2() {
-  return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c");
-}
+bool has_avx2() { return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma") && __builtin_cpu_supports("f16c"); }
 // AVX-VNNI has no name in older compilers: CPUID leaf 7, sub-leaf 1, EAX bit 4.
 bool has_avxvnni() {
   unsigned a = 7, b = 0, c = 1, d = 0;
@@ -84,7 +85,8 @@ const KernelTable* choose() {
     best = *t;
   }
   if (wanted && *wanted)
-    throw Error(ErrorCode::kInvalidRequest, std::string("EDGEINFER_TARGET is ") + wanted + ", but this machine runs only: " + names,
+    throw Error(ErrorCode::kInvalidRequest,
+                std::string("EDGEINFER_TARGET is ") + wanted + ", but this machine runs only: " + names,
                 "name one of them, or unset the variable");
   return best;
 }

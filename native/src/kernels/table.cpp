@@ -39,10 +39,14 @@ namespace edgeinfer::EI_TARGET {
 
 namespace edgeinfer::EI_TARGET {
 
-template <class Q, ActivationForm kForm> constexpr TypeKernels kernels_of() {
-  if constexpr (kForm == ActivationForm::Float) return {direct<DirectFloat, Q>, prefill_float<Q>, dequantize_float<Q>};
-  else if constexpr (kForm == ActivationForm::Group256) return {direct<Direct256, Q>, prefill<Q, true>, dequantize256<Q>};
-  else return {direct<Direct32, Q>, prefill<Q, false>, dequantize32<Q>};
+template <class Q, ActivationForm kForm>
+constexpr TypeKernels kernels_of() {
+  if constexpr (kForm == ActivationForm::Float)
+    return {direct<DirectFloat, Q>, prefill_float<Q>, dequantize_float<Q>};
+  else if constexpr (kForm == ActivationForm::Group256)
+    return {direct<Direct256, Q>, prefill<Q, true>, dequantize256<Q>};
+  else
+    return {direct<Direct32, Q>, prefill<Q, false>, dequantize32<Q>};
 }
 
 #define EI_STRING(x) #x
@@ -56,9 +60,20 @@ const KernelTable kTable = {
 #undef EI_TYPE
     },
     scratch_bytes,
-    quantize32, quantize256, pack_panel32, pack_panel256,
-    rms_norm, silu_mul, gelu_mul, softcap, softmax,
-    attend<KvF16>, attend<KvQ8_0>, combine, store_kv_f16, store_kv_q8_0,
+    quantize32,
+    quantize256,
+    pack_panel32,
+    pack_panel256,
+    rms_norm,
+    silu_mul,
+    gelu_mul,
+    softcap,
+    softmax,
+    attend<KvF16>,
+    attend<KvQ8_0>,
+    combine,
+    store_kv_f16,
+    store_kv_q8_0,
 };
 
 }  // namespace edgeinfer::EI_TARGET

@@ -16,25 +16,25 @@
 
 namespace edgeinfer {
 
-constexpr int kSuperblock = 256;    // values that share one activation scale in Group256
-constexpr int kPanelTokens = 16;    // tokens interleaved in one activation panel
-constexpr int kRowTile = 32;        // rows of one prefill task
-constexpr int kMaxDirectTokens = 4; // up to so many columns the direct (decode) kernels run
-constexpr int kKvBlock = 32;        // tokens in one block of the KV cache
-constexpr int kKvSplit = 256;       // tokens in one split of attention, counted from position 0
-constexpr int kMaxQueryRows = 16;   // query rows of one attention task
+constexpr int kSuperblock = 256;     // values that share one activation scale in Group256
+constexpr int kPanelTokens = 16;     // tokens interleaved in one activation panel
+constexpr int kRowTile = 32;         // rows of one prefill task
+constexpr int kMaxDirectTokens = 4;  // up to so many columns the direct (decode) kernels run
+constexpr int kKvBlock = 32;         // tokens in one block of the KV cache
+constexpr int kKvSplit = 256;        // tokens in one split of attention, counted from position 0
+constexpr int kMaxQueryRows = 16;    // query rows of one attention task
 
 // Activations of n tokens, quantized to int8 in groups of 32 or 256 (symmetric, round to nearest even).
 // Row form serves the direct kernels, panel form the prefill kernels; both hold the same numbers.
 struct QuantizedActivations {
   int n_tokens;
-  int n_in;         // depth, a multiple of the group
-  int8_t* q;        // (n_tokens, n_in)
-  float* d;         // (n_tokens, n_in / group)
-  int16_t* sums;    // Group32: (n_tokens, n_in / 32); Group256: (n_tokens, n_in / 256, 2, 8): sums of 16
-                    // values, first the first halves of each 32, then the second halves
-  int8_t* panel_q;  // (n_panels, n_in / 4, 16, 4): depth quads of 16 tokens
-  float* panel_d;   // (n_panels, n_in / group, 16)
+  int n_in;             // depth, a multiple of the group
+  int8_t* q;            // (n_tokens, n_in)
+  float* d;             // (n_tokens, n_in / group)
+  int16_t* sums;        // Group32: (n_tokens, n_in / 32); Group256: (n_tokens, n_in / 256, 2, 8): sums of 16
+                        // values, first the first halves of each 32, then the second halves
+  int8_t* panel_q;      // (n_panels, n_in / 4, 16, 4): depth quads of 16 tokens
+  float* panel_d;       // (n_panels, n_in / group, 16)
   int16_t* panel_sums;  // Group32: int32 (n_panels, n_in / 32, 16); Group256: (n_panels, n_in / 256, 8, 16, 2)
 };
 
@@ -48,7 +48,7 @@ struct MatmulArgs {
   const QuantizedActivations* acts;  // the other types
   const int* columns;                // direct kernels: which tokens; null: 0 .. n_columns - 1
   int n_columns;
-  const int* out_columns;            // direct kernels: where each column is stored; null: as columns
+  const int* out_columns;  // direct kernels: where each column is stored; null: as columns
   float* out;
   size_t out_stride;
   std::byte* scratch;  // prefill kernels: scratch_bytes(n_in), private to the thread
@@ -56,20 +56,20 @@ struct MatmulArgs {
 
 // One kv head of one sequence, one split of its tokens, several query rows.
 struct AttentionArgs {
-  const float* q;        // (n_rows, q_stride)
+  const float* q;  // (n_rows, q_stride)
   size_t q_stride;
-  int n_rows;            // <= kMaxQueryRows
-  int head_dim;          // a multiple of 32
+  int n_rows;                      // <= kMaxQueryRows
+  int head_dim;                    // a multiple of 32
   const std::byte* const* blocks;  // KV blocks of this split, (kKvSplit / kKvBlock) base pointers
-  size_t k_offset, v_offset;             // of this layer and kv head within a block
-  const int* first;      // (n_rows) visible tokens of this split: [first, last)
+  size_t k_offset, v_offset;       // of this layer and kv head within a block
+  const int* first;                // (n_rows) visible tokens of this split: [first, last)
   const int* last;
   float scale;
-  float softcap;         // 0: none
-  float* scores;         // scratch, (n_rows, kKvSplit)
-  float* max;            // out (n_rows)
-  float* sum;            // out (n_rows)
-  float* values;         // out (n_rows, head_dim), not yet divided by sum
+  float softcap;  // 0: none
+  float* scores;  // scratch, (n_rows, kKvSplit)
+  float* max;     // out (n_rows)
+  float* sum;     // out (n_rows)
+  float* values;  // out (n_rows, head_dim), not yet divided by sum
 };
 
 enum class KvType : uint8_t { F16, Q8_0 };
@@ -91,10 +91,10 @@ struct KernelTable {
   void (*pack_panel256)(int panel, const QuantizedActivations& acts);
 
   void (*rms_norm)(const float* x, const float* weight, float* out, int n, float eps);
-  void (*silu_mul)(float* gate_inout, const float* up, int n);   // gate = silu(gate) * up
-  void (*gelu_mul)(float* gate_inout, const float* up, int n);   // tanh approximation
+  void (*silu_mul)(float* gate_inout, const float* up, int n);  // gate = silu(gate) * up
+  void (*gelu_mul)(float* gate_inout, const float* up, int n);  // tanh approximation
   void (*softcap)(float* x, int n, float cap);
-  void (*softmax)(float* x, int n);                              // in place, router
+  void (*softmax)(float* x, int n);  // in place, router
 
   void (*attend_f16)(const AttentionArgs&);
   void (*attend_q8_0)(const AttentionArgs&);

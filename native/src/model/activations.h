@@ -11,7 +11,8 @@
 namespace edgeinfer {
 
 // A growing, 64-byte aligned array without initialisation. Contents are lost when it grows.
-template <class T> class Buffer {
+template <class T>
+class Buffer {
  public:
   T* get(size_t n) {
     if (n > size_) {
@@ -80,12 +81,12 @@ struct Forms {
 // One product of a phase: a matrix (or one slice of it) with some tokens of the activations.
 struct Product {
   const Matrix* matrix;
-  float* out;          // out[token * out_stride + row]
+  float* out;  // out[token * out_stride + row]
   size_t out_stride;
   int slice = 0;
   const int* columns = nullptr;  // null: all tokens of the activations
   const int* out_columns = nullptr;
-  int n_columns = 0;   // with columns
+  int n_columns = 0;  // with columns
 };
 
 // Shares the rows of all products among the team. scratch: private to the thread. Ends without a barrier.

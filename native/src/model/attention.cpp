@@ -38,14 +38,13 @@ void Attention::plan(const std::vector<SequenceSlice>& sequences, int n_threads)
 int Attention::rows_of_split(const Tile& tile, int split, int layer) const {
   const int window = spec_.layer_window[layer];
   int tokens = 0;
-  while (tokens < tile.n_tokens &&
-         first_visible(tile.sequence->n_past + tile.token0 + tokens, window) < (split + 1) * kKvSplit)
+  while (tokens < tile.n_tokens && first_visible(tile.sequence->n_past + tile.token0 + tokens, window) < (split + 1) * kKvSplit)
     ++tokens;
   return tokens * tile.n_heads;
 }
 
-void Attention::run_split(const KernelTable& kernels, const Tile& tile, int split, int layer, const float* q,
-                          float* scratch, float* part) {
+void Attention::run_split(const KernelTable& kernels, const Tile& tile, int split, int layer, const float* q, float* scratch,
+                          float* part) {
   const int dim = spec_.kv_head_dim(), base = split * kKvSplit, window = spec_.layer_window[layer];
   const std::byte* blocks[kKvSplit / kKvBlock];
   const int last_position = tile.sequence->n_past + tile.token0 + tile.n_tokens - 1;
@@ -61,8 +60,8 @@ void Attention::run_split(const KernelTable& kernels, const Tile& tile, int spli
     const int position = tile.sequence->n_past + token;
     first[r] = std::max(first_visible(position, window) - base, 0);
     last[r] = std::min(position + 1 - base, kKvSplit);
-    std::memcpy(queries + size_t(r) * dim,
-                q + (size_t(tile.sequence->first_token + token) * spec_.n_heads + head) * dim, size_t(dim) * 4);
+    std::memcpy(queries + size_t(r) * dim, q + (size_t(tile.sequence->first_token + token) * spec_.n_heads + head) * dim,
+                size_t(dim) * 4);
   }
   AttentionArgs args{};
   args.q = queries;
@@ -122,7 +121,8 @@ void Attention::run(const KernelTable& kernels, ThreadPool& pool, int layer, con
     for (int piece = pool.next_piece(); piece < int(n_parts_); piece = pool.next_piece()) {
       while (tile + 1 < n_tiles && size_t(piece) >= tiles_[tile + 1].first_part) ++tile;
       const int split = piece - int(tiles_[tile].first_part);
-      if (sees(tiles_[tile], split, layer)) run_split(kernels, tiles_[tile], split, layer, q, work, parts_.data() + size_t(piece) * part);
+      if (sees(tiles_[tile], split, layer))
+        run_split(kernels, tiles_[tile], split, layer, q, work, parts_.data() + size_t(piece) * part);
     }
     pool.barrier();
   }

@@ -14,10 +14,10 @@ namespace edgeinfer {
 
 // One sequence's part of a step.
 struct SequenceSlice {
-  int first_token;      // index of its first new token in the step
-  int n_tokens;         // new tokens
-  int n_past;           // tokens in the cache before the step
-  const int32_t* table; // block ids
+  int first_token;       // index of its first new token in the step
+  int n_tokens;          // new tokens
+  int n_past;            // tokens in the cache before the step
+  const int32_t* table;  // block ids
 };
 
 class Attention {
@@ -38,8 +38,8 @@ class Attention {
     const SequenceSlice* sequence;
     int token0, n_tokens;  // within the sequence's new tokens
     int kv_head, head0, n_heads;
-    int n_splits;          // splits up to the tile's last position
-    size_t first_part;     // of its splits, in parts_
+    int n_splits;       // splits up to the tile's last position
+    size_t first_part;  // of its splits, in parts_
   };
 
   int first_visible(int position, int window) const { return window > 0 && position >= window ? position - window + 1 : 0; }

@@ -68,13 +68,15 @@ void Decoder::prepare(const Step& step) {
 
 void Decoder::work(int i_thread, const Step& step, const std::atomic<bool>& cancel) {
   embed(i_thread, step);
-  rope_angles(i_thread, step);
+  rope_angles(i_thread);
   for (int layer = 0; layer < spec_.n_layers; ++layer) {
     if (i_thread == 0 && cancel.load(std::memory_order_relaxed)) cancelled_ = true;
-    attention_block(i_thread, layer, step);
+    attention_block(i_thread, layer);
     if (cancelled_) return;  // written before a barrier of the attention block: all threads see the same
-    if (spec_.n_experts > 0) experts(i_thread, layer);
-    else feed_forward(i_thread, layer);
+    if (spec_.n_experts > 0)
+      experts(i_thread, layer);
+    else
+      feed_forward(i_thread, layer);
   }
   if (step.n_rows > 0) head(i_thread, step);
 }
@@ -87,16 +89,13 @@ void Decoder::embed(int i_thread, const Step& step) {
     kernels_.types[int(e.type)].dequantize(e.data + size_t(step.tokens[t]) * e.row_bytes, x, spec_.n_embd);
     if (spec_.embedding_scale != 1.0f)
       for (int i = 0; i < spec_.n_embd; ++i) x[i] *= spec_.embedding_scale;
-    const LayerWeights& w = weights_.layers[0];
-    Forms forms;
-    for (const Matrix* m : {&w.q, &w.k, &w.v}) forms.add(*m);
-    norm_input(t, w.attention_norm, input_, forms);
+    norm_input(t, weights_.layers[0].attention_norm, input_, qkv_forms(0));
   }
 }
 
 // cos and sin of every token of the step, once for all layers. Angles are taken in double: positions of a long context
 // times a frequency keep their fraction.
-void Decoder::rope_angles(int i_thread, const Step&) {
+void Decoder::rope_angles(int i_thread) {
   const auto [begin, end] = share(n_tokens_, i_thread);
   for (size_t r = 0; r < spec_.ropes.size(); ++r) {
     const RopeTable& table = spec_.ropes[r];
@@ -112,11 +111,20 @@ void Decoder::rope_angles(int i_thread, const Step&) {
   }
 }
 
+Forms Decoder::qkv_forms(int layer) const {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  Forms forms;
+  for (const Matrix* m : {&w.q, &w.k, &w.v}) forms.add(*m);
+  return forms;
+}
+
 // The input of the next matrices: the residual stream of one token, normed and quantized as they need it.
 void Decoder::norm_input(int token, const std::vector<float>& weight, Activations& into, Forms forms) {
   const float* x = x_.data() + size_t(token) * spec_.n_embd;
-  if (weight.empty()) std::memcpy(into.row(token), x, size_t(spec_.n_embd) * 4);
-  else kernels_.rms_norm(x, weight.data(), into.row(token), spec_.n_embd, spec_.norm_eps);
+  if (weight.empty())
+    std::memcpy(into.row(token), x, size_t(spec_.n_embd) * 4);
+  else
+    kernels_.rms_norm(x, weight.data(), into.row(token), spec_.n_embd, spec_.norm_eps);
   into.quantize(kernels_, token, forms.group32, forms.group256);
 }
 
@@ -133,24 +141,40 @@ void Decoder::multiply(int i_thread, const Activations& x, std::initializer_list
   edgeinfer::multiply(kernels_, pool_, x, products.begin(), int(products.size()), threads_[size_t(i_thread)].matmul);
 }
 
-void Decoder::add_block(int token, const float* added, const std::vector<float>& post_norm) {
+// Adds a row of added_ to the residual stream, normed first where the family does so.
+void Decoder::add_block(int token, const std::vector<float>& post_norm) {
   float* x = x_.data() + size_t(token) * spec_.n_embd;
-  float* normed = const_cast<float*>(added);
-  if (!post_norm.empty()) kernels_.rms_norm(added, post_norm.data(), normed, spec_.n_embd, spec_.norm_eps);
-  for (int i = 0; i < spec_.n_embd; ++i) x[i] += spec_.residual_scale * normed[i];
+  float* added = added_.data() + size_t(token) * spec_.n_embd;
+  if (!post_norm.empty()) kernels_.rms_norm(added, post_norm.data(), added, spec_.n_embd, spec_.norm_eps);
+  for (int i = 0; i < spec_.n_embd; ++i) x[i] += spec_.residual_scale * added[i];
 }
 
-void Decoder::attention_block(int i_thread, int layer, const Step& step) {
+// hidden = activation(hidden) * up of one row, quantized for the down matrix.
+void Decoder::activate(int row, const Matrix& down) {
+  const auto activation = spec_.activation == Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
+  activation(hidden_.row(row), up_.data() + size_t(row) * hidden_.n_in(), hidden_.n_in());
+  Forms forms;
+  forms.add(down);
+  hidden_.quantize(kernels_, row, forms.group32, forms.group256);
+}
+
+// Adds what the feed-forward gave, and begins the next layer.
+void Decoder::end_layer(int token, int layer) {
+  add_block(token, weights_.layers[size_t(layer)].post_ffn_norm);
+  if (layer + 1 < spec_.n_layers)
+    norm_input(token, weights_.layers[size_t(layer) + 1].attention_norm, input_, qkv_forms(layer + 1));
+}
+
+void Decoder::attention_block(int i_thread, int layer) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
   const int n_q = spec_.n_heads * spec_.head_dim, n_kv = spec_.n_kv_heads * spec_.head_dim;
   const size_t stride = size_t(n_q + 2 * n_kv);
 
-  Forms forms;
-  for (const Matrix* m : {&w.q, &w.k, &w.v}) forms.add(*m);
-  pack(input_, forms);
-  multiply(i_thread, input_, {{&w.q, qkv_.data(), stride}, {&w.k, qkv_.data() + n_q, stride}, {&w.v, qkv_.data() + n_q + n_kv, stride}});
+  pack(input_, qkv_forms(layer));
+  multiply(i_thread, input_,
+           {{&w.q, qkv_.data(), stride}, {&w.k, qkv_.data() + n_q, stride}, {&w.v, qkv_.data() + n_q + n_kv, stride}});
   pool_.barrier();
-  place_heads(i_thread, layer, step);
+  place_heads(i_thread, layer);
   pool_.barrier();
   attention_.run(kernels_, pool_, layer, q_.data(), attended_.row(0), threads_[size_t(i_thread)].attention);
   pool_.barrier();
@@ -169,13 +193,13 @@ void Decoder::attention_block(int i_thread, int layer, const Step& step) {
   for (int t = begin; t < end; ++t) {
     float* added = added_.data() + size_t(t) * spec_.n_embd;
     for (size_t i = 0; i < w.output_bias.size(); ++i) added[i] += w.output_bias[i];
-    add_block(t, added, w.post_attention_norm);
+    add_block(t, w.post_attention_norm);
     norm_input(t, w.ffn_norm, input_, ffn_forms);
   }
 }
 
 // From raw q, k, v to what attention reads: bias, norm, rope; q into its own array, k and v into the cache.
-void Decoder::place_heads(int i_thread, int layer, const Step&) {
+void Decoder::place_heads(int i_thread, int layer) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
   const int dim = spec_.head_dim, padded = spec_.kv_head_dim();
   const int n_q = spec_.n_heads * dim, n_kv = spec_.n_kv_heads * dim;
@@ -204,8 +228,7 @@ void Decoder::place_heads(int i_thread, int layer, const Step&) {
     const std::vector<float>& bias = is_q ? w.q_bias : w.k_bias;
     if (!bias.empty())
       for (int d = 0; d < dim; ++d) raw[d] += bias[size_t((is_q ? h : kv_head) * dim + d)];
-    if (spec_.qk_norm == QkNorm::kHead)
-      kernels_.rms_norm(raw, (is_q ? w.q_norm : w.k_norm).data(), raw, dim, spec_.norm_eps);
+    if (spec_.qk_norm == QkNorm::kHead) kernels_.rms_norm(raw, (is_q ? w.q_norm : w.k_norm).data(), raw, dim, spec_.norm_eps);
     if (table >= 0) rope(raw, angles_.data() + angles_at_[size_t(table)] + size_t(t) * 2 * half, table);
 
     float* to = is_q ? q_.data() + (size_t(t) * spec_.n_heads + h) * padded : key;
@@ -248,26 +271,19 @@ void Decoder::feed_forward(int i_thread, int layer) {
   Forms down_forms;
   down_forms.add(w.down);
   const auto [begin, end] = share(n_tokens_, i_thread);
-  for (int t = begin; t < end; ++t) {
-    (spec_.activation == Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul)(hidden_.row(t), up_.data() + size_t(t) * n_ff, spec_.n_ff);
-    hidden_.quantize(kernels_, t, down_forms.group32, down_forms.group256);
-  }
+  for (int t = begin; t < end; ++t) activate(t, w.down);
   pack(hidden_, down_forms);
   multiply(i_thread, hidden_, {{&w.down, added_.data(), size_t(spec_.n_embd)}});
   pool_.barrier();
 
-  const bool last = layer + 1 == spec_.n_layers;
-  Forms next_forms;
-  if (!last) for (const Matrix* m : {&weights_.layers[size_t(layer) + 1].q, &weights_.layers[size_t(layer) + 1].k, &weights_.layers[size_t(layer) + 1].v}) next_forms.add(*m);
   for (int t = begin; t < end; ++t) {
-    add_block(t, added_.data() + size_t(t) * spec_.n_embd, w.post_ffn_norm);
-    if (!last) norm_input(t, weights_.layers[size_t(layer) + 1].attention_norm, input_, next_forms);
+    end_layer(t, layer);
   }
 }
 
 // Chooses the experts of every token from the router's logits: softmax over all, the largest n_experts_used (the
 // lower index wins a tie), and sorts the pairs by expert, so that each expert's weights are read once.
-void Decoder::choose_experts(int) {
+void Decoder::choose_experts() {
   const int used = spec_.n_experts_used, n_pairs = n_tokens_ * used;
   pair_weight_.resize(size_t(n_pairs));
   pair_expert_.resize(size_t(n_pairs));
@@ -312,7 +328,7 @@ void Decoder::experts(int i_thread, int layer) {
   multiply(i_thread, input_, {{&w.router, router_.data(), size_t(spec_.n_experts)}});
   pool_.barrier();
   if (i_thread == 0) {
-    choose_experts(layer);
+    choose_experts();
     gate_up_products_.clear();
     down_products_.clear();
     for (int e = 0; e < spec_.n_experts; ++e) {
@@ -330,20 +346,12 @@ void Decoder::experts(int i_thread, int layer) {
   edgeinfer::multiply(kernels_, pool_, input_, gate_up_products_.data(), int(gate_up_products_.size()), scratch);
   pool_.barrier();
 
-  Forms down_forms;
-  down_forms.add(w.down_experts);
   const auto [pair_begin, pair_end] = share(n_tokens_ * used, i_thread);
-  for (int p = pair_begin; p < pair_end; ++p) {
-    (spec_.activation == Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul)(hidden_.row(p), up_.data() + size_t(p) * n_ff, spec_.n_ff_expert);
-    hidden_.quantize(kernels_, p, down_forms.group32, down_forms.group256);
-  }
+  for (int p = pair_begin; p < pair_end; ++p) activate(p, w.down_experts);
   pool_.barrier();
   edgeinfer::multiply(kernels_, pool_, hidden_, down_products_.data(), int(down_products_.size()), scratch);
   pool_.barrier();
 
-  const bool last = layer + 1 == spec_.n_layers;
-  Forms next_forms;
-  if (!last) for (const Matrix* m : {&weights_.layers[size_t(layer) + 1].q, &weights_.layers[size_t(layer) + 1].k, &weights_.layers[size_t(layer) + 1].v}) next_forms.add(*m);
   const auto [begin, end] = share(n_tokens_, i_thread);
   for (int t = begin; t < end; ++t) {
     float* sum = added_.data() + size_t(t) * spec_.n_embd;
@@ -353,8 +361,7 @@ void Decoder::experts(int i_thread, int layer) {
       const float* from = expert_out_.data() + size_t(t * used + k) * spec_.n_embd;
       for (int i = 0; i < spec_.n_embd; ++i) sum[i] += weight * from[i];
     }
-    add_block(t, sum, w.post_ffn_norm);
-    if (!last) norm_input(t, weights_.layers[size_t(layer) + 1].attention_norm, input_, next_forms);
+    end_layer(t, layer);
   }
 }
 

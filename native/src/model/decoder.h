@@ -19,9 +19,9 @@ struct Step {
   const int32_t* tokens;  // (n_tokens) new tokens of all sequences, one after another
   int n_tokens;
   std::vector<SequenceSlice> sequences;
-  const int32_t* rows;    // (n_rows) tokens of the step whose logits are wanted
+  const int32_t* rows;  // (n_rows) tokens of the step whose logits are wanted
   int n_rows;
-  float* logits;          // (n_rows, n_vocab)
+  float* logits;  // (n_rows, n_vocab)
 };
 
 class Decoder {
@@ -44,22 +44,27 @@ class Decoder {
   void prepare(const Step& step);
   void work(int i_thread, const Step& step, const std::atomic<bool>& cancel);
   void embed(int i_thread, const Step& step);
-  void rope_angles(int i_thread, const Step& step);
-  void attention_block(int i_thread, int layer, const Step& step);
-  void place_heads(int i_thread, int layer, const Step& step);
+  void rope_angles(int i_thread);
+  void attention_block(int i_thread, int layer);
+  void place_heads(int i_thread, int layer);
   void feed_forward(int i_thread, int layer);
   void experts(int i_thread, int layer);
-  void choose_experts(int layer);
+  void choose_experts();
   void head(int i_thread, const Step& step);
 
   void rope(float* head, const float* angles, int table) const;
-  void add_block(int token, const float* added, const std::vector<float>& post_norm);
+  Forms qkv_forms(int layer) const;
+  void add_block(int token, const std::vector<float>& post_norm);
+  void activate(int row, const Matrix& down);
+  void end_layer(int token, int layer);
   void norm_input(int token, const std::vector<float>& weight, Activations& into, Forms forms);
   void pack(Activations& a, Forms forms);
   void multiply(int i_thread, const Activations& x, std::initializer_list<Product> products);
 
   // Splits n items among the team: thread i takes [begin, end).
-  struct Range { int begin, end; };
+  struct Range {
+    int begin, end;
+  };
   Range share(int n, int i_thread) const {
     return {int(int64_t(n) * i_thread / pool_.size()), int(int64_t(n) * (i_thread + 1) / pool_.size())};
   }
@@ -75,29 +80,29 @@ class Decoder {
   // Of the running step.
   int n_tokens_ = 0;
   bool cancelled_ = false;
-  std::vector<int> positions_;             // (n_tokens)
+  std::vector<int> positions_;               // (n_tokens)
   std::vector<const SequenceSlice*> owner_;  // (n_tokens)
   std::vector<SequenceSlice> sequences_;
-  Buffer<float> x_;        // (n_tokens, n_embd) residual stream
-  Activations input_;      // normed residual stream
-  Buffer<float> qkv_;      // (n_tokens, (n_heads + 2 n_kv_heads) * head_dim)
-  Buffer<float> q_;        // (n_tokens, n_heads, kv_head_dim), after norm and rope
-  Buffer<float> angles_;   // (n_ropes, n_tokens, 2, n_rot / 2): cos, sin
+  Buffer<float> x_;                // (n_tokens, n_embd) residual stream
+  Activations input_;              // normed residual stream
+  Buffer<float> qkv_;              // (n_tokens, (n_heads + 2 n_kv_heads) * head_dim)
+  Buffer<float> q_;                // (n_tokens, n_heads, kv_head_dim), after norm and rope
+  Buffer<float> angles_;           // (n_ropes, n_tokens, 2, n_rot / 2): cos, sin
   std::vector<size_t> angles_at_;  // (n_ropes) start of each table in angles_
-  Activations attended_;   // (n_tokens, n_heads * head_dim)
-  Buffer<float> added_;    // (n_tokens, n_embd) what attention or feed-forward adds
-  Activations hidden_;     // (n_tokens, n_ff): activation(gate) * up
-  Buffer<float> up_;       // as hidden_
-  Activations last_;       // (n_rows, n_embd) final norm
+  Activations attended_;           // (n_tokens, n_heads * head_dim)
+  Buffer<float> added_;            // (n_tokens, n_embd) what attention or feed-forward adds
+  Activations hidden_;             // (n_tokens, n_ff): activation(gate) * up
+  Buffer<float> up_;               // as hidden_
+  Activations last_;               // (n_rows, n_embd) final norm
 
   // Experts: pairs (token, rank) are sorted by expert.
-  Buffer<float> router_;   // (n_tokens, n_experts)
-  std::vector<float> pair_weight_;             // (n_tokens * n_experts_used)
-  std::vector<int> pair_expert_;               // likewise
+  Buffer<float> router_;                         // (n_tokens, n_experts)
+  std::vector<float> pair_weight_;               // (n_tokens * n_experts_used)
+  std::vector<int> pair_expert_;                 // likewise
   std::vector<int> sorted_token_, sorted_pair_;  // grouped by expert
-  std::vector<int> expert_begin_;              // (n_experts + 1) into the sorted lists
+  std::vector<int> expert_begin_;                // (n_experts + 1) into the sorted lists
   std::vector<Product> gate_up_products_, down_products_;
-  Buffer<float> expert_out_;                   // (n_tokens * n_experts_used, n_embd)
+  Buffer<float> expert_out_;  // (n_tokens * n_experts_used, n_embd)
 };
 
 }  // namespace edgeinfer

@@ -72,8 +72,9 @@ class Loader {
  private:
   const gguf::TensorInfo& require(const std::string& name) const {
     const gguf::TensorInfo* t = file_.find(name);
-    if (!t) throw Error(ErrorCode::kBadModelFile, file_.path() + ": tensor " + name + " is missing",
-                        "the file is incomplete or not of this architecture: download it again");
+    if (!t)
+      throw Error(ErrorCode::kBadModelFile, file_.path() + ": tensor " + name + " is missing",
+                  "the file is incomplete or not of this architecture: download it again");
     return *t;
   }
   [[noreturn]] void fail(const std::string& name, const std::string& what) const {

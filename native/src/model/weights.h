@@ -23,10 +23,10 @@ struct Matrix {
 
 struct LayerWeights {
   std::vector<float> attention_norm, post_attention_norm, ffn_norm, post_ffn_norm;  // (n_embd)
-  std::vector<float> q_norm, k_norm;  // (head_dim) or the whole row
+  std::vector<float> q_norm, k_norm;                                                // (head_dim) or the whole row
   std::vector<float> q_bias, k_bias, v_bias, output_bias;
-  Matrix q, k, v, output;      // fused files: slices of attn_qkv
-  Matrix gate, up, down;       // fused files: halves of ffn_up
+  Matrix q, k, v, output;                                 // fused files: slices of attn_qkv
+  Matrix gate, up, down;                                  // fused files: halves of ffn_up
   Matrix router, gate_experts, up_experts, down_experts;  // one slice an expert
 };
 

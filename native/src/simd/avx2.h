@@ -24,8 +24,12 @@ static inline f16_bits f32_to_f16(float f) { return f16_bits(_cvtss_sh(f, _MM_FR
 
 // --- 32 bytes, 16 words, 8 dwords -----------------------------------------------------------------
 using U8x32 = __m256i;
-struct I16x16 { __m256i v; };
-struct I32x8 { __m256i v; };
+struct I16x16 {
+  __m256i v;
+};
+struct I32x8 {
+  __m256i v;
+};
 
 #if EI_VNNI
 #ifdef __AVXVNNI__
@@ -44,8 +48,14 @@ static inline void store_bytes(void* p, U8x32 a) { _mm256_storeu_si256(static_ca
 static inline U8x32 and_byte(U8x32 a, uint8_t mask) { return _mm256_and_si256(a, _mm256_set1_epi8(char(mask))); }
 static inline U8x32 or_bytes(U8x32 a, U8x32 b) { return _mm256_or_si256(a, b); }
 static inline U8x32 flip_sign_bits(U8x32 a) { return _mm256_xor_si256(a, _mm256_set1_epi8(char(0x80))); }
-template <int kShift> static inline U8x32 shift_right(U8x32 a) { return and_byte(_mm256_srli_epi16(a, kShift), uint8_t(0xff >> kShift)); }
-template <int kShift> static inline U8x32 shift_left(U8x32 a) { return and_byte(_mm256_slli_epi16(a, kShift), uint8_t(0xff << kShift)); }
+template <int kShift>
+static inline U8x32 shift_right(U8x32 a) {
+  return and_byte(_mm256_srli_epi16(a, kShift), uint8_t(0xff >> kShift));
+}
+template <int kShift>
+static inline U8x32 shift_left(U8x32 a) {
+  return and_byte(_mm256_slli_epi16(a, kShift), uint8_t(0xff << kShift));
+}
 static inline U8x32 nibbles16(const void* p) {
   const __m128i a = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return and_byte(_mm256_inserti128_si256(_mm256_castsi128_si256(a), _mm_srli_epi16(a, 4), 1), 15);
@@ -54,7 +64,7 @@ static inline U8x32 bits32(const void* p, uint8_t value) {
   int32_t word;
   std::memcpy(&word, p, 4);
   const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(word),
-      _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
+                                             _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
   const __m256i one = _mm256_set1_epi64x(int64_t(0x8040201008040201ull));
   return and_byte(_mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one), value);
 }
@@ -70,7 +80,9 @@ static inline I16x16 split_scales(__m128i bytes) {
   return {_mm256_cvtepi8_epi16(_mm_shuffle_epi8(bytes, split))};
 }
 static inline I16x16 scales16(const int8_t* s) { return split_scales(_mm_loadu_si128(reinterpret_cast<const __m128i*>(s))); }
-static inline I16x16 scales16(uint64_t first, uint64_t second) { return split_scales(_mm_set_epi64x(int64_t(second), int64_t(first))); }
+static inline I16x16 scales16(uint64_t first, uint64_t second) {
+  return split_scales(_mm_set_epi64x(int64_t(second), int64_t(first)));
+}
 static inline void nibble_scales(const uint8_t* p, I16x16& s, I16x16& m) {
   const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p)), low = _mm_set1_epi8(15);
   s = split_scales(_mm_and_si128(bytes, low));
@@ -84,18 +96,21 @@ static inline I32x8 add(I32x8 a, I32x8 b) { return {_mm256_add_epi32(a.v, b.v)};
 static inline I32x8 load_i32x8(const int32_t* p) { return {load_bytes(p)}; }
 static inline void store_i32x8(int32_t* p, I32x8 a) { store_bytes(p, a.v); }
 // u8 x s8 in pairs to words. Signed weights: |w| times x with w's sign, which cannot saturate for |x| <= 127.
-template <bool kSigned> static inline __m256i madd_bytes(__m256i w, __m256i x) {
+template <bool kSigned>
+static inline __m256i madd_bytes(__m256i w, __m256i x) {
   if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
   return _mm256_maddubs_epi16(w, x);
 }
-template <int kGroup, bool kSigned> static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
+template <int kGroup, bool kSigned>
+static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
   const __m256i scale = _mm256_shuffle_epi8(s.v, _mm256_set1_epi16(short(0x0100 + 0x0202 * kGroup)));
   return {dpwssd(acc.v, madd_bytes<kSigned>(w, x), scale)};
 }
 static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
   return {dpwssd(acc.v, m.v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)))};
 }
-template <bool kSigned> static inline I32x8 dot(U8x32 w, U8x32 x) {
+template <bool kSigned>
+static inline I32x8 dot(U8x32 w, U8x32 x) {
 #if EI_VNNI
   if constexpr (!kSigned) return {dpbusd(_mm256_setzero_si256(), w, x)};
 #endif
@@ -144,7 +159,9 @@ constexpr int kScoreRows = 2;
 
 // --- panels: 8 tokens a vector ----------------------------------------------------------------------
 constexpr int kPanelLanes = 8;
-struct PanelI { __m256i v; };
+struct PanelI {
+  __m256i v;
+};
 using PanelF = __m256;
 static inline PanelI zero_panel() { return {_mm256_setzero_si256()}; }
 
@@ -208,10 +225,15 @@ static inline void store_panel(float* p, PanelF a) { _mm256_storeu_ps(p, a); }
 static inline PanelF scaled(PanelF a, float s) { return _mm256_mul_ps(a, _mm256_set1_ps(s)); }
 
 // --- 16 floats in two registers -----------------------------------------------------------------------
-struct F32x16 { __m256 lo, hi; };
+struct F32x16 {
+  __m256 lo, hi;
+};
 static inline F32x16 splat16(float x) { return {_mm256_set1_ps(x), _mm256_set1_ps(x)}; }
 static inline F32x16 load16(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
-static inline void store16(float* p, F32x16 a) { _mm256_storeu_ps(p, a.lo); _mm256_storeu_ps(p + 8, a.hi); }
+static inline void store16(float* p, F32x16 a) {
+  _mm256_storeu_ps(p, a.lo);
+  _mm256_storeu_ps(p + 8, a.hi);
+}
 static inline F32x16 from_f16(const f16_bits* p) { return {halves8(p), halves8(p + 8)}; }
 static inline void to_f16(f16_bits* p, F32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm256_cvtps_ph(a.lo, _MM_FROUND_TO_NEAREST_INT));
@@ -235,7 +257,9 @@ static inline F32x16 add(F32x16 a, F32x16 b) { return {_mm256_add_ps(a.lo, b.lo)
 static inline F32x16 sub(F32x16 a, F32x16 b) { return {_mm256_sub_ps(a.lo, b.lo), _mm256_sub_ps(a.hi, b.hi)}; }
 static inline F32x16 mul(F32x16 a, F32x16 b) { return {_mm256_mul_ps(a.lo, b.lo), _mm256_mul_ps(a.hi, b.hi)}; }
 static inline F32x16 div(F32x16 a, F32x16 b) { return {_mm256_div_ps(a.lo, b.lo), _mm256_div_ps(a.hi, b.hi)}; }
-static inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)}; }
+static inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return {_mm256_fmadd_ps(a.lo, b.lo, c.lo), _mm256_fmadd_ps(a.hi, b.hi, c.hi)};
+}
 static inline F32x16 max(F32x16 a, F32x16 b) { return {_mm256_max_ps(a.lo, b.lo), _mm256_max_ps(a.hi, b.hi)}; }
 static inline F32x16 min(F32x16 a, F32x16 b) { return {_mm256_min_ps(a.lo, b.lo), _mm256_min_ps(a.hi, b.hi)}; }
 static inline F32x16 abs16(F32x16 a) {
@@ -249,7 +273,9 @@ static inline F32x16 round16(F32x16 a) {
 static inline __m256 power2x8(__m256 n) {
   return _mm256_castsi256_ps(_mm256_slli_epi32(_mm256_add_epi32(_mm256_cvtps_epi32(n), _mm256_set1_epi32(127)), 23));
 }
-static inline F32x16 times_power2(F32x16 a, F32x16 n) { return {_mm256_mul_ps(a.lo, power2x8(n.lo)), _mm256_mul_ps(a.hi, power2x8(n.hi))}; }
+static inline F32x16 times_power2(F32x16 a, F32x16 n) {
+  return {_mm256_mul_ps(a.lo, power2x8(n.lo)), _mm256_mul_ps(a.hi, power2x8(n.hi))};
+}
 static inline float sum8(__m256 a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));
   x = _mm_add_ps(x, _mm_movehl_ps(x, x));

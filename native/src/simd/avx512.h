@@ -15,7 +15,9 @@ constexpr int kScoreRows = 4;
 
 // --- panels: 16 tokens a vector ---------------------------------------------------------------------
 constexpr int kPanelLanes = 16;
-struct PanelI { __m512i v; };
+struct PanelI {
+  __m512i v;
+};
 using PanelF = __m512;
 static inline PanelI zero_panel() { return {_mm512_setzero_si512()}; }
 static inline __m512i load64(const void* p) { return _mm512_loadu_si512(p); }
@@ -24,7 +26,8 @@ static inline __m512i splat_quad(const uint8_t* w) {
   std::memcpy(&quad, w, 4);
   return _mm512_set1_epi32(quad);
 }
-template <bool kSigned> static inline __m512i madd_bytes(__m512i w, __m512i x) {
+template <bool kSigned>
+static inline __m512i madd_bytes(__m512i w, __m512i x) {
   if constexpr (kSigned) {
     const __mmask64 negative = _mm512_movepi8_mask(w);
     const __m512i signed_x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
@@ -88,7 +91,9 @@ static inline PanelF scaled(PanelF a, float s) { return _mm512_mul_ps(a, _mm512_
 static inline PanelF fma(PanelF a, PanelF b, PanelF c) { return _mm512_fmadd_ps(a, b, c); }
 
 // --- 16 floats ------------------------------------------------------------------------------------
-struct F32x16 { __m512 v; };
+struct F32x16 {
+  __m512 v;
+};
 static inline F32x16 splat16(float x) { return {_mm512_set1_ps(x)}; }
 static inline F32x16 load16(const float* p) { return {_mm512_loadu_ps(p)}; }
 static inline void store16(float* p, F32x16 a) { _mm512_storeu_ps(p, a.v); }

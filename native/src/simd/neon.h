@@ -32,9 +32,15 @@ static inline f16_bits f32_to_f16(float f) {
 }
 
 // --- 32 bytes, 16 words, 8 dwords -----------------------------------------------------------------
-struct U8x32 { uint8x16_t lo, hi; };
-struct I16x16 { int16x8_t lo, hi; };
-struct I32x8 { int32x4_t lo, hi; };
+struct U8x32 {
+  uint8x16_t lo, hi;
+};
+struct I16x16 {
+  int16x8_t lo, hi;
+};
+struct I32x8 {
+  int32x4_t lo, hi;
+};
 
 static inline U8x32 load_bytes(const void* p) {
   const auto* b = static_cast<const uint8_t*>(p);
@@ -57,10 +63,21 @@ static inline U8x32 bits32(const void* p, uint8_t value) {
   return {vandq_u8(vtstq_u8(lo, one), v), vandq_u8(vtstq_u8(hi, one), v)};
 }
 static inline U8x32 flip_sign_bits(U8x32 a) { return {veorq_u8(a.lo, vdupq_n_u8(0x80)), veorq_u8(a.hi, vdupq_n_u8(0x80))}; }
-template <int kShift> static inline U8x32 shift_right(U8x32 a) { return {vshrq_n_u8(a.lo, kShift), vshrq_n_u8(a.hi, kShift)}; }
-template <> inline U8x32 shift_right<0>(U8x32 a) { return a; }
-template <int kShift> static inline U8x32 shift_left(U8x32 a) { return {vshlq_n_u8(a.lo, kShift), vshlq_n_u8(a.hi, kShift)}; }
-static inline U8x32 and_byte(U8x32 a, uint8_t mask) { return {vandq_u8(a.lo, vdupq_n_u8(mask)), vandq_u8(a.hi, vdupq_n_u8(mask))}; }
+template <int kShift>
+static inline U8x32 shift_right(U8x32 a) {
+  return {vshrq_n_u8(a.lo, kShift), vshrq_n_u8(a.hi, kShift)};
+}
+template <>
+inline U8x32 shift_right<0>(U8x32 a) {
+  return a;
+}
+template <int kShift>
+static inline U8x32 shift_left(U8x32 a) {
+  return {vshlq_n_u8(a.lo, kShift), vshlq_n_u8(a.hi, kShift)};
+}
+static inline U8x32 and_byte(U8x32 a, uint8_t mask) {
+  return {vandq_u8(a.lo, vdupq_n_u8(mask)), vandq_u8(a.hi, vdupq_n_u8(mask))};
+}
 static inline U8x32 or_bytes(U8x32 a, U8x32 b) { return {vorrq_u8(a.lo, b.lo), vorrq_u8(a.hi, b.hi)}; }
 static inline U8x32 lookup(const int8_t* table, U8x32 index) {
   const uint8x16_t t = vld1q_u8(reinterpret_cast<const uint8_t*>(table));
@@ -75,19 +92,28 @@ static inline I16x16 split_scales(int8x16_t bytes) {
   return {vmovl_s8(vget_low_s8(vuzp1q_s8(bytes, bytes))), vmovl_s8(vget_low_s8(vuzp2q_s8(bytes, bytes)))};
 }
 static inline I16x16 scales16(const int8_t* s) { return split_scales(vld1q_s8(s)); }
-static inline I16x16 scales16(uint64_t first, uint64_t second) { return split_scales(vcombine_s8(vcreate_s8(first), vcreate_s8(second))); }
+static inline I16x16 scales16(uint64_t first, uint64_t second) {
+  return split_scales(vcombine_s8(vcreate_s8(first), vcreate_s8(second)));
+}
 static inline void nibble_scales(const uint8_t* p, I16x16& s, I16x16& m) {
   const uint8x16_t bytes = vld1q_u8(p);
   s = split_scales(vreinterpretq_s8_u8(vandq_u8(bytes, vdupq_n_u8(15))));
   m = split_scales(vreinterpretq_s8_u8(vshrq_n_u8(bytes, 4)));
 }
-static inline I16x16 minus(I16x16 a, int b) { return {vsubq_s16(a.lo, vdupq_n_s16(int16_t(b))), vsubq_s16(a.hi, vdupq_n_s16(int16_t(b)))}; }
-static inline I16x16 times(I16x16 a, int factor) { return {vmulq_n_s16(a.lo, int16_t(factor)), vmulq_n_s16(a.hi, int16_t(factor))}; }
+static inline I16x16 minus(I16x16 a, int b) {
+  return {vsubq_s16(a.lo, vdupq_n_s16(int16_t(b))), vsubq_s16(a.hi, vdupq_n_s16(int16_t(b)))};
+}
+static inline I16x16 times(I16x16 a, int factor) {
+  return {vmulq_n_s16(a.lo, int16_t(factor)), vmulq_n_s16(a.hi, int16_t(factor))};
+}
 
 static inline I32x8 zero_i32x8() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
 static inline I32x8 add(I32x8 a, I32x8 b) { return {vaddq_s32(a.lo, b.lo), vaddq_s32(a.hi, b.hi)}; }
 static inline I32x8 load_i32x8(const int32_t* p) { return {vld1q_s32(p), vld1q_s32(p + 4)}; }
-static inline void store_i32x8(int32_t* p, I32x8 a) { vst1q_s32(p, a.lo); vst1q_s32(p + 4, a.hi); }
+static inline void store_i32x8(int32_t* p, I32x8 a) {
+  vst1q_s32(p, a.lo);
+  vst1q_s32(p + 4, a.hi);
+}
 
 // acc + a . b in quads. Without the instruction, two products fit a word except (-128)^2 twice, and |x| <= 127.
 static inline int32x4_t dot_quads(int32x4_t acc, int8x16_t a, int8x16_t b) {
@@ -101,7 +127,8 @@ static inline int32x4_t dot_quads(int32x4_t acc, int8x16_t a, int8x16_t b) {
 }
 static inline int8x16_t as_signed(uint8x16_t a) { return vreinterpretq_s8_u8(a); }
 
-template <int kGroup, bool kSigned> static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
+template <int kGroup, bool kSigned>
+static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
   const int32x4_t zero = vdupq_n_s32(0);
   const int32x4_t lo = dot_quads(zero, as_signed(w.lo), as_signed(x.lo)), hi = dot_quads(zero, as_signed(w.hi), as_signed(x.hi));
   return {vmlaq_n_s32(acc.lo, lo, vgetq_lane_s16(s.lo, kGroup)), vmlaq_n_s32(acc.hi, hi, vgetq_lane_s16(s.hi, kGroup))};
@@ -112,13 +139,16 @@ static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
   acc.hi = vmlal_s16(vmlal_s16(acc.hi, vget_low_s16(m.hi), vget_low_s16(b)), vget_high_s16(m.hi), vget_high_s16(b));
   return acc;
 }
-template <bool kSigned> static inline I32x8 dot(U8x32 w, U8x32 x) {
+template <bool kSigned>
+static inline I32x8 dot(U8x32 w, U8x32 x) {
   const int32x4_t zero = vdupq_n_s32(0);
   return {dot_quads(zero, as_signed(w.lo), as_signed(x.lo)), dot_quads(zero, as_signed(w.hi), as_signed(x.hi))};
 }
 
 // --- 8 rows at a time -----------------------------------------------------------------------------
-struct F32x8 { float32x4_t lo, hi; };
+struct F32x8 {
+  float32x4_t lo, hi;
+};
 static inline int32x4_t reduce4(const I32x8* r) {
   const int32x4_t a = vpaddq_s32(vaddq_s32(r[0].lo, r[0].hi), vaddq_s32(r[1].lo, r[1].hi));
   const int32x4_t b = vpaddq_s32(vaddq_s32(r[2].lo, r[2].hi), vaddq_s32(r[3].lo, r[3].hi));
@@ -128,7 +158,8 @@ static inline I32x8 reduce8(const I32x8* r) { return {reduce4(r), reduce4(r + 4)
 static inline void transpose8(I32x8* rows) {
   int32_t a[8][8], b[8][8];
   for (int i = 0; i < 8; ++i) store_i32x8(a[i], rows[i]);
-  for (int i = 0; i < 8; ++i) for (int k = 0; k < 8; ++k) b[i][k] = a[k][i];
+  for (int i = 0; i < 8; ++i)
+    for (int k = 0; k < 8; ++k) b[i][k] = a[k][i];
   for (int i = 0; i < 8; ++i) rows[i] = load_i32x8(b[i]);
 }
 static inline float32x4_t halves4(const f16_bits* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
@@ -136,7 +167,10 @@ static inline F32x8 zero_f32x8() { return {vdupq_n_f32(0), vdupq_n_f32(0)}; }
 static inline F32x8 splat8(float x) { return {vdupq_n_f32(x), vdupq_n_f32(x)}; }
 static inline F32x8 halves8(const f16_bits* p) { return {halves4(p), halves4(p + 4)}; }
 static inline F32x8 load8(const float* p) { return {vld1q_f32(p), vld1q_f32(p + 4)}; }
-static inline void store8(float* p, F32x8 a) { vst1q_f32(p, a.lo); vst1q_f32(p + 4, a.hi); }
+static inline void store8(float* p, F32x8 a) {
+  vst1q_f32(p, a.lo);
+  vst1q_f32(p + 4, a.hi);
+}
 static inline F32x8 to_float(I32x8 a) { return {vcvtq_f32_s32(a.lo), vcvtq_f32_s32(a.hi)}; }
 static inline I32x8 sub_splat(I32x8 a, int32_t b) { return {vsubq_s32(a.lo, vdupq_n_s32(b)), vsubq_s32(a.hi, vdupq_n_s32(b))}; }
 static inline F32x8 mul(F32x8 a, F32x8 b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
@@ -144,15 +178,20 @@ static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) { return {vfmaq_f32(c.lo, a.l
 
 // --- panels: 4 tokens a vector ----------------------------------------------------------------------
 constexpr int kPanelLanes = 4;
-struct PanelI { int32x4_t v; };
-struct PanelF { float32x4_t v; };
+struct PanelI {
+  int32x4_t v;
+};
+struct PanelF {
+  float32x4_t v;
+};
 static inline PanelI zero_panel() { return {vdupq_n_s32(0)}; }
 
 template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
 static inline void sub_block(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int16_t* scale,
                              int scale_stride, PanelI (&isum)[kRows][kVecs]) {
   int32x4_t acc[kRows][kVecs];
-  for (int r = 0; r < kRows; ++r) for (int v = 0; v < kVecs; ++v) acc[r][v] = vdupq_n_s32(0);
+  for (int r = 0; r < kRows; ++r)
+    for (int v = 0; v < kVecs; ++v) acc[r][v] = vdupq_n_s32(0);
   for (int k = 0; k < kDepth / 4; ++k) {
     int8x16_t xs[kVecs];
     for (int v = 0; v < kVecs; ++v) xs[v] = vld1q_s8(x + v * x_stride + 64 * k);
@@ -181,12 +220,25 @@ static inline PanelF scaled(PanelF a, float s) { return {vmulq_n_f32(a.v, s)}; }
 static inline PanelF fma(PanelF a, PanelF b, PanelF c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
 
 // --- 16 floats in four registers ----------------------------------------------------------------------
-struct F32x16 { float32x4_t v[4]; };
-template <class F> static inline F32x16 lanewise(F f) { return {{f(0), f(1), f(2), f(3)}}; }
-static inline F32x16 splat16(float x) { return lanewise([x](int) { return vdupq_n_f32(x); }); }
-static inline F32x16 load16(const float* p) { return lanewise([p](int i) { return vld1q_f32(p + 4 * i); }); }
-static inline void store16(float* p, F32x16 a) { for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, a.v[i]); }
-static inline F32x16 from_f16(const f16_bits* p) { return lanewise([p](int i) { return halves4(p + 4 * i); }); }
+struct F32x16 {
+  float32x4_t v[4];
+};
+template <class F>
+static inline F32x16 lanewise(F f) {
+  return {{f(0), f(1), f(2), f(3)}};
+}
+static inline F32x16 splat16(float x) {
+  return lanewise([x](int) { return vdupq_n_f32(x); });
+}
+static inline F32x16 load16(const float* p) {
+  return lanewise([p](int i) { return vld1q_f32(p + 4 * i); });
+}
+static inline void store16(float* p, F32x16 a) {
+  for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, a.v[i]);
+}
+static inline F32x16 from_f16(const f16_bits* p) {
+  return lanewise([p](int i) { return halves4(p + 4 * i); });
+}
 static inline void to_f16(f16_bits* p, F32x16 a) {
   for (int i = 0; i < 4; ++i) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a.v[i])));
 }
@@ -204,16 +256,34 @@ static inline void to_i8(int8_t* p, F32x16 a) {
   const int16x8_t hi = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a.v[2])), vqmovn_s32(vcvtnq_s32_f32(a.v[3])));
   vst1q_s8(p, vcombine_s8(vqmovn_s16(lo), vqmovn_s16(hi)));
 }
-static inline F32x16 add(F32x16 a, F32x16 b) { return lanewise([&](int i) { return vaddq_f32(a.v[i], b.v[i]); }); }
-static inline F32x16 sub(F32x16 a, F32x16 b) { return lanewise([&](int i) { return vsubq_f32(a.v[i], b.v[i]); }); }
-static inline F32x16 mul(F32x16 a, F32x16 b) { return lanewise([&](int i) { return vmulq_f32(a.v[i], b.v[i]); }); }
-static inline F32x16 div(F32x16 a, F32x16 b) { return lanewise([&](int i) { return vdivq_f32(a.v[i], b.v[i]); }); }
-static inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { return lanewise([&](int i) { return vfmaq_f32(c.v[i], a.v[i], b.v[i]); }); }
+static inline F32x16 add(F32x16 a, F32x16 b) {
+  return lanewise([&](int i) { return vaddq_f32(a.v[i], b.v[i]); });
+}
+static inline F32x16 sub(F32x16 a, F32x16 b) {
+  return lanewise([&](int i) { return vsubq_f32(a.v[i], b.v[i]); });
+}
+static inline F32x16 mul(F32x16 a, F32x16 b) {
+  return lanewise([&](int i) { return vmulq_f32(a.v[i], b.v[i]); });
+}
+static inline F32x16 div(F32x16 a, F32x16 b) {
+  return lanewise([&](int i) { return vdivq_f32(a.v[i], b.v[i]); });
+}
+static inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  return lanewise([&](int i) { return vfmaq_f32(c.v[i], a.v[i], b.v[i]); });
+}
 // A comparison and a select: NEON's own max and min treat NaN otherwise than the contract.
-static inline F32x16 max(F32x16 a, F32x16 b) { return lanewise([&](int i) { return vbslq_f32(vcgtq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); }); }
-static inline F32x16 min(F32x16 a, F32x16 b) { return lanewise([&](int i) { return vbslq_f32(vcltq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); }); }
-static inline F32x16 abs16(F32x16 a) { return lanewise([&](int i) { return vabsq_f32(a.v[i]); }); }
-static inline F32x16 round16(F32x16 a) { return lanewise([&](int i) { return vrndnq_f32(a.v[i]); }); }
+static inline F32x16 max(F32x16 a, F32x16 b) {
+  return lanewise([&](int i) { return vbslq_f32(vcgtq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); });
+}
+static inline F32x16 min(F32x16 a, F32x16 b) {
+  return lanewise([&](int i) { return vbslq_f32(vcltq_f32(a.v[i], b.v[i]), a.v[i], b.v[i]); });
+}
+static inline F32x16 abs16(F32x16 a) {
+  return lanewise([&](int i) { return vabsq_f32(a.v[i]); });
+}
+static inline F32x16 round16(F32x16 a) {
+  return lanewise([&](int i) { return vrndnq_f32(a.v[i]); });
+}
 static inline F32x16 times_power2(F32x16 a, F32x16 n) {
   return lanewise([&](int i) {
     const int32x4_t bits = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v[i]), vdupq_n_s32(127)), 23);

@@ -13,9 +13,9 @@ namespace edgeinfer::EI_TARGET {
 constexpr bool kBiasSigned = false;  // signed weights are multiplied as they are
 constexpr int kPrefillRows = 4;      // rows and vectors of tokens of the integer prefill tile
 constexpr int kPrefillVecs = 1;
-constexpr int kFloatRows = 2;        // rows and columns of the float tile
+constexpr int kFloatRows = 2;  // rows and columns of the float tile
 constexpr int kFloatCols = 2;
-constexpr int kScoreRows = 2;        // query rows of the attention tile
+constexpr int kScoreRows = 2;  // query rows of the attention tile
 
 // --- one float at a time --------------------------------------------------------------------------
 // Correctly rounded fma without the instruction: the product of two floats is exact in double; the sum is
@@ -73,17 +73,30 @@ static inline f16_bits f32_to_f16(float f) {
 }
 
 // --- 32 bytes, 16 words, 8 dwords -----------------------------------------------------------------
-struct U8x32 { uint8_t v[32]; };
-struct I16x16 { int16_t v[16]; };
-struct I32x8 { int32_t v[8]; };
+struct U8x32 {
+  uint8_t v[32];
+};
+struct I16x16 {
+  int16_t v[16];
+};
+struct I32x8 {
+  int32_t v[8];
+};
 
-static inline U8x32 load_bytes(const void* p) { U8x32 r; std::memcpy(r.v, p, 32); return r; }
+static inline U8x32 load_bytes(const void* p) {
+  U8x32 r;
+  std::memcpy(r.v, p, 32);
+  return r;
+}
 static inline void store_bytes(void* p, U8x32 a) { std::memcpy(p, a.v, 32); }
 // 16 bytes: the low nibbles, then the high nibbles.
 static inline U8x32 nibbles16(const void* p) {
   const uint8_t* b = static_cast<const uint8_t*>(p);
   U8x32 r;
-  for (int i = 0; i < 16; ++i) { r.v[i] = b[i] & 15; r.v[i + 16] = b[i] >> 4; }
+  for (int i = 0; i < 16; ++i) {
+    r.v[i] = b[i] & 15;
+    r.v[i + 16] = b[i] >> 4;
+  }
   return r;
 }
 // 32 bits, one per byte: `value` where the bit is set, else 0.
@@ -94,12 +107,32 @@ static inline U8x32 bits32(const void* p, uint8_t value) {
   return r;
 }
 // a + 128 modulo 256.
-static inline U8x32 flip_sign_bits(U8x32 a) { for (auto& x : a.v) x ^= 0x80; return a; }
-template <int kShift> static inline U8x32 shift_right(U8x32 a) { for (auto& x : a.v) x = uint8_t(x >> kShift); return a; }
-template <int kShift> static inline U8x32 shift_left(U8x32 a) { for (auto& x : a.v) x = uint8_t(x << kShift); return a; }
-static inline U8x32 and_byte(U8x32 a, uint8_t mask) { for (auto& x : a.v) x &= mask; return a; }
-static inline U8x32 or_bytes(U8x32 a, U8x32 b) { for (int i = 0; i < 32; ++i) a.v[i] |= b.v[i]; return a; }
-static inline U8x32 lookup(const int8_t* table, U8x32 index) { for (auto& x : index.v) x = uint8_t(table[x & 15]); return index; }
+static inline U8x32 flip_sign_bits(U8x32 a) {
+  for (auto& x : a.v) x ^= 0x80;
+  return a;
+}
+template <int kShift>
+static inline U8x32 shift_right(U8x32 a) {
+  for (auto& x : a.v) x = uint8_t(x >> kShift);
+  return a;
+}
+template <int kShift>
+static inline U8x32 shift_left(U8x32 a) {
+  for (auto& x : a.v) x = uint8_t(x << kShift);
+  return a;
+}
+static inline U8x32 and_byte(U8x32 a, uint8_t mask) {
+  for (auto& x : a.v) x &= mask;
+  return a;
+}
+static inline U8x32 or_bytes(U8x32 a, U8x32 b) {
+  for (int i = 0; i < 32; ++i) a.v[i] |= b.v[i];
+  return a;
+}
+static inline U8x32 lookup(const int8_t* table, U8x32 index) {
+  for (auto& x : index.v) x = uint8_t(table[x & 15]);
+  return index;
+}
 
 // Scales of a superblock as words: lane g is the scale of the first half of group g of 32 values,
 // lane 8 + g that of the second half.
@@ -110,7 +143,14 @@ static inline I16x16 scales8(uint64_t bytes) {
   for (int i = 0; i < 8; ++i) r.v[i] = r.v[i + 8] = s[i];
   return r;
 }
-static inline I16x16 scales16(const int8_t* s) { I16x16 r; for (int i = 0; i < 8; ++i) { r.v[i] = s[2 * i]; r.v[i + 8] = s[2 * i + 1]; } return r; }
+static inline I16x16 scales16(const int8_t* s) {
+  I16x16 r;
+  for (int i = 0; i < 8; ++i) {
+    r.v[i] = s[2 * i];
+    r.v[i + 8] = s[2 * i + 1];
+  }
+  return r;
+}
 static inline I16x16 scales16(uint64_t first, uint64_t second) {
   int8_t s[16];
   std::memcpy(s, &first, 8);
@@ -120,19 +160,36 @@ static inline I16x16 scales16(uint64_t first, uint64_t second) {
 // 16 bytes: scales are the low nibbles, minimums the high ones.
 static inline void nibble_scales(const uint8_t* p, I16x16& s, I16x16& m) {
   int8_t low[16], high[16];
-  for (int i = 0; i < 16; ++i) { low[i] = int8_t(p[i] & 15); high[i] = int8_t(p[i] >> 4); }
+  for (int i = 0; i < 16; ++i) {
+    low[i] = int8_t(p[i] & 15);
+    high[i] = int8_t(p[i] >> 4);
+  }
   s = scales16(low);
   m = scales16(high);
 }
-static inline I16x16 minus(I16x16 a, int b) { for (auto& x : a.v) x = int16_t(x - b); return a; }
-static inline I16x16 times(I16x16 a, int factor) { for (auto& x : a.v) x = int16_t(x * factor); return a; }
+static inline I16x16 minus(I16x16 a, int b) {
+  for (auto& x : a.v) x = int16_t(x - b);
+  return a;
+}
+static inline I16x16 times(I16x16 a, int factor) {
+  for (auto& x : a.v) x = int16_t(x * factor);
+  return a;
+}
 
 static inline I32x8 zero_i32x8() { return {}; }
-static inline I32x8 add(I32x8 a, I32x8 b) { for (int i = 0; i < 8; ++i) a.v[i] += b.v[i]; return a; }
-static inline I32x8 load_i32x8(const int32_t* p) { I32x8 r; std::memcpy(r.v, p, 32); return r; }
+static inline I32x8 add(I32x8 a, I32x8 b) {
+  for (int i = 0; i < 8; ++i) a.v[i] += b.v[i];
+  return a;
+}
+static inline I32x8 load_i32x8(const int32_t* p) {
+  I32x8 r;
+  std::memcpy(r.v, p, 32);
+  return r;
+}
 static inline void store_i32x8(int32_t* p, I32x8 a) { std::memcpy(p, a.v, 32); }
 // acc += scale[kGroup] * w . x, partial sums in any lane.
-template <int kGroup, bool kSigned> static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
+template <int kGroup, bool kSigned>
+static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
   int lo = 0, hi = 0;
   for (int i = 0; i < 16; ++i) {
     lo += (kSigned ? int(int8_t(w.v[i])) : int(w.v[i])) * int8_t(x.v[i]);
@@ -147,17 +204,21 @@ static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
   for (int i = 0; i < 16; ++i) acc.v[0] += int(m.v[i]) * sums[i];
   return acc;
 }
-template <bool kSigned> static inline I32x8 dot(U8x32 w, U8x32 x) {
+template <bool kSigned>
+static inline I32x8 dot(U8x32 w, U8x32 x) {
   I32x8 r{};
   for (int i = 0; i < 32; ++i) r.v[0] += (kSigned ? int(int8_t(w.v[i])) : int(w.v[i])) * int8_t(x.v[i]);
   return r;
 }
 
 // --- 8 rows at a time -----------------------------------------------------------------------------
-struct F32x8 { float v[8]; };
+struct F32x8 {
+  float v[8];
+};
 static inline I32x8 reduce8(const I32x8* rows) {
   I32x8 r{};
-  for (int i = 0; i < 8; ++i) for (int k = 0; k < 8; ++k) r.v[i] += rows[i].v[k];
+  for (int i = 0; i < 8; ++i)
+    for (int k = 0; k < 8; ++k) r.v[i] += rows[i].v[k];
   return r;
 }
 static inline void transpose8(I32x8* rows) {
@@ -169,20 +230,51 @@ static inline void transpose8(I32x8* rows) {
     }
 }
 static inline F32x8 zero_f32x8() { return {}; }
-static inline F32x8 splat8(float x) { F32x8 r; for (auto& y : r.v) y = x; return r; }
-static inline F32x8 halves8(const f16_bits* p) { F32x8 r; for (int i = 0; i < 8; ++i) r.v[i] = f16_to_f32(p[i]); return r; }
-static inline F32x8 load8(const float* p) { F32x8 r; std::memcpy(r.v, p, 32); return r; }
+static inline F32x8 splat8(float x) {
+  F32x8 r;
+  for (auto& y : r.v) y = x;
+  return r;
+}
+static inline F32x8 halves8(const f16_bits* p) {
+  F32x8 r;
+  for (int i = 0; i < 8; ++i) r.v[i] = f16_to_f32(p[i]);
+  return r;
+}
+static inline F32x8 load8(const float* p) {
+  F32x8 r;
+  std::memcpy(r.v, p, 32);
+  return r;
+}
 static inline void store8(float* p, F32x8 a) { std::memcpy(p, a.v, 32); }
-static inline F32x8 to_float(I32x8 a) { F32x8 r; for (int i = 0; i < 8; ++i) r.v[i] = float(a.v[i]); return r; }
-static inline I32x8 sub_splat(I32x8 a, int32_t b) { for (auto& x : a.v) x -= b; return a; }
-static inline F32x8 mul(F32x8 a, F32x8 b) { for (int i = 0; i < 8; ++i) a.v[i] *= b.v[i]; return a; }
-static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) { for (int i = 0; i < 8; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]); return c; }
+static inline F32x8 to_float(I32x8 a) {
+  F32x8 r;
+  for (int i = 0; i < 8; ++i) r.v[i] = float(a.v[i]);
+  return r;
+}
+static inline I32x8 sub_splat(I32x8 a, int32_t b) {
+  for (auto& x : a.v) x -= b;
+  return a;
+}
+static inline F32x8 mul(F32x8 a, F32x8 b) {
+  for (int i = 0; i < 8; ++i) a.v[i] *= b.v[i];
+  return a;
+}
+static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) {
+  for (int i = 0; i < 8; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]);
+  return c;
+}
 
 // --- panels: kPanelLanes tokens, four depths a lane -------------------------------------------------
 constexpr int kPanelLanes = 16;
-struct PanelX { int8_t v[64]; };
-struct PanelI { int32_t v[16]; };
-struct PanelF { float v[16]; };
+struct PanelX {
+  int8_t v[64];
+};
+struct PanelI {
+  int32_t v[16];
+};
+struct PanelF {
+  float v[16];
+};
 static inline PanelI zero_panel() { return {}; }
 // isum += scale * (w[0 .. kDepth) . x), for kRows rows and kVecs vectors. Rows of w are w_stride apart,
 // vectors of x are x_stride apart; a depth quad of a vector is 64 bytes after the last one.
@@ -210,38 +302,108 @@ static inline PanelI sub_times(PanelI acc, const int32_t* sums, int32_t factor) 
   for (int t = 0; t < 16; ++t) acc.v[t] -= factor * sums[t];
   return acc;
 }
-static inline PanelF to_float(PanelI a) { PanelF r; for (int i = 0; i < 16; ++i) r.v[i] = float(a.v[i]); return r; }
-static inline PanelI load_panel_i(const int32_t* p) { PanelI r; std::memcpy(r.v, p, 64); return r; }
-static inline PanelF load_panel(const float* p) { PanelF r; std::memcpy(r.v, p, 64); return r; }
-static inline void store_panel(float* p, PanelF a) { std::memcpy(p, a.v, 64); }
-static inline PanelF scaled(PanelF a, float s) { for (auto& x : a.v) x *= s; return a; }
-static inline PanelF fma(PanelF a, PanelF b, PanelF c) { for (int i = 0; i < 16; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]); return c; }
-
-// --- 16 floats ------------------------------------------------------------------------------------
-struct F32x16 { float v[16]; };
-static inline F32x16 splat16(float x) { F32x16 r; for (auto& y : r.v) y = x; return r; }
-static inline F32x16 load16(const float* p) { F32x16 r; std::memcpy(r.v, p, 64); return r; }
-static inline void store16(float* p, F32x16 a) { std::memcpy(p, a.v, 64); }
-static inline F32x16 from_f16(const f16_bits* p) { F32x16 r; for (int i = 0; i < 16; ++i) r.v[i] = f16_to_f32(p[i]); return r; }
-static inline void to_f16(f16_bits* p, F32x16 a) { for (int i = 0; i < 16; ++i) p[i] = f32_to_f16(a.v[i]); }
-static inline F32x16 from_bf16(const uint16_t* p) {
-  F32x16 r;
-  for (int i = 0; i < 16; ++i) { const uint32_t b = uint32_t(p[i]) << 16; std::memcpy(&r.v[i], &b, 4); }
+static inline PanelF to_float(PanelI a) {
+  PanelF r;
+  for (int i = 0; i < 16; ++i) r.v[i] = float(a.v[i]);
   return r;
 }
-static inline F32x16 from_i8(const int8_t* p) { F32x16 r; for (int i = 0; i < 16; ++i) r.v[i] = float(p[i]); return r; }
+static inline PanelI load_panel_i(const int32_t* p) {
+  PanelI r;
+  std::memcpy(r.v, p, 64);
+  return r;
+}
+static inline PanelF load_panel(const float* p) {
+  PanelF r;
+  std::memcpy(r.v, p, 64);
+  return r;
+}
+static inline void store_panel(float* p, PanelF a) { std::memcpy(p, a.v, 64); }
+static inline PanelF scaled(PanelF a, float s) {
+  for (auto& x : a.v) x *= s;
+  return a;
+}
+static inline PanelF fma(PanelF a, PanelF b, PanelF c) {
+  for (int i = 0; i < 16; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]);
+  return c;
+}
+
+// --- 16 floats ------------------------------------------------------------------------------------
+struct F32x16 {
+  float v[16];
+};
+static inline F32x16 splat16(float x) {
+  F32x16 r;
+  for (auto& y : r.v) y = x;
+  return r;
+}
+static inline F32x16 load16(const float* p) {
+  F32x16 r;
+  std::memcpy(r.v, p, 64);
+  return r;
+}
+static inline void store16(float* p, F32x16 a) { std::memcpy(p, a.v, 64); }
+static inline F32x16 from_f16(const f16_bits* p) {
+  F32x16 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = f16_to_f32(p[i]);
+  return r;
+}
+static inline void to_f16(f16_bits* p, F32x16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = f32_to_f16(a.v[i]);
+}
+static inline F32x16 from_bf16(const uint16_t* p) {
+  F32x16 r;
+  for (int i = 0; i < 16; ++i) {
+    const uint32_t b = uint32_t(p[i]) << 16;
+    std::memcpy(&r.v[i], &b, 4);
+  }
+  return r;
+}
+static inline F32x16 from_i8(const int8_t* p) {
+  F32x16 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = float(p[i]);
+  return r;
+}
 // Rounds to nearest even; |a| must be below 2^31.
-static inline void to_i8(int8_t* p, F32x16 a) { for (int i = 0; i < 16; ++i) p[i] = int8_t(__builtin_nearbyintf(a.v[i])); }
-static inline F32x16 add(F32x16 a, F32x16 b) { for (int i = 0; i < 16; ++i) a.v[i] += b.v[i]; return a; }
-static inline F32x16 sub(F32x16 a, F32x16 b) { for (int i = 0; i < 16; ++i) a.v[i] -= b.v[i]; return a; }
-static inline F32x16 mul(F32x16 a, F32x16 b) { for (int i = 0; i < 16; ++i) a.v[i] *= b.v[i]; return a; }
-static inline F32x16 div(F32x16 a, F32x16 b) { for (int i = 0; i < 16; ++i) a.v[i] /= b.v[i]; return a; }
-static inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) { for (int i = 0; i < 16; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]); return c; }
+static inline void to_i8(int8_t* p, F32x16 a) {
+  for (int i = 0; i < 16; ++i) p[i] = int8_t(__builtin_nearbyintf(a.v[i]));
+}
+static inline F32x16 add(F32x16 a, F32x16 b) {
+  for (int i = 0; i < 16; ++i) a.v[i] += b.v[i];
+  return a;
+}
+static inline F32x16 sub(F32x16 a, F32x16 b) {
+  for (int i = 0; i < 16; ++i) a.v[i] -= b.v[i];
+  return a;
+}
+static inline F32x16 mul(F32x16 a, F32x16 b) {
+  for (int i = 0; i < 16; ++i) a.v[i] *= b.v[i];
+  return a;
+}
+static inline F32x16 div(F32x16 a, F32x16 b) {
+  for (int i = 0; i < 16; ++i) a.v[i] /= b.v[i];
+  return a;
+}
+static inline F32x16 fma(F32x16 a, F32x16 b, F32x16 c) {
+  for (int i = 0; i < 16; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]);
+  return c;
+}
 // As x86 does: the second operand where either is NaN.
-static inline F32x16 max(F32x16 a, F32x16 b) { for (int i = 0; i < 16; ++i) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i]; return a; }
-static inline F32x16 min(F32x16 a, F32x16 b) { for (int i = 0; i < 16; ++i) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i]; return a; }
-static inline F32x16 abs16(F32x16 a) { for (auto& x : a.v) x = __builtin_fabsf(x); return a; }
-static inline F32x16 round16(F32x16 a) { for (auto& x : a.v) x = __builtin_nearbyintf(x); return a; }
+static inline F32x16 max(F32x16 a, F32x16 b) {
+  for (int i = 0; i < 16; ++i) a.v[i] = a.v[i] > b.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
+static inline F32x16 min(F32x16 a, F32x16 b) {
+  for (int i = 0; i < 16; ++i) a.v[i] = a.v[i] < b.v[i] ? a.v[i] : b.v[i];
+  return a;
+}
+static inline F32x16 abs16(F32x16 a) {
+  for (auto& x : a.v) x = __builtin_fabsf(x);
+  return a;
+}
+static inline F32x16 round16(F32x16 a) {
+  for (auto& x : a.v) x = __builtin_nearbyintf(x);
+  return a;
+}
 // a * 2^n, n integral in [-126, 127].
 static inline F32x16 times_power2(F32x16 a, F32x16 n) {
   for (int i = 0; i < 16; ++i) {
@@ -253,9 +415,14 @@ static inline F32x16 times_power2(F32x16 a, F32x16 n) {
   return a;
 }
 static inline float sum16(F32x16 a) {
-  for (int w = 8; w >= 1; w /= 2) for (int i = 0; i < w; ++i) a.v[i] += a.v[i + w];
+  for (int w = 8; w >= 1; w /= 2)
+    for (int i = 0; i < w; ++i) a.v[i] += a.v[i + w];
   return a.v[0];
 }
-static inline float max_of16(F32x16 a) { float m = a.v[0]; for (float x : a.v) m = x > m ? x : m; return m; }
+static inline float max_of16(F32x16 a) {
+  float m = a.v[0];
+  for (float x : a.v) m = x > m ? x : m;
+  return m;
+}
 
 }  // namespace edgeinfer::EI_TARGET

@@ -40,8 +40,8 @@ class ThreadPool {
   const int n_threads_;
   const std::function<void(int)>* work_ = nullptr;
   bool stopping_ = false;
-  alignas(64) std::atomic<uint32_t> runs_{0};     // how many runs were started
-  alignas(64) std::atomic<uint32_t> epoch_{0};    // how many barriers were passed
+  alignas(64) std::atomic<uint32_t> runs_{0};   // how many runs were started
+  alignas(64) std::atomic<uint32_t> epoch_{0};  // how many barriers were passed
   alignas(64) std::atomic<int> arrived_{0};
   alignas(64) std::atomic<int> pieces_[kPhases] = {};
   std::vector<std::thread> threads_;

@@ -69,8 +69,7 @@ class BytePairEncoder {
 
   bool is_current(const Candidate& c) const {
     const Node& left = nodes_[c.left];
-    return left.alive && left.symbol == c.left_symbol && left.next >= 0 &&
-           nodes_[left.next].symbol == c.right_symbol;
+    return left.alive && left.symbol == c.left_symbol && left.next >= 0 && nodes_[left.next].symbol == c.right_symbol;
   }
 
   void merge(const Candidate& c) {

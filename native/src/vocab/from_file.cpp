@@ -17,8 +17,7 @@ const Entry* array(const gguf::File& file, const char* key, ValueType element, b
     return nullptr;
   }
   if (entry->type != ValueType::kArray || entry->element != element) {
-    throw Error(ErrorCode::kBadModelFile,
-                std::string(key) + " is not an array of " + gguf::value_type_name(element));
+    throw Error(ErrorCode::kBadModelFile, std::string(key) + " is not an array of " + gguf::value_type_name(element));
   }
   if (entry->count > kMostValues)
     throw Error(ErrorCode::kBadModelFile, std::string(key) + " has " + std::to_string(entry->count) + " values, at most " +
@@ -52,7 +51,8 @@ Vocabulary read_vocabulary(const gguf::File& file, Algorithm algorithm) try {
   const Entry* types = array(file, "tokenizer.ggml.token_type", ValueType::kI32, false);
   return Vocabulary(algorithm, packed(tokens), packed(merges), numbers<float>(scores), numbers<int32_t>(types));
 } catch (const Error& error) {
-  throw Error(error.code(), file.path() + ": " + error.what(), "the vocabulary is damaged or was converted wrongly: download it again");
+  throw Error(error.code(), file.path() + ": " + error.what(),
+              "the vocabulary is damaged or was converted wrongly: download it again");
 }
 
 }  // namespace edgeinfer::vocab

@@ -17,9 +17,7 @@ struct Candidate {
   float score;
   int32_t left;   // node
   size_t length;  // of both nodes when it was proposed; a node that has changed has another one
-  bool operator<(const Candidate& other) const {
-    return score != other.score ? score < other.score : left > other.left;
-  }
+  bool operator<(const Candidate& other) const { return score != other.score ? score < other.score : left > other.left; }
 };
 
 std::vector<Node> characters_of(std::string_view text) {

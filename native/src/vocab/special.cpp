@@ -37,8 +37,7 @@ namespace {
 bool is_space(char c) { return c == ' ' || (c >= '\t' && c <= '\r'); }
 
 // Cuts every occurrence of `token` out of the text fragments.
-std::vector<Fragment> cut(std::string_view text, const std::vector<Fragment>& fragments,
-                          const SpecialToken& token) {
+std::vector<Fragment> cut(std::string_view text, const std::vector<Fragment>& fragments, const SpecialToken& token) {
   std::vector<Fragment> out;
   for (Fragment rest : fragments) {
     while (rest.id == Fragment::kText) {

@@ -29,9 +29,8 @@ size_t slots_for(size_t n_strings) {
 
 uint64_t process_seed() {
   static const int anchor = 0;  // its address is random where the system randomises addresses
-  static const uint64_t seed =
-      mix(static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^ kFirst,
-          reinterpret_cast<uintptr_t>(&anchor) ^ kSecond);
+  static const uint64_t seed = mix(static_cast<uint64_t>(std::chrono::steady_clock::now().time_since_epoch().count()) ^ kFirst,
+                                   reinterpret_cast<uintptr_t>(&anchor) ^ kSecond);
   return seed;
 }
 

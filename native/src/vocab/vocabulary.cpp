@@ -12,9 +12,7 @@ namespace {
 constexpr char kHex[] = "0123456789ABCDEF";
 constexpr std::string_view kSpaceMark = "\xE2\x96\x81";  // U+2581 stands for a space in SentencePiece
 
-std::string byte_token_text(uint8_t byte) {
-  return {'<', '0', 'x', kHex[byte >> 4], kHex[byte & 15], '>'};
-}
+std::string byte_token_text(uint8_t byte) { return {'<', '0', 'x', kHex[byte >> 4], kHex[byte & 15], '>'}; }
 
 int hex_digit(char c) {
   if (c >= '0' && c <= '9') return c - '0';
@@ -186,7 +184,8 @@ std::string Vocabulary::piece(int32_t id) const {
   switch (types_[id]) {
     case TokenType::kControl:
     case TokenType::kUnknown:
-    case TokenType::kUserDefined: return std::string(text);
+    case TokenType::kUserDefined:
+      return std::string(text);
     case TokenType::kNormal:
       return algorithm_ == Algorithm::kBytePairs ? decode_byte_alphabet(text) : marks_to_spaces(text);
     case TokenType::kByte: {
@@ -194,7 +193,8 @@ std::string Vocabulary::piece(int32_t id) const {
       return byte < 0 ? std::string(text) : std::string(1, static_cast<char>(byte));
     }
     case TokenType::kUndefined:
-    case TokenType::kUnused: break;
+    case TokenType::kUnused:
+      break;
   }
   return {};
 }

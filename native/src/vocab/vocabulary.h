@@ -61,14 +61,14 @@ class Vocabulary {
   static constexpr size_t kLongestToken = 64 * 1024;  // bytes; longer is refused
 
   // `scores` and `types` are empty or have one entry per token. Throws kBadModelFile.
-  Vocabulary(Algorithm algorithm, const PackedStrings& tokens, const PackedStrings& merges,
-             std::span<const float> scores, std::span<const int32_t> types);
+  Vocabulary(Algorithm algorithm, const PackedStrings& tokens, const PackedStrings& merges, std::span<const float> scores,
+             std::span<const int32_t> types);
 
   size_t n_tokens() const { return types_.size(); }
   TokenType type(int32_t id) const { return types_[checked(id)]; }
   void set_type(int32_t id, TokenType type) { types_[checked(id)] = type; }
   std::string_view text(int32_t id) const { return strings_[checked(id)]; }  // as in the file
-  int32_t find(std::string_view text) const;  // first token of this text, or kNoToken
+  int32_t find(std::string_view text) const;                                 // first token of this text, or kNoToken
   std::vector<int32_t> ids_of_type(TokenType type) const;
 
   // The bytes that a token stands for. Unused and undefined tokens stand for none.
@@ -78,13 +78,11 @@ class Vocabulary {
 
   // Byte pairs. `words` is the text cut into pieces (n_words + 1 ends in `bounds`, the first is 0).
   // With `whole_words` a word that is a token is never cut. Time O(n log n) of the longest word.
-  std::vector<int32_t> encode_byte_pairs(std::string_view words, std::span<const size_t> bounds,
-                                         bool whole_words) const;
+  std::vector<int32_t> encode_byte_pairs(std::string_view words, std::span<const size_t> bounds, bool whole_words) const;
   // Scores. Characters that are no token become byte tokens, or `unknown` where there are none.
   std::vector<int32_t> encode_scores(std::string_view text, int32_t unknown) const;
   // Word pieces. A word that cannot be covered becomes `unknown` as a whole.
-  std::vector<int32_t> encode_word_pieces(std::string_view words, std::span<const size_t> bounds,
-                                          int32_t unknown) const;
+  std::vector<int32_t> encode_word_pieces(std::string_view words, std::span<const size_t> bounds, int32_t unknown) const;
 
  private:
   size_t checked(int32_t id) const;
