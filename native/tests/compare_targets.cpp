@@ -1,9 +1,11 @@
 // Every kernel of every target that this processor runs, bit for bit against the scalar target: random and extreme
 // blocks, tails, NaN. tests/native/test_kernels.py proves the scalar target (and the x86 ones) against slow references;
 // this program carries the proof to processors that are emulated. Exit code 1 if anything differs.
+#include <algorithm>
 #include <cmath>
 #include <cstdio>
 #include <cstring>
+#include <iterator>
 #include <random>
 #include <string>
 #include <vector>
@@ -109,10 +111,78 @@ bool check_matmul(const KernelTable& reference, const KernelTable& k, TensorType
   return true;
 }
 
+template <class T>
+bool same_bytes(const T* a, const T* b, size_t n) {
+  return std::memcmp(a, b, n * sizeof(T)) == 0;
+}
+
+// The int8 forms themselves: a wrong sum or panel could cancel in a product. Rows of ties, of zeros, of subnormals.
+bool check_quantize(const KernelTable& reference, const KernelTable& k) {
+  for (int n_tokens : {5, 16, 19}) {
+    const int n_in = 3 * kSuperblock;
+    Activations a, b;
+    a.shape(n_tokens, n_in);
+    b.shape(n_tokens, n_in);
+    for (int t = 0; t < n_tokens; ++t) {
+      for (int i = 0; i < n_in; ++i) {
+        const float tie = i % 32 == 0 ? 127.0f : float(below(254)) - 126.5f;
+        const float kinds[] = {normal(), tie, 0.0f, normal() * 1e-38f, normal() * 1e30f};
+        a.row(t)[i] = b.row(t)[i] = kinds[t % 5];
+      }
+      a.quantize(reference, t, true, true);
+      b.quantize(k, t, true, true);
+    }
+    for (int p = 0; p < a.n_panels(); ++p) {
+      a.pack(reference, p, true, true);
+      b.pack(k, p, true, true);
+    }
+    for (ActivationForm form : {ActivationForm::Group32, ActivationForm::Group256}) {
+      const bool g32 = form == ActivationForm::Group32;
+      const QuantizedActivations &x = *a.of(form), &y = *b.of(form);
+      const size_t padded = size_t(a.n_panels()) * kPanelTokens, groups = size_t(n_in / (g32 ? 32 : kSuperblock));
+      const size_t sums = g32 ? groups : groups * 16;
+      if (!same_bytes(x.q, y.q, size_t(n_tokens) * size_t(n_in)) || !same_bytes(x.d, y.d, size_t(n_tokens) * groups) ||
+          !same_bytes(x.sums, y.sums, size_t(n_tokens) * sums) || !same_bytes(x.panel_q, y.panel_q, padded * size_t(n_in)) ||
+          !same_bytes(x.panel_d, y.panel_d, padded * groups) ||
+          !same_bytes(x.panel_sums, y.panel_sums, padded * groups * (g32 ? 2 : 16)))
+        return false;
+    }
+  }
+  return true;
+}
+
+// Every 16-bit float to float, and what lies on, beside and between them back to 16 bits, through the KV cache.
+bool check_halves(const KernelTable& reference, const KernelTable& k) {
+  constexpr int kAll = 1 << 16, kDim = 32;
+  std::vector<uint16_t> halves(kAll);
+  for (int i = 0; i < kAll; ++i) halves[size_t(i)] = uint16_t(i);
+  std::vector<float> a(kAll), b(kAll);
+  const auto* bytes = reinterpret_cast<const std::byte*>(halves.data());
+  reference.types[int(TensorType::F16)].dequantize(bytes, a.data(), kAll);
+  k.types[int(TensorType::F16)].dequantize(bytes, b.data(), kAll);
+  if (!same(a, b)) return false;
+  const size_t head = kv_head_bytes(KvType::F16, kDim);
+  for (int i = 0; i + kDim <= kAll; i += kDim)
+    for (int step = -1; step <= 1; ++step) {
+      float x[kDim];
+      for (int lane = 0; lane < kDim; ++lane) {
+        const float here = a[size_t(i + lane)], next = a[size_t(std::min(i + lane + 1, kAll - 1))];
+        const float middle = std::isfinite(here) && std::isfinite(next) ? here + (next - here) * 0.5f : 65520.0f;
+        x[lane] = std::isnan(here) ? 1e9f : step ? std::nextafter(middle, float(step) * INFINITY) : middle;
+      }
+      std::vector<std::byte> ours(2 * head), theirs(2 * head);
+      reference.store_kv_f16(x, x, ours.data(), ours.data() + head, 3, kDim);
+      k.store_kv_f16(x, x, theirs.data(), theirs.data() + head, 3, kDim);
+      if (!same_bytes(ours.data(), theirs.data(), 2 * head)) return false;
+    }
+  return true;
+}
+
 bool check_elementwise(const KernelTable& reference, const KernelTable& k) {
+  const float extremes[] = {0.0f, -0.0f, 1e-40f, 88.0f, -87.0f, 200.0f, -200.0f, 3e38f, INFINITY, -INFINITY, NAN};
   for (int n : {1, 15, 16, 33, 1000}) {
     std::vector<float> x(static_cast<size_t>(n)), y(static_cast<size_t>(n));
-    for (float& v : x) v = normal() * 10.0f;
+    for (float& v : x) v = below(8) ? normal() * 10.0f : extremes[below(std::size(extremes))];
     for (float& v : y) v = normal();
     const auto run = [&](const KernelTable& t) {
       std::vector<float> all;
@@ -199,6 +269,8 @@ int main() {
   for (const KernelTable* const* t = available_kernels(); *t; ++t) {
     for (int i = 0; i < kTensorTypeCount; ++i)
       report((*t)->name, kTensorTypes[i].name, check_matmul(reference, **t, TensorType(i)));
+    report((*t)->name, "quantize", check_quantize(reference, **t));
+    report((*t)->name, "halves", check_halves(reference, **t));
     report((*t)->name, "elementwise", check_elementwise(reference, **t));
     report((*t)->name, "attention", check_attention(reference, **t));
   }

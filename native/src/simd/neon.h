@@ -115,7 +115,7 @@ static inline void store_i32x8(int32_t* p, I32x8 a) {
   vst1q_s32(p + 4, a.hi);
 }
 
-// acc + a . b in quads. Without the instruction, two products fit a word except (-128)^2 twice, and |x| <= 127.
+// acc + a . b in quads, exact for all bytes: a product fits a word, and pairs are added as dwords.
 static inline int32x4_t dot_quads(int32x4_t acc, int8x16_t a, int8x16_t b) {
 #if defined(__ARM_FEATURE_DOTPROD)
   return vdotq_s32(acc, a, b);
@@ -189,6 +189,7 @@ static inline PanelI zero_panel() { return {vdupq_n_s32(0)}; }
 template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
 static inline void sub_block(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int16_t* scale,
                              int scale_stride, PanelI (&isum)[kRows][kVecs]) {
+  static_assert(kSigned || kMaxMagnitude < 128, "unsigned weights are multiplied as signed bytes");
   int32x4_t acc[kRows][kVecs];
   for (int r = 0; r < kRows; ++r)
     for (int v = 0; v < kVecs; ++v) acc[r][v] = vdupq_n_s32(0);
