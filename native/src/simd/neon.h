@@ -1,5 +1,5 @@
 // Arm NEON: three targets, ARMv8.0 (neon), with the dot product (neon_dotprod), and with int8 matrix
-// multiplication too (neon_i8mm). scalar.h says what each primitive means.
+// multiplication allowed too (neon_i8mm; no kernel uses smmla yet). scalar.h says what each primitive means.
 #pragma once
 
 #include <arm_neon.h>
