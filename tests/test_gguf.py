@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import struct
+import sys
 from pathlib import Path
 
 import pytest
@@ -26,7 +27,7 @@ from gguf_writer import (
 )
 
 from edgeinfer import _native
-from edgeinfer.errors import BadModelFile, DiskError, NotFound
+from edgeinfer.errors import BadModelFile, DiskError, NotFound, UnsupportedModel
 
 X = Tensor("x", (32,), data=bytes(128))
 LLAMA = text("general.architecture", "llama")
@@ -83,7 +84,7 @@ DAMAGED: dict[str, tuple[bytes, str]] = {
     "negative dimension": (one(Tensor("x", (2**64 - 32,))), "tensor x has a dimension of"),
     "shape over 2^63": (one(Tensor("x", (2**32, 2**32))), "tensor x has an impossible shape"),
     "bytes over 2^64": (one(Tensor("x", (2**62 - 1 + 2**61,))), "tensor x"),
-    "unknown tensor type": (one(Tensor("x", (32,), kind=4, data=bytes(128))), "tensor x has type 4"),
+    "unknown tensor type": (one(Tensor("x", (32,), kind=99, data=bytes(128))), "tensor x has type 99"),
     "row that is no whole block": (
         one(Tensor("x", (33,), kind=8, data=bytes(128))),
         "tensor x has rows of 33",
@@ -221,3 +222,32 @@ def test_open_file_knows_that_it_was_cut_off(tmp_path: Path) -> None:
     os.truncate(path, 4096)
     assert len(file.tensor_bytes("x")) == 1 << 16  # pages that vanished read as zeros
     assert file.damaged
+
+
+@pytest.mark.parametrize(("kind", "name"), [(31, "Q4_0_4_4"), (38, "IQ4_NL_8_8"), (40, "NVFP4")])
+def test_tensor_type_that_gguf_retired_or_added_is_unsupported_by_name(
+    kind: int, name: str, tmp_path: Path
+) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(one(Tensor("x", (256,), kind=kind, data=bytes(256))))
+    with pytest.raises(UnsupportedModel, match=f"tensor x is stored as {name}") as caught:
+        _native.gguf_open(str(path))
+    assert "Q4_K_M" in str(caught.value.hint)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="this system has only UTF-8 file names")
+def test_file_name_that_is_no_utf8_opens_and_is_named_in_errors(tmp_path: Path) -> None:
+    path = tmp_path / os.fsdecode(b"caf\xe9.gguf")
+    path.write_bytes(one(X))
+    assert _native.gguf_open(str(path)).path == str(path)
+    path.write_bytes(b"GGUF")
+    with pytest.raises(BadModelFile) as caught:
+        _native.gguf_open(str(path))
+    assert str(path) in caught.value.message
+
+
+def test_path_with_a_null_character_is_no_file(tmp_path: Path) -> None:
+    path = tmp_path / "model.gguf"
+    path.write_bytes(one(X))
+    with pytest.raises(NotFound):
+        _native.gguf_open(f"{path}\0.gguf")

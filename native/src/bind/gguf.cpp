@@ -74,6 +74,20 @@ nb::object value(const File& f, const Entry& e) {
   return list;
 }
 
+// A path as the system has it: file names need not be UTF-8.
+std::shared_ptr<File> open(nb::handle path) {
+  PyObject* encoded = nullptr;
+  if (!PyUnicode_FSConverter(path.ptr(), &encoded)) {
+    if (PyErr_ExceptionMatches(PyExc_ValueError) == 0) throw nb::python_error();
+    PyErr_Clear();
+    throw Error(ErrorCode::kNotFound, "the path of the model is not one that a file can have", "check the path");
+  }
+  const nb::bytes bytes = nb::steal<nb::bytes>(encoded);
+  return File::open(std::string(bytes.c_str(), bytes.size()));
+}
+
+nb::object path_of(const File& f) { return nb::steal(PyUnicode_DecodeFSDefault(f.path().c_str())); }
+
 const Entry& require(const File& f, const std::string& key) {
   const Entry* e = f.entry(key);
   if (!e) throw nb::key_error(key.c_str());
@@ -109,7 +123,7 @@ nb::dict tensor(const gguf::TensorInfo& t) {
 void add_gguf(nb::module_& m) {
   nb::class_<File>(m, "GgufFile", "A GGUF file, mapped and checked.")
       .def_prop_ro("version", &File::version)
-      .def_prop_ro("path", &File::path)
+      .def_prop_ro("path", &path_of)
       .def_prop_ro("shards", &File::n_shards)
       .def_prop_ro("size_bytes", &File::size_bytes)
       .def_prop_ro("damaged", &File::damaged)
@@ -148,7 +162,7 @@ void add_gguf(nb::module_& m) {
           "A copy of a tensor's bytes: for small tensors such as rope factors.")
       .def("prefetch", &File::prefetch)
       .def("require_intact", &File::require_intact);
-  m.def("gguf_open", &File::open, nb::arg("path"), "Maps and parses a GGUF file.");
+  m.def("gguf_open", &open, nb::arg("path"), "Maps and parses a GGUF file.");
 }
 
 }  // namespace edgeinfer::bind

@@ -31,10 +31,13 @@ const char* class_of(edgeinfer::ErrorCode code) {
   return "EdgeInferError";
 }
 
+// Messages name files, and file names need not be UTF-8.
+nb::object as_text(const std::string& s) { return nb::steal(PyUnicode_DecodeFSDefault(s.c_str())); }
+
 void raise_typed(const edgeinfer::Error& error) {
   nb::object cls = nb::module_::import_("edgeinfer.errors").attr(class_of(error.code()));
-  nb::object hint = error.hint().empty() ? nb::none() : nb::object(nb::str(error.hint().c_str()));
-  nb::object exception = cls(error.what(), nb::arg("hint") = hint);
+  nb::object hint = error.hint().empty() ? nb::none() : as_text(error.hint());
+  nb::object exception = cls(as_text(error.what()), nb::arg("hint") = hint);
   PyErr_SetObject(cls.ptr(), exception.ptr());
 }
 

@@ -121,6 +121,18 @@ Entry read_entry(Cursor& in, const std::string& path, uint64_t index) {
   return e;
 }
 
+const FileTensorType& require_type(const std::string& path, const std::string& name, uint32_t id) {
+  if (const FileTensorType* type = find_tensor_type(id)) return *type;
+  for (const NamedTensorType& t : kNamedTensorTypes)
+    if (t.id == id)
+      throw Error(ErrorCode::kUnsupportedModel,
+                  path + ": " + name + " is stored as " + t.name + ", which the native engine does not run",
+                  "use a Q4_K_M or Q8_0 file of this model");
+  throw Error(ErrorCode::kBadModelFile,
+              path + ": " + name + " has type " + std::to_string(id) + ", which this version does not know",
+              "the file is damaged, or newer than this program");
+}
+
 // Everything but the place of its data.
 TensorInfo read_tensor(Cursor& in, const std::string& path, uint64_t index) {
   TensorInfo t{};
@@ -141,15 +153,11 @@ TensorInfo read_tensor(Cursor& in, const std::string& path, uint64_t index) {
   }
   t.type = in.read<uint32_t>(name + ": type");
   t.offset = in.read<uint64_t>(name + ": offset");
-  const FileTensorType* type = find_tensor_type(t.type);
-  if (!type)
-    throw Error(ErrorCode::kBadModelFile,
-                path + ": " + name + " has type " + std::to_string(t.type) + ", which this version does not know",
-                "the file is damaged, or newer than this program");
-  if (t.dims[0] % type->values)
-    bad(path, name + " has rows of " + std::to_string(t.dims[0]) + ", not a multiple of " + type->name + "'s block");
+  const FileTensorType& type = require_type(path, name, t.type);
+  if (t.dims[0] % type.values)
+    bad(path, name + " has rows of " + std::to_string(t.dims[0]) + ", not a multiple of " + type.name + "'s block");
   uint64_t n_bytes;
-  if (__builtin_mul_overflow(uint64_t(n_values) / type->values, uint64_t(type->bytes), &n_bytes))
+  if (__builtin_mul_overflow(uint64_t(n_values) / type.values, uint64_t(type.bytes), &n_bytes))
     bad(path, name + " has an impossible size");
   t.n_bytes = size_t(n_bytes);
   return t;

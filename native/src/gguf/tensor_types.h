@@ -21,6 +21,17 @@ constexpr FileTensorType kFileTensorTypes[] = {
     {35, "TQ2_0", 256, 66},  {39, "MXFP4", 32, 17},
 };
 
+// Types that only have a name here: retired from GGUF (their files are still about), or newer than the table.
+struct NamedTensorType {
+  uint32_t id;
+  const char* name;
+};
+
+constexpr NamedTensorType kNamedTensorTypes[] = {
+    {4, "Q4_2"},        {5, "Q4_3"},        {31, "Q4_0_4_4"}, {32, "Q4_0_4_8"}, {33, "Q4_0_8_8"}, {36, "IQ4_NL_4_4"},
+    {37, "IQ4_NL_4_8"}, {38, "IQ4_NL_8_8"}, {40, "NVFP4"},    {41, "Q1_0"},     {42, "Q2_0"},
+};
+
 // Null for an unknown id.
 constexpr const FileTensorType* find_tensor_type(uint32_t id) {
   for (const FileTensorType& t : kFileTensorTypes)
