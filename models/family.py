@@ -18,6 +18,8 @@ def decoder(meta: Metadata, **traits: Any) -> DecoderSpec:
         BadModelFile: a key is missing, impossible, or contradicts another.
         UnsupportedModel: a key asks for something that the decoder does not have.
     """
+    if not meta.flag("attention.causal", True):
+        raise meta.unsupported("attention to later tokens")
     n_layers, head_dim = meta.n_layers(), _head_dim(meta)
     fields: dict[str, Any] = {
         "architecture": meta.architecture,

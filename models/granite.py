@@ -12,8 +12,10 @@ def build(meta: Metadata) -> DecoderSpec:
     if meta.count("expert_count", 0, least=0):
         raise meta.unsupported("granite with experts")
     plain = decoder(meta)
+    rotates = meta.flag("rope.scaling.finetuned", True)  # in granite, the switch between positions and none
     return decoder(
         meta,
+        layer_rope=(0 if rotates else -1,) * plain.n_layers,
         attention_scale=meta.optional("attention.scale") or plain.attention_scale,
         embedding_scale=meta.optional("embedding_scale") or 1.0,
         residual_scale=meta.optional("residual_scale") or 1.0,

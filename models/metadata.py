@@ -61,6 +61,13 @@ class Metadata:
         """Whether the file has this key."""
         return self._name(key) in self._file
 
+    def flag(self, key: str, default: bool) -> bool:
+        """True or false."""
+        value = self._get(key, default)
+        if not isinstance(value, bool):
+            raise self.bad(f"{self._name(key)} is {value!r:.40}, neither true nor false")
+        return value
+
     def text(self, key: str, default: str) -> str:
         """A string."""
         value = self._get(key, default)

@@ -24,15 +24,15 @@ def rope_table(meta: Metadata, head_dim: int) -> RopeTable:
     """The table that a file's `rope.*` keys and factor tensors describe."""
     n_rot, base = n_rotated(meta, head_dim), rope_base(meta)
     kind = meta.text("rope.scaling.type", "linear")
-    plain = frequencies(n_rot, base)
+    factors = _factors(meta, n_rot // 2) or (1.0,) * (n_rot // 2)
+    plain = tuple(f / by for f, by in zip(frequencies(n_rot, base), factors, strict=True))
     attention = meta.number("rope.scaling.attn_factor", 1.0)
     if kind == "yarn":
         return _yarn(meta, plain, base, attention)
     if kind not in ("linear", "none", "longrope"):
         raise meta.unsupported(f"rope scaling {kind!r:.40}")
     factor = 1.0 if kind == "none" else scaling_factor(meta)
-    factors = _factors(meta, n_rot // 2) or (1.0,) * (n_rot // 2)
-    return RopeTable(tuple(f / factor / by for f, by in zip(plain, factors, strict=True)), attention)
+    return RopeTable(tuple(f / factor for f in plain), attention)
 
 
 def n_rotated(meta: Metadata, head_dim: int) -> int:

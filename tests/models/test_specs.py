@@ -7,8 +7,10 @@ from pathlib import Path
 from typing import Any
 
 import gguf
+import numpy as np
 import pytest
 import tiny
+from numpy.typing import NDArray
 
 from edgeinfer import _native, models
 from edgeinfer.errors import BadModelFile, UnsupportedModel
@@ -41,8 +43,13 @@ def test_every_tensor_of_a_case_has_a_place_in_its_decoder(case: str, tmp_path: 
     assert names == set(models.tensor_names(tiny.CASES[case].spec))
 
 
-def spec_of(tmp_path: Path, architecture: str = "llama", **changes: Any) -> Any:
-    """The spec of a llama file whose keys are changed: None leaves a key out."""
+def spec_of(
+    tmp_path: Path,
+    architecture: str = "llama",
+    tensors: dict[str, NDArray[np.float32]] | None = None,
+    **changes: Any,
+) -> Any:
+    """The spec of a small file whose keys are changed (None leaves a key out) and that has more tensors."""
     keys: dict[str, Any] = {
         "context_length": 128,
         "embedding_length": 64,
@@ -53,12 +60,20 @@ def spec_of(tmp_path: Path, architecture: str = "llama", **changes: Any) -> Any:
         "attention.layer_norm_rms_epsilon": 1e-5,
     } | {key.replace("__", "."): value for key, value in changes.items()}
     writer = gguf.GGUFWriter(tmp_path / "model.gguf", architecture)
-    kinds = {int: writer.add_int32, float: writer.add_float32, str: writer.add_string, list: writer.add_array}
+    kinds: dict[type, Any] = {
+        bool: writer.add_bool,
+        int: writer.add_int32,
+        float: writer.add_float32,
+        str: writer.add_string,
+        list: writer.add_array,
+    }
     for key, value in keys.items():
         if value is not None:
             kinds[type(value)](f"{architecture}.{key}", value)
     writer.add_token_list(["a", "b"])
     writer.add_tensor("token_embd.weight", tiny.random_matrix("x", "F16", (2, 64), 1.0).view("<f2"))
+    for name, values in (tensors or {}).items():
+        writer.add_tensor(name, values)
     tiny.finish(writer)
     return models.load_spec(_native.gguf_open(str(tmp_path / "model.gguf")))
 
@@ -87,6 +102,7 @@ def spec_of(tmp_path: Path, architecture: str = "llama", **changes: Any) -> Any:
         ("rope.dimension_count", 18),
         ("rope.dimension_count", 5),
         ("attention.key_length", 2**24),
+        ("attention.causal", 1),
     ],
 )
 def test_impossible_key_is_refused_by_name(key: str, value: Any, tmp_path: Path) -> None:
@@ -101,6 +117,7 @@ def test_impossible_key_is_refused_by_name(key: str, value: Any, tmp_path: Path)
     [
         ("rope.scaling.type", "dynamic"),
         ("attention.value_length", 32),
+        ("attention.causal", False),
         ("attention.head_count_kv", [2, 4]),
     ],
 )
@@ -125,3 +142,20 @@ def test_tensor_without_a_place_is_unsupported(tmp_path: Path) -> None:
 
 def test_uniform_numbers_for_each_layer_are_one_number(tmp_path: Path) -> None:
     assert spec_of(tmp_path, **{"attention.head_count_kv": [2, 2]}).n_kv_heads == 2
+
+
+@pytest.mark.parametrize(("finetuned", "rope"), [(False, -1), (True, 0), (None, 0)])
+def test_granite_without_finetuned_rope_has_no_positions(
+    finetuned: bool | None, rope: int, tmp_path: Path
+) -> None:
+    keys = {"logit_scale": 8.0, "rope.scaling.finetuned": finetuned}
+    assert spec_of(tmp_path, architecture="granite", **keys).layer_rope == (rope,)
+
+
+def test_yarn_stretches_frequencies_that_factors_divide(tmp_path: Path) -> None:
+    yarn = {"rope.scaling.type": "yarn", "rope.scaling.factor": 4.0}
+    plain = spec_of(tmp_path, **yarn).ropes[0]
+    factors = np.linspace(1, 8, len(plain.frequencies), dtype=np.float32)
+    divided = spec_of(tmp_path, tensors={"rope_freqs.weight": factors}, **yarn).ropes[0]
+    assert divided.frequencies == pytest.approx(tuple(np.array(plain.frequencies) / factors))
+    assert divided.magnitude == plain.magnitude
