@@ -8,6 +8,7 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
+import signal
 import sys
 from collections.abc import Sequence
 
@@ -86,6 +87,15 @@ def cli(ctx: click.Context) -> None:
 def main(args: Sequence[str] | None = None) -> None:
     """Run a command line and exit with the code that errors.EXIT_AND_STATUS gives."""
     sys.exit(_exit_code(args))
+
+
+def console() -> None:
+    """The installed command: `main` in a process of its own."""
+    try:
+        main()
+    finally:
+        # The outcome is known: a Ctrl-C from here on must not print a traceback over it.
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 def _exit_code(args: Sequence[str] | None) -> int:

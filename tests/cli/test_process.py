@@ -15,7 +15,7 @@ import pytest
 
 from edgeinfer.cli.main import COMMANDS
 
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import main; main()")
+COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
 HELP = Path(__file__).parent / "help"
 
 
