@@ -127,11 +127,18 @@ static inline int32x4_t dot_quads(int32x4_t acc, int8x16_t a, int8x16_t b) {
 }
 static inline int8x16_t as_signed(uint8x16_t a) { return vreinterpretq_s8_u8(a); }
 
+// Words as dwords, which multiply by lane: made once for four groups.
+template <int kHalf>
+static inline int32x4_t widened(int16x8_t s) {
+  if constexpr (kHalf == 0) return vmovl_s16(vget_low_s16(s));
+  return vmovl_high_s16(s);
+}
 template <int kGroup, bool kSigned>
 static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
   const int32x4_t zero = vdupq_n_s32(0);
   const int32x4_t lo = dot_quads(zero, as_signed(w.lo), as_signed(x.lo)), hi = dot_quads(zero, as_signed(w.hi), as_signed(x.hi));
-  return {vmlaq_n_s32(acc.lo, lo, vgetq_lane_s16(s.lo, kGroup)), vmlaq_n_s32(acc.hi, hi, vgetq_lane_s16(s.hi, kGroup))};
+  return {vmlaq_laneq_s32(acc.lo, lo, widened<kGroup / 4>(s.lo), kGroup % 4),
+          vmlaq_laneq_s32(acc.hi, hi, widened<kGroup / 4>(s.hi), kGroup % 4)};
 }
 static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
   const int16x8_t a = vld1q_s16(sums), b = vld1q_s16(sums + 8);
@@ -155,12 +162,25 @@ static inline int32x4_t reduce4(const I32x8* r) {
   return vpaddq_s32(a, b);
 }
 static inline I32x8 reduce8(const I32x8* r) { return {reduce4(r), reduce4(r + 4)}; }
-static inline void transpose8(I32x8* rows) {
-  int32_t a[8][8], b[8][8];
-  for (int i = 0; i < 8; ++i) store_i32x8(a[i], rows[i]);
-  for (int i = 0; i < 8; ++i)
-    for (int k = 0; k < 8; ++k) b[i][k] = a[k][i];
-  for (int i = 0; i < 8; ++i) rows[i] = load_i32x8(b[i]);
+static inline int64x2_t pairs(int32x4_t a) { return vreinterpretq_s64_s32(a); }
+static inline void transpose4(int32x4_t& a, int32x4_t& b, int32x4_t& c, int32x4_t& d) {
+  const int64x2_t ab0 = pairs(vtrn1q_s32(a, b)), ab1 = pairs(vtrn2q_s32(a, b));
+  const int64x2_t cd0 = pairs(vtrn1q_s32(c, d)), cd1 = pairs(vtrn2q_s32(c, d));
+  a = vreinterpretq_s32_s64(vtrn1q_s64(ab0, cd0));
+  b = vreinterpretq_s32_s64(vtrn1q_s64(ab1, cd1));
+  c = vreinterpretq_s32_s64(vtrn2q_s64(ab0, cd0));
+  d = vreinterpretq_s32_s64(vtrn2q_s64(ab1, cd1));
+}
+static inline void transpose8(I32x8* r) {
+  transpose4(r[0].lo, r[1].lo, r[2].lo, r[3].lo);
+  transpose4(r[4].hi, r[5].hi, r[6].hi, r[7].hi);
+  transpose4(r[0].hi, r[1].hi, r[2].hi, r[3].hi);
+  transpose4(r[4].lo, r[5].lo, r[6].lo, r[7].lo);
+  for (int i = 0; i < 4; ++i) {
+    const int32x4_t upper = r[i].hi;
+    r[i].hi = r[i + 4].lo;
+    r[i + 4].lo = upper;
+  }
 }
 static inline float32x4_t halves4(const f16_bits* p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }
 static inline F32x8 zero_f32x8() { return {vdupq_n_f32(0), vdupq_n_f32(0)}; }
