@@ -64,13 +64,14 @@ std::vector<float> matmul(const KernelTable& k, TensorType type, const std::vect
   const TensorTypeInfo& info = kTensorTypes[int(type)];
   Activations acts;
   acts.shape(prefill ? std::max(n_tokens, kMaxDirectTokens + 1) : n_tokens, n_in);
-  const bool g32 = info.form == ActivationForm::Group32, g256 = info.form == ActivationForm::Group256;
+  Forms forms;
+  forms.add(info.form);
   for (int t = 0; t < acts.n_tokens(); ++t) {
     std::memcpy(acts.row(t), x.data() + size_t(std::min(t, n_tokens - 1)) * size_t(n_in), size_t(n_in) * 4);
-    acts.quantize(k, t, g32, g256);
+    acts.quantize(k, t, forms);
   }
-  if (prefill && (g32 || g256))
-    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(k, p, g32, g256);
+  if (prefill)
+    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(k, p, forms);
   std::vector<float> out(size_t(n_tokens) * size_t(n_rows));
   Buffer<std::byte> scratch;
   MatmulArgs a{};
@@ -78,16 +79,15 @@ std::vector<float> matmul(const KernelTable& k, TensorType type, const std::vect
   a.row_bytes = size_t(n_in / info.values) * size_t(info.bytes);
   a.n_in = n_in;
   a.x = acts.rows();
+  a.panel_x = acts.panels();
   a.acts = acts.of(info.form);
   a.n_columns = n_tokens;
   a.out = out.data();
   a.out_stride = size_t(n_rows);
   a.scratch = scratch.get(k.scratch_bytes(n_in));
-  for (int row = 0; row < n_rows; row += prefill ? kRowTile : n_rows) {
-    a.row0 = row;
-    a.row1 = std::min(row + (prefill ? kRowTile : n_rows), n_rows);
-    (prefill ? k.types[int(type)].prefill : k.types[int(type)].direct)(a);
-  }
+  a.row0 = 0;
+  a.row1 = n_rows;
+  (prefill ? k.types[int(type)].prefill : k.types[int(type)].direct)(a);
   return out;
 }
 
@@ -120,6 +120,7 @@ bool same_bytes(const T* a, const T* b, size_t n) {
 bool check_quantize(const KernelTable& reference, const KernelTable& k) {
   for (int n_tokens : {5, 16, 19}) {
     const int n_in = 3 * kSuperblock;
+    const Forms forms{.group32 = true, .group256 = true};
     Activations a, b;
     a.shape(n_tokens, n_in);
     b.shape(n_tokens, n_in);
@@ -129,12 +130,12 @@ bool check_quantize(const KernelTable& reference, const KernelTable& k) {
         const float kinds[] = {normal(), tie, 0.0f, normal() * 1e-38f, normal() * 1e30f};
         a.row(t)[i] = b.row(t)[i] = kinds[t % 5];
       }
-      a.quantize(reference, t, true, true);
-      b.quantize(k, t, true, true);
+      a.quantize(reference, t, forms);
+      b.quantize(k, t, forms);
     }
     for (int p = 0; p < a.n_panels(); ++p) {
-      a.pack(reference, p, true, true);
-      b.pack(k, p, true, true);
+      a.pack(reference, p, forms);
+      b.pack(k, p, forms);
     }
     for (ActivationForm form : {ActivationForm::Group32, ActivationForm::Group256}) {
       const bool g32 = form == ActivationForm::Group32;
@@ -144,7 +145,7 @@ bool check_quantize(const KernelTable& reference, const KernelTable& k) {
       if (!same_bytes(x.q, y.q, size_t(n_tokens) * size_t(n_in)) || !same_bytes(x.d, y.d, size_t(n_tokens) * groups) ||
           !same_bytes(x.sums, y.sums, size_t(n_tokens) * sums) || !same_bytes(x.panel_q, y.panel_q, padded * size_t(n_in)) ||
           !same_bytes(x.panel_d, y.panel_d, padded * groups) ||
-          !same_bytes(x.panel_sums, y.panel_sums, padded * groups * (g32 ? 2 : 16)))
+          !same_bytes(x.panel_sums, y.panel_sums, padded * groups * (g32 ? 2 : 2 * kSumPairs)))
         return false;
     }
   }

@@ -52,30 +52,29 @@ void matmul(const std::string& target, const std::string& type, nb::bytes weight
   Activations acts;
   // Panels exist only above kMaxDirectTokens: ask for the shape of a prefill and fill the tokens there are.
   acts.shape(prefill ? std::max(n_tokens, kMaxDirectTokens + 1) : n_tokens, n_in);
-  const bool g32 = info.form == ActivationForm::Group32, g256 = info.form == ActivationForm::Group256;
+  Forms forms;
+  forms.add(info.form);
   for (int i = 0; i < acts.n_tokens(); ++i) {
     std::memcpy(acts.row(i), x.data() + size_t(std::min(i, n_tokens - 1)) * size_t(n_in), size_t(n_in) * 4);
-    acts.quantize(k, i, g32, g256);
+    acts.quantize(k, i, forms);
   }
-  if (prefill && (g32 || g256))
-    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(k, p, g32, g256);
+  if (prefill)
+    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(k, p, forms);
   Buffer<std::byte> scratch;
   MatmulArgs a{};
   a.weights = reinterpret_cast<const std::byte*>(weights.c_str());
   a.row_bytes = row_bytes;
   a.n_in = n_in;
   a.x = acts.rows();
+  a.panel_x = acts.panels();
   a.acts = acts.of(info.form);
   a.n_columns = n_tokens;
   a.out = out.data();
   a.out_stride = size_t(n_rows);
   a.scratch = scratch.get(k.scratch_bytes(n_in));
-  const int step = prefill ? kRowTile : n_rows;
-  for (int row = 0; row < n_rows; row += step) {
-    a.row0 = row;
-    a.row1 = std::min(row + step, n_rows);
-    (prefill ? k.types[t].prefill : k.types[t].direct)(a);
-  }
+  a.row0 = 0;
+  a.row1 = n_rows;
+  (prefill ? k.types[t].prefill : k.types[t].direct)(a);
 }
 
 // The int8 values and scales of one row, as floats.
@@ -84,8 +83,11 @@ nb::tuple quantize(const std::string& target, Floats x, int group) {
   Activations acts;
   acts.shape(1, int(x.shape(0)));
   std::memcpy(acts.row(0), x.data(), x.shape(0) * 4);
-  acts.quantize(k, 0, group == 32, group == kSuperblock);
-  const QuantizedActivations& q = *acts.of(group == 32 ? ActivationForm::Group32 : ActivationForm::Group256);
+  const ActivationForm form = group == 32 ? ActivationForm::Group32 : ActivationForm::Group256;
+  Forms forms;
+  forms.add(form);
+  acts.quantize(k, 0, forms);
+  const QuantizedActivations& q = *acts.of(form);
   nb::list values, scales, sums;
   for (int i = 0; i < q.n_in; ++i) values.append(int(q.q[i]));
   for (int i = 0; i < q.n_in / group; ++i) scales.append(q.d[i]);

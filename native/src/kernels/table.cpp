@@ -34,7 +34,10 @@ namespace edgeinfer::EI_TARGET {
 
 #include "ops/quantize.inc"
 #include "ops/elementwise.inc"
-#include "ops/matmul.inc"
+#include "ops/direct.inc"
+#include "ops/prefill.inc"
+#include "ops/float_matmul.inc"
+#include "ops/dequantize.inc"
 #include "ops/attention.inc"
 
 namespace edgeinfer::EI_TARGET {
@@ -47,6 +50,11 @@ constexpr TypeKernels kernels_of() {
     return {direct<Direct256, Q>, prefill<Q, true>, dequantize256<Q>};
   else
     return {direct<Direct32, Q>, prefill<Q, false>, dequantize32<Q>};
+}
+
+static size_t scratch_bytes(int n_in) {
+  const size_t tile = tile_scratch_bytes(n_in), floats = float_scratch_bytes();
+  return tile > floats ? tile : floats;
 }
 
 #define EI_STRING(x) #x
@@ -64,6 +72,7 @@ const KernelTable kTable = {
     quantize256,
     pack_panel32,
     pack_panel256,
+    pack_panel_float,
     rms_norm,
     silu_mul,
     gelu_mul,

@@ -18,7 +18,9 @@ namespace edgeinfer {
 
 constexpr int kSuperblock = 256;     // values that share one activation scale in Group256
 constexpr int kPanelTokens = 16;     // tokens interleaved in one activation panel
-constexpr int kRowTile = 32;         // rows of one prefill task
+constexpr int kRowTile = 32;         // rows of one prefill tile
+constexpr int kNarrowTokens = 16;    // up to so many columns a prefill kernel wants long runs of rows
+constexpr int kSumPairs = 12;        // pairs of sums of a superblock in a panel: 8 of 16 values, 4 of 32
 constexpr int kMaxDirectTokens = 4;  // up to so many columns the direct (decode) kernels run
 constexpr int kKvBlock = 32;         // tokens in one block of the KV cache
 constexpr int kKvSplit = 256;        // tokens in one split of attention, counted from position 0
@@ -35,7 +37,8 @@ struct QuantizedActivations {
                         // values, first the first halves of each 32, then the second halves
   int8_t* panel_q;      // (n_panels, n_in / 4, 16, 4): depth quads of 16 tokens
   float* panel_d;       // (n_panels, n_in / group, 16)
-  int16_t* panel_sums;  // Group32: int32 (n_panels, n_in / 32, 16); Group256: (n_panels, n_in / 256, 8, 16, 2)
+  int16_t* panel_sums;  // Group32: int32 (n_panels, n_in / 32, 16); Group256: (n_panels, n_in / 256, kSumPairs, 16, 2):
+                        // sums of 16 values in pairs, then sums of 32 values in pairs
 };
 
 // Rows [row0, row1) of a matrix times some tokens. out[token * out_stride + row].
@@ -44,7 +47,8 @@ struct MatmulArgs {
   size_t row_bytes;
   int n_in;
   int row0, row1;
-  const float* x;                    // (n_tokens, n_in), Float types
+  const float* x;                    // (n_tokens, n_in), direct kernels of Float types
+  const float* panel_x;              // as pack_panel_float leaves them, prefill kernels of Float types
   const QuantizedActivations* acts;  // the other types
   const int* columns;                // direct kernels: which tokens; null: 0 .. n_columns - 1
   int n_columns;
@@ -76,7 +80,7 @@ enum class KvType : uint8_t { F16, Q8_0 };
 
 struct TypeKernels {
   void (*direct)(const MatmulArgs&);   // any n_columns, in groups of up to 4
-  void (*prefill)(const MatmulArgs&);  // row1 - row0 <= kRowTile, columns 0 .. n_columns - 1
+  void (*prefill)(const MatmulArgs&);  // columns 0 .. n_columns - 1
   void (*dequantize)(const std::byte* row, float* out, int n);
 };
 
@@ -89,6 +93,8 @@ struct KernelTable {
   void (*quantize256)(const float* x, int token, const QuantizedActivations& out);
   void (*pack_panel32)(int panel, const QuantizedActivations& acts);
   void (*pack_panel256)(int panel, const QuantizedActivations& acts);
+  // panels: (n_panels, kPanelTokens, n_in rounded up to 16), in the order that the target's prefill kernels read.
+  void (*pack_panel_float)(int panel, const float* x, int n_tokens, int n_in, float* panels);
 
   void (*rms_norm)(const float* x, const float* weight, float* out, int n, float eps);
   void (*silu_mul)(float* gate_inout, const float* up, int n);  // gate = silu(gate) * up

@@ -16,7 +16,7 @@ QuantizedActivations Activations::Storage::shape(int n_tokens, int n_in, int gro
   if (n_tokens > kMaxDirectTokens) {
     a.panel_q = panel_q.get(padded * n_in);
     a.panel_d = panel_d.get(padded * groups);
-    a.panel_sums = panel_sums.get(padded * groups * (group == 32 ? 2 : 16));
+    a.panel_sums = panel_sums.get(padded * groups * (group == 32 ? 2 : 2 * kSumPairs));
   }
   return a;
 }
@@ -27,26 +27,29 @@ void Activations::shape(int n_tokens, int n_in) {
   x_ = storage_.get(size_t(n_tokens) * size_t(n_in));
   if (n_in % 32 == 0) q32_ = s32_.shape(n_tokens, n_in, 32);
   if (n_in % kSuperblock == 0) q256_ = s256_.shape(n_tokens, n_in, kSuperblock);
+  if (n_tokens > kMaxDirectTokens)
+    panels_ = panel_storage_.get(size_t(n_panels()) * kPanelTokens * size_t((n_in + 15) / 16 * 16));
 }
 
-void Activations::quantize(const KernelTable& kernels, int token, bool group32, bool group256) {
-  if (group32) kernels.quantize32(row(token), token, q32_);
-  if (group256) kernels.quantize256(row(token), token, q256_);
+void Activations::quantize(const KernelTable& kernels, int token, Forms forms) {
+  if (forms.group32) kernels.quantize32(row(token), token, q32_);
+  if (forms.group256) kernels.quantize256(row(token), token, q256_);
 }
 
-void Activations::pack(const KernelTable& kernels, int panel, bool group32, bool group256) {
-  if (group32) kernels.pack_panel32(panel, q32_);
-  if (group256) kernels.pack_panel256(panel, q256_);
+void Activations::pack(const KernelTable& kernels, int panel, Forms forms) {
+  if (forms.floats) kernels.pack_panel_float(panel, x_, n_tokens_, n_in_, panels_);
+  if (forms.group32) kernels.pack_panel32(panel, q32_);
+  if (forms.group256) kernels.pack_panel256(panel, q256_);
 }
 
-size_t Activations::bytes() const { return storage_.bytes() + s32_.bytes() + s256_.bytes(); }
+size_t Activations::bytes() const { return storage_.bytes() + panel_storage_.bytes() + s32_.bytes() + s256_.bytes(); }
 
 namespace {
 
-// Rows of one piece of work: whole tiles when many tokens share the unpacked rows; otherwise enough for a long read, and
-// few enough that the last pieces even out the threads.
-int rows_per_piece(int total_rows, int n_threads, bool prefill) {
-  if (prefill) return kRowTile;
+// Rows of one piece of work: one tile when many tokens share the unpacked rows; otherwise enough for a long read, and few
+// enough that the last pieces even out the threads.
+int rows_per_piece(int total_rows, int n_threads, int n_columns) {
+  if (n_columns > kNarrowTokens) return kRowTile;
   const int even = total_rows / (n_threads * 8);
   return std::clamp(even / 8 * 8, 8, 128);
 }
@@ -58,7 +61,7 @@ void multiply(const KernelTable& kernels, ThreadPool& pool, const Activations& x
   int total_rows = 0;
   for (int i = 0; i < n_products; ++i) total_rows += products[i].matrix->n_rows;
   const bool prefill = products[0].columns == nullptr && x.n_tokens() > kMaxDirectTokens;
-  const int step = rows_per_piece(total_rows, pool.size(), prefill);
+  const int step = rows_per_piece(total_rows, pool.size(), prefill ? x.n_tokens() : 1);
 
   int piece = pool.next_piece(), first = 0;
   for (int i = 0; i < n_products; ++i) {
@@ -74,6 +77,7 @@ void multiply(const KernelTable& kernels, ThreadPool& pool, const Activations& x
       args.row0 = (piece - first) * step;
       args.row1 = std::min(args.row0 + step, m.n_rows);
       args.x = x.rows();
+      args.panel_x = x.panels();
       args.acts = x.of(type.form);
       args.columns = p.columns;
       args.out_columns = p.out_columns;

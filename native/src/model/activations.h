@@ -33,6 +33,18 @@ class Buffer {
   size_t size_ = 0;
 };
 
+// Which forms of its input a set of matrices reads.
+struct Forms {
+  bool floats = false, group32 = false, group256 = false;
+  bool any() const { return floats || group32 || group256; }
+  void add(const Matrix& m) { add(kTensorTypes[int(m.type)].form); }
+  void add(ActivationForm form) {
+    floats |= form == ActivationForm::Float;
+    group32 |= form == ActivationForm::Group32;
+    group256 |= form == ActivationForm::Group256;
+  }
+};
+
 // n_tokens rows of n_in floats, and their int8 forms. All threads of a team use one object: one thread calls
 // `shape`, then each token is filled by one thread (`row`, then `quantize`), then after a barrier `pack` is shared.
 class Activations {
@@ -43,10 +55,11 @@ class Activations {
   int n_tokens() const { return n_tokens_; }
   int n_in() const { return n_in_; }
 
-  // Quantizes one finished row into the forms that `matrices` need.
-  void quantize(const KernelTable& kernels, int token, bool group32, bool group256);
+  // Quantizes one finished row into the forms that some matrices need.
+  void quantize(const KernelTable& kernels, int token, Forms forms);
   // Interleaves one panel of finished rows, for the prefill kernels.
-  void pack(const KernelTable& kernels, int panel, bool group32, bool group256);
+  void pack(const KernelTable& kernels, int panel, Forms forms);
+  const float* panels() const { return panels_; }
   int n_panels() const { return (n_tokens_ + kPanelTokens - 1) / kPanelTokens; }
 
   const QuantizedActivations* of(ActivationForm form) const { return form == ActivationForm::Group32 ? &q32_ : &q256_; }
@@ -63,19 +76,10 @@ class Activations {
 
   int n_tokens_ = 0, n_in_ = 0;
   float* x_ = nullptr;
-  Buffer<float> storage_;
+  float* panels_ = nullptr;
+  Buffer<float> storage_, panel_storage_;
   Storage s32_, s256_;
   QuantizedActivations q32_{}, q256_{};
-};
-
-// Which int8 forms a set of matrices reads.
-struct Forms {
-  bool group32 = false, group256 = false;
-  void add(const Matrix& m) {
-    const ActivationForm form = kTensorTypes[int(m.type)].form;
-    group32 |= form == ActivationForm::Group32;
-    group256 |= form == ActivationForm::Group256;
-  }
 };
 
 // One product of a phase: a matrix (or one slice of it) with some tokens of the activations.

@@ -125,15 +125,14 @@ void Decoder::norm_input(int token, const std::vector<float>& weight, Activation
     std::memcpy(into.row(token), x, size_t(spec_.n_embd) * 4);
   else
     kernels_.rms_norm(x, weight.data(), into.row(token), spec_.n_embd, spec_.norm_eps);
-  into.quantize(kernels_, token, forms.group32, forms.group256);
+  into.quantize(kernels_, token, forms);
 }
 
 // All rows are quantized: barrier, and panels where the prefill kernels will run. Leaves a fresh phase.
 void Decoder::pack(Activations& a, Forms forms) {
   pool_.barrier();
-  if (a.n_tokens() <= kMaxDirectTokens || !(forms.group32 || forms.group256)) return;
-  for (int panel = pool_.next_piece(); panel < a.n_panels(); panel = pool_.next_piece())
-    a.pack(kernels_, panel, forms.group32, forms.group256);
+  if (a.n_tokens() <= kMaxDirectTokens || !forms.any()) return;
+  for (int panel = pool_.next_piece(); panel < a.n_panels(); panel = pool_.next_piece()) a.pack(kernels_, panel, forms);
   pool_.barrier();
 }
 
@@ -155,7 +154,7 @@ void Decoder::activate(int row, const Matrix& down) {
   activation(hidden_.row(row), up_.data() + size_t(row) * hidden_.n_in(), hidden_.n_in());
   Forms forms;
   forms.add(down);
-  hidden_.quantize(kernels_, row, forms.group32, forms.group256);
+  hidden_.quantize(kernels_, row, forms);
 }
 
 // Adds what the feed-forward gave, and begins the next layer.
@@ -182,7 +181,7 @@ void Decoder::attention_block(int i_thread, int layer) {
   Forms out_forms;
   out_forms.add(w.output);
   const auto [begin, end] = share(n_tokens_, i_thread);
-  for (int t = begin; t < end; ++t) attended_.quantize(kernels_, t, out_forms.group32, out_forms.group256);
+  for (int t = begin; t < end; ++t) attended_.quantize(kernels_, t, out_forms);
   pack(attended_, out_forms);
   multiply(i_thread, attended_, {{&w.output, added_.data(), size_t(spec_.n_embd)}});
   pool_.barrier();
@@ -374,7 +373,7 @@ void Decoder::head(int i_thread, const Step& step) {
   for (int r = begin; r < end; ++r) {
     const float* x = x_.data() + size_t(step.rows[r]) * spec_.n_embd;
     kernels_.rms_norm(x, weights_.output_norm.data(), last_.row(r), spec_.n_embd, spec_.norm_eps);
-    last_.quantize(kernels_, r, forms.group32, forms.group256);
+    last_.quantize(kernels_, r, forms);
   }
   pack(last_, forms);
   multiply(i_thread, last_, {{&weights_.head, step.logits, size_t(spec_.n_vocab)}});

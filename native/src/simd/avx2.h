@@ -16,6 +16,11 @@ namespace edgeinfer::EI_TARGET {
 #else
 #define EI_VNNI 0
 #endif
+#ifdef EI_WIDE
+#define EI_PANEL8_ROWS 8  // 32 registers
+#else
+#define EI_PANEL8_ROWS 4
+#endif
 constexpr bool kBiasSigned = EI_VNNI;  // with dpbusd, signed weights become w + 128 and the sums repay it
 
 static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
@@ -119,9 +124,16 @@ static inline I32x8 dot(U8x32 w, U8x32 x) {
 
 // --- 8 rows at a time -----------------------------------------------------------------------------
 using F32x8 = __m256;
+// Sums of neighbours, as hadd has them but in half the time: a's pairs and b's pairs, in some order.
+static inline __m256i add_halves(__m256i a, __m256i b) {
+  return _mm256_add_epi32(_mm256_unpacklo_epi32(a, b), _mm256_unpackhi_epi32(a, b));
+}
+static inline __m256i add_quarters(__m256i a, __m256i b) {
+  return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
+}
 static inline I32x8 reduce8(const I32x8* r) {
-  const __m256i a = _mm256_hadd_epi32(_mm256_hadd_epi32(r[0].v, r[1].v), _mm256_hadd_epi32(r[2].v, r[3].v));
-  const __m256i b = _mm256_hadd_epi32(_mm256_hadd_epi32(r[4].v, r[5].v), _mm256_hadd_epi32(r[6].v, r[7].v));
+  const __m256i a = add_quarters(add_halves(r[0].v, r[1].v), add_halves(r[2].v, r[3].v));
+  const __m256i b = add_quarters(add_halves(r[4].v, r[5].v), add_halves(r[6].v, r[7].v));
   return {_mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31))};
 }
 static inline void transpose8(I32x8* r) {
@@ -150,79 +162,106 @@ static inline I32x8 sub_splat(I32x8 a, int32_t b) { return {_mm256_sub_epi32(a.v
 static inline F32x8 mul(F32x8 a, F32x8 b) { return _mm256_mul_ps(a, b); }
 static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) { return _mm256_fmadd_ps(a, b, c); }
 
-#ifndef EI_WIDE
-constexpr int kPrefillRows = 4;
-constexpr int kPrefillVecs = 2;
-constexpr int kFloatRows = 2;
-constexpr int kFloatCols = 3;
-constexpr int kScoreRows = 2;
-
 // --- panels: 8 tokens a vector ----------------------------------------------------------------------
-constexpr int kPanelLanes = 8;
-struct PanelI {
-  __m256i v;
-};
-using PanelF = __m256;
-static inline PanelI zero_panel() { return {_mm256_setzero_si256()}; }
-
-static inline __m256i splat_quad(const uint8_t* w) {
+static inline __m256i splat_quad256(const void* w) {
   int32_t quad;
   std::memcpy(&quad, w, 4);
   return _mm256_set1_epi32(quad);
 }
 
-template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-static inline void sub_block(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int16_t* scale,
-                             int scale_stride, PanelI (&isum)[kRows][kVecs]) {
+struct Panel8 {
+  static constexpr int kLanes = 8;
+  static constexpr int kRows = 4, kVecs = 2;
+  static constexpr int kRowsAlone = EI_PANEL8_ROWS;
+  struct I {
+    __m256i v;
+  };
+  using F = __m256;
+
+  static inline I zero() { return {_mm256_setzero_si256()}; }
 #if EI_VNNI
-  __m256i acc[kRows][kVecs] = {};
-  for (int k = 0; k < kDepth / 4; ++k) {
-    __m256i xs[kVecs];
-    for (int v = 0; v < kVecs; ++v) xs[v] = load_bytes(x + v * x_stride + 64 * k);
-    for (int r = 0; r < kRows; ++r) {
-      const __m256i ws = splat_quad(w + r * w_stride + 4 * k);
-      for (int v = 0; v < kVecs; ++v) acc[r][v] = dpbusd(acc[r][v], ws, xs[v]);
-    }
-  }
-  for (int r = 0; r < kRows; ++r) {
-    const __m256i s = _mm256_set1_epi32(scale[r * scale_stride]);
-    for (int v = 0; v < kVecs; ++v) isum[r][v].v = _mm256_add_epi32(isum[r][v].v, _mm256_mullo_epi32(acc[r][v], s));
-  }
-#else
-  // So many products of pairs fit a signed word before they must be widened.
-  constexpr int kFit = kSigned ? 1 : 32767 / (kMaxMagnitude * 127 * 2);
-  constexpr int kQuads = kDepth / 4, kGroup = kFit < kQuads ? kFit : kQuads;
-  for (int k0 = 0; k0 < kQuads; k0 += kGroup) {
-    __m256i acc[kRows][kVecs];
-    for (int k = k0; k < k0 + kGroup && k < kQuads; ++k) {
+  static inline int32_t scale_word(int s) { return s; }
+
+  template <int kRows, int kVecs, int kDepth>
+  static inline void dot_quads(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
+    for (int k = 0; k < kDepth / 4; ++k) {
       __m256i xs[kVecs];
       for (int v = 0; v < kVecs; ++v) xs[v] = load_bytes(x + v * x_stride + 64 * k);
       for (int r = 0; r < kRows; ++r) {
-        const __m256i ws = splat_quad(w + r * w_stride + 4 * k);
-        for (int v = 0; v < kVecs; ++v) {
-          const __m256i p = madd_bytes<kSigned>(ws, xs[v]);
-          acc[r][v] = k == k0 ? p : _mm256_add_epi16(acc[r][v], p);
-        }
+        const __m256i ws = splat_quad256(w + r * w_stride + 4 * k);
+        for (int v = 0; v < kVecs; ++v) sum[r][v].v = dpbusd(sum[r][v].v, ws, xs[v]);
       }
     }
+  }
+  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
+  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
+    dot_quads<kRows, kVecs, kDepth>(w, w_stride, x, x_stride, sum);
+  }
+  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
+  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
+                                int scale_stride, I (&sum)[kRows][kVecs]) {
+    I part[kRows][kVecs] = {};
+    dot_quads<kRows, kVecs, kDepth>(w, w_stride, x, x_stride, part);
     for (int r = 0; r < kRows; ++r) {
-      const __m256i s = _mm256_set1_epi16(scale[r * scale_stride]);
-      for (int v = 0; v < kVecs; ++v) isum[r][v].v = _mm256_add_epi32(isum[r][v].v, _mm256_madd_epi16(acc[r][v], s));
+      const __m256i s = _mm256_set1_epi32(scale[r * scale_stride]);
+      for (int v = 0; v < kVecs; ++v) sum[r][v].v = _mm256_add_epi32(sum[r][v].v, _mm256_mullo_epi32(part[r][v].v, s));
     }
   }
+#else
+  // The scale in both words of a lane, for the widening multiply of words.
+  static inline int32_t scale_word(int s) { return (s & 0xffff) * 0x10001; }
+
+  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
+  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
+                                int scale_stride, I (&sum)[kRows][kVecs]) {
+    // So many products of pairs fit a signed word before they must be widened.
+    constexpr int kFit = kSigned ? 1 : 32767 / (kMaxMagnitude * 127 * 2);
+    constexpr int kQuads = kDepth / 4, kGroup = kFit < kQuads ? kFit : kQuads;
+    for (int k0 = 0; k0 < kQuads; k0 += kGroup) {
+      __m256i part[kRows][kVecs];
+      for (int k = k0; k < k0 + kGroup && k < kQuads; ++k) {
+        __m256i xs[kVecs];
+        for (int v = 0; v < kVecs; ++v) xs[v] = load_bytes(x + v * x_stride + 64 * k);
+        for (int r = 0; r < kRows; ++r) {
+          const __m256i ws = splat_quad256(w + r * w_stride + 4 * k);
+          for (int v = 0; v < kVecs; ++v) {
+            const __m256i p = madd_bytes<kSigned>(ws, xs[v]);
+            part[r][v] = k == k0 ? p : _mm256_add_epi16(part[r][v], p);
+          }
+        }
+      }
+      for (int r = 0; r < kRows; ++r) {
+        const __m256i s = _mm256_set1_epi32(scale[r * scale_stride]);
+        for (int v = 0; v < kVecs; ++v) sum[r][v].v = _mm256_add_epi32(sum[r][v].v, _mm256_madd_epi16(part[r][v], s));
+      }
+    }
+  }
+  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
+  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
+    static constexpr int32_t kOnes = 0x10001;
+    add_scaled<kRows, kVecs, kDepth, kMaxMagnitude, kSigned>(w, w_stride, x, x_stride, &kOnes, 0, sum);
+  }
 #endif
-}
-static inline PanelI mac_pair(PanelI acc, const int16_t* sums, int16_t m0, int16_t m1) {
-  return {dpwssd(acc.v, load_bytes(sums), _mm256_set1_epi32(int32_t(uint32_t(uint16_t(m0)) | uint32_t(uint16_t(m1)) << 16)))};
-}
-static inline PanelI sub_times(PanelI acc, const int32_t* sums, int32_t factor) {
-  return {_mm256_sub_epi32(acc.v, _mm256_mullo_epi32(load_bytes(sums), _mm256_set1_epi32(factor)))};
-}
-static inline PanelF to_float(PanelI a) { return _mm256_cvtepi32_ps(a.v); }
-static inline PanelI load_panel_i(const int32_t* p) { return {load_bytes(p)}; }
-static inline PanelF load_panel(const float* p) { return _mm256_loadu_ps(p); }
-static inline void store_panel(float* p, PanelF a) { _mm256_storeu_ps(p, a); }
-static inline PanelF scaled(PanelF a, float s) { return _mm256_mul_ps(a, _mm256_set1_ps(s)); }
+  static inline I add_pair(I acc, const int16_t* sums, const int16_t* pair) {
+    return {dpwssd(acc.v, load_bytes(sums), splat_quad256(pair))};
+  }
+  static inline I times(const int32_t* sums, int32_t factor) {
+    return {_mm256_mullo_epi32(load_bytes(sums), _mm256_set1_epi32(factor))};
+  }
+  static inline I load_int(const int32_t* p) { return {load_bytes(p)}; }
+  static inline F to_float(I a) { return _mm256_cvtepi32_ps(a.v); }
+  static inline F load(const float* p) { return _mm256_loadu_ps(p); }
+  static inline void store(float* p, F a) { _mm256_storeu_ps(p, a); }
+  static inline F scaled(F a, float s) { return _mm256_mul_ps(a, _mm256_set1_ps(s)); }
+  static inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+};
+
+#ifndef EI_WIDE
+using Panel = Panel8;
+using NarrowPanel = Panel8;
+constexpr int kFloatRows = 3;
+constexpr int kFloatCols = 2;
+constexpr int kScoreRows = 2;
 
 // --- 16 floats in two registers -----------------------------------------------------------------------
 struct F32x16 {

@@ -11,9 +11,7 @@
 namespace edgeinfer::EI_TARGET {
 
 constexpr bool kBiasSigned = false;  // signed weights are multiplied as they are
-constexpr int kPrefillRows = 4;      // rows and vectors of tokens of the integer prefill tile
-constexpr int kPrefillVecs = 1;
-constexpr int kFloatRows = 2;  // rows and columns of the float tile
+constexpr int kFloatRows = 2;        // rows and columns of the float tile
 constexpr int kFloatCols = 2;
 constexpr int kScoreRows = 2;  // query rows of the attention tile
 
@@ -264,68 +262,81 @@ static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) {
   return c;
 }
 
-// --- panels: kPanelLanes tokens, four depths a lane -------------------------------------------------
-constexpr int kPanelLanes = 16;
-struct PanelX {
-  int8_t v[64];
-};
-struct PanelI {
-  int32_t v[16];
-};
-struct PanelF {
-  float v[16];
-};
-static inline PanelI zero_panel() { return {}; }
-// isum += scale * (w[0 .. kDepth) . x), for kRows rows and kVecs vectors. Rows of w are w_stride apart,
-// vectors of x are x_stride apart; a depth quad of a vector is 64 bytes after the last one.
-template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-static inline void sub_block(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int16_t* scale,
-                             int scale_stride, PanelI (&isum)[kRows][kVecs]) {
-  for (int r = 0; r < kRows; ++r)
-    for (int v = 0; v < kVecs; ++v)
-      for (int k = 0; k < kDepth / 4; ++k)
-        for (int t = 0; t < 16; ++t) {
-          int s = 0;
-          for (int i = 0; i < 4; ++i) {
-            const int weight = kSigned ? int8_t(w[r * w_stride + 4 * k + i]) : w[r * w_stride + 4 * k + i];
-            s += weight * x[v * x_stride + k * 64 + 4 * t + i];
+// --- panels: kLanes tokens, four depths a lane --------------------------------------------------------
+struct Panel16 {
+  static constexpr int kLanes = 16;           // tokens of a vector
+  static constexpr int kRows = 4, kVecs = 1;  // rows and vectors of the tile when there are many tokens
+  static constexpr int kRowsAlone = 4;        // rows of the tile with one vector
+  struct I {
+    int32_t v[16];
+  };
+  struct F {
+    float v[16];
+  };
+
+  static inline I zero() { return {}; }
+  // A scale as add_scaled wants it.
+  static inline int32_t scale_word(int s) { return s; }
+  // sum += scale * (w[0 .. kDepth) . x), for kRows rows and kVecs vectors. Rows of w are w_stride apart, vectors of x are
+  // x_stride apart; a depth quad of a vector is 64 bytes after the last one.
+  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
+  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
+                                int scale_stride, I (&sum)[kRows][kVecs]) {
+    for (int r = 0; r < kRows; ++r)
+      for (int v = 0; v < kVecs; ++v)
+        for (int k = 0; k < kDepth / 4; ++k)
+          for (int t = 0; t < 16; ++t) {
+            int s = 0;
+            for (int i = 0; i < 4; ++i) {
+              const int weight = kSigned ? int8_t(w[r * w_stride + 4 * k + i]) : w[r * w_stride + 4 * k + i];
+              s += weight * x[v * x_stride + k * 64 + 4 * t + i];
+            }
+            sum[r][v].v[t] += s * scale[r * scale_stride];
           }
-          isum[r][v].v[t] += s * scale[r * scale_stride];
-        }
-}
-// acc += pair . sums, two words a lane.
-static inline PanelI mac_pair(PanelI acc, const int16_t* sums, int16_t m0, int16_t m1) {
-  for (int t = 0; t < 16; ++t) acc.v[t] += int(m0) * sums[2 * t] + int(m1) * sums[2 * t + 1];
-  return acc;
-}
-static inline PanelI sub_times(PanelI acc, const int32_t* sums, int32_t factor) {
-  for (int t = 0; t < 16; ++t) acc.v[t] -= factor * sums[t];
-  return acc;
-}
-static inline PanelF to_float(PanelI a) {
-  PanelF r;
-  for (int i = 0; i < 16; ++i) r.v[i] = float(a.v[i]);
-  return r;
-}
-static inline PanelI load_panel_i(const int32_t* p) {
-  PanelI r;
-  std::memcpy(r.v, p, 64);
-  return r;
-}
-static inline PanelF load_panel(const float* p) {
-  PanelF r;
-  std::memcpy(r.v, p, 64);
-  return r;
-}
-static inline void store_panel(float* p, PanelF a) { std::memcpy(p, a.v, 64); }
-static inline PanelF scaled(PanelF a, float s) {
-  for (auto& x : a.v) x *= s;
-  return a;
-}
-static inline PanelF fma(PanelF a, PanelF b, PanelF c) {
-  for (int i = 0; i < 16; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]);
-  return c;
-}
+  }
+  // The same with a scale of one.
+  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
+  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
+    static constexpr int32_t kOne = 1;
+    add_scaled<kRows, kVecs, kDepth, kMaxMagnitude, kSigned>(w, w_stride, x, x_stride, &kOne, 0, sum);
+  }
+  // acc += pair . sums, two words a lane.
+  static inline I add_pair(I acc, const int16_t* sums, const int16_t* pair) {
+    for (int t = 0; t < 16; ++t) acc.v[t] += int(pair[0]) * sums[2 * t] + int(pair[1]) * sums[2 * t + 1];
+    return acc;
+  }
+  static inline I times(const int32_t* sums, int32_t factor) {
+    I r;
+    for (int t = 0; t < 16; ++t) r.v[t] = factor * sums[t];
+    return r;
+  }
+  static inline I load_int(const int32_t* p) {
+    I r;
+    std::memcpy(r.v, p, 64);
+    return r;
+  }
+  static inline F to_float(I a) {
+    F r;
+    for (int i = 0; i < 16; ++i) r.v[i] = float(a.v[i]);
+    return r;
+  }
+  static inline F load(const float* p) {
+    F r;
+    std::memcpy(r.v, p, 64);
+    return r;
+  }
+  static inline void store(float* p, F a) { std::memcpy(p, a.v, 64); }
+  static inline F scaled(F a, float s) {
+    for (auto& x : a.v) x *= s;
+    return a;
+  }
+  static inline F fma(F a, F b, F c) {
+    for (int i = 0; i < 16; ++i) c.v[i] = fma1(a.v[i], b.v[i], c.v[i]);
+    return c;
+  }
+};
+using Panel = Panel16;
+using NarrowPanel = Panel16;  // for few tokens
 
 // --- 16 floats ------------------------------------------------------------------------------------
 struct F32x16 {
