@@ -74,6 +74,13 @@ void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Table tables, 
   engine.step(arrays);
 }
 
+nb::list take_profile(Engine& engine) {
+  nb::list entries;
+  for (const Profile::Entry& e : engine.profile().take())
+    entries.append(nb::make_tuple(std::string(kOpNames[size_t(e.op)]), e.layer, e.calls, e.seconds));
+  return entries;
+}
+
 }  // namespace
 
 void add_engine(nb::module_& m) {
@@ -112,6 +119,10 @@ void add_engine(nb::module_& m) {
       .def(
           "release_block", [](Engine& e, int id) { e.kv().release_block(id); }, nb::arg("block"))
       .def("cancel", &Engine::cancel)
+      .def(
+          "start_profile", [](Engine& e) { e.profile().start(); }, "Measures the steps that follow.")
+      .def("take_profile", &take_profile,
+           "What was measured since start_profile: (operation, layer or -1, calls, seconds on one thread).")
       .def_prop_ro("block_bytes", [](Engine& e) { return e.kv().block_bytes(); })
       .def_prop_ro("scratch_bytes", &Engine::scratch_bytes)
       .def_prop_ro("copied_weight_bytes", &Engine::copied_weight_bytes);

@@ -20,6 +20,7 @@ Decoder::Decoder(DecoderSpec spec, std::shared_ptr<const gguf::File> file, KvPoo
 
 void Decoder::run(const Step& step, const std::atomic<bool>& cancel) {
   prepare(step);
+  profile_.begin_step();
   pool_.run([&](int i_thread) { work(i_thread, step, cancel); });
   if (cancelled_) throw Error(ErrorCode::kCancelled, "the step was cancelled");
 }
@@ -69,6 +70,7 @@ void Decoder::prepare(const Step& step) {
 void Decoder::work(int i_thread, const Step& step, const std::atomic<bool>& cancel) {
   embed(i_thread, step);
   rope_angles(i_thread);
+  measured(i_thread, Op::kEmbed, -1);
   for (int layer = 0; layer < spec_.n_layers; ++layer) {
     if (i_thread == 0 && cancel.load(std::memory_order_relaxed)) cancelled_ = true;
     attention_block(i_thread, layer);
@@ -173,10 +175,13 @@ void Decoder::attention_block(int i_thread, int layer) {
   multiply(i_thread, input_,
            {{&w.q, qkv_.data(), stride}, {&w.k, qkv_.data() + n_q, stride}, {&w.v, qkv_.data() + n_q + n_kv, stride}});
   pool_.barrier();
+  measured(i_thread, Op::kQkv, layer);
   place_heads(i_thread, layer);
   pool_.barrier();
+  measured(i_thread, Op::kHeads, layer);
   attention_.run(kernels_, pool_, layer, q_.data(), attended_.row(0), threads_[size_t(i_thread)].attention);
   pool_.barrier();
+  measured(i_thread, Op::kAttend, layer);
 
   Forms out_forms;
   out_forms.add(w.output);
@@ -185,6 +190,7 @@ void Decoder::attention_block(int i_thread, int layer) {
   pack(attended_, out_forms);
   multiply(i_thread, attended_, {{&w.output, added_.data(), size_t(spec_.n_embd)}});
   pool_.barrier();
+  measured(i_thread, Op::kOutput, layer);
 
   Forms ffn_forms;
   for (const Matrix* m : {&w.gate, &w.up, &w.gate_experts, &w.up_experts, &w.router})
@@ -195,6 +201,7 @@ void Decoder::attention_block(int i_thread, int layer) {
     add_block(t, w.post_attention_norm);
     norm_input(t, w.ffn_norm, input_, ffn_forms);
   }
+  measured(i_thread, Op::kAttentionEnd, layer);
 }
 
 // From raw q, k, v to what attention reads: bias, norm, rope; q into its own array, k and v into the cache.
@@ -266,18 +273,20 @@ void Decoder::feed_forward(int i_thread, int layer) {
   pack(input_, forms);
   multiply(i_thread, input_, {{&w.gate, hidden_.row(0), n_ff}, {&w.up, up_.data(), n_ff}});
   pool_.barrier();
+  measured(i_thread, Op::kGateUp, layer);
 
   Forms down_forms;
   down_forms.add(w.down);
   const auto [begin, end] = share(n_tokens_, i_thread);
   for (int t = begin; t < end; ++t) activate(t, w.down);
+  measured(i_thread, Op::kActivate, layer);
   pack(hidden_, down_forms);
   multiply(i_thread, hidden_, {{&w.down, added_.data(), size_t(spec_.n_embd)}});
   pool_.barrier();
+  measured(i_thread, Op::kDown, layer);
 
-  for (int t = begin; t < end; ++t) {
-    end_layer(t, layer);
-  }
+  for (int t = begin; t < end; ++t) end_layer(t, layer);
+  measured(i_thread, Op::kLayerEnd, layer);
 }
 
 // Chooses the experts of every token from the router's logits: softmax over all, the largest n_experts_used (the
@@ -341,15 +350,19 @@ void Decoder::experts(int i_thread, int layer) {
     }
   }
   pool_.barrier();
+  measured(i_thread, Op::kRouter, layer);
   Buffer<std::byte>& scratch = threads_[size_t(i_thread)].matmul;
   edgeinfer::multiply(kernels_, pool_, input_, gate_up_products_.data(), int(gate_up_products_.size()), scratch);
   pool_.barrier();
+  measured(i_thread, Op::kGateUp, layer);
 
   const auto [pair_begin, pair_end] = share(n_tokens_ * used, i_thread);
   for (int p = pair_begin; p < pair_end; ++p) activate(p, w.down_experts);
   pool_.barrier();
+  measured(i_thread, Op::kActivate, layer);
   edgeinfer::multiply(kernels_, pool_, hidden_, down_products_.data(), int(down_products_.size()), scratch);
   pool_.barrier();
+  measured(i_thread, Op::kDown, layer);
 
   const auto [begin, end] = share(n_tokens_, i_thread);
   for (int t = begin; t < end; ++t) {
@@ -362,6 +375,7 @@ void Decoder::experts(int i_thread, int layer) {
     }
     end_layer(t, layer);
   }
+  measured(i_thread, Op::kLayerEnd, layer);
 }
 
 // Final norm, output head, scale and cap, for the rows asked for only.
@@ -377,8 +391,9 @@ void Decoder::head(int i_thread, const Step& step) {
   }
   pack(last_, forms);
   multiply(i_thread, last_, {{&weights_.head, step.logits, size_t(spec_.n_vocab)}});
-  if (spec_.logit_scale == 1.0f && spec_.logit_softcap == 0.0f) return;
   pool_.barrier();
+  measured(i_thread, Op::kHead, -1);
+  if (spec_.logit_scale == 1.0f && spec_.logit_softcap == 0.0f) return;
   for (int r = begin; r < end; ++r) {
     float* logits = step.logits + size_t(r) * spec_.n_vocab;
     for (int i = 0; i < spec_.n_vocab; ++i) logits[i] *= spec_.logit_scale;

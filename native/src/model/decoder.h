@@ -9,6 +9,7 @@
 #include "kv/pool.h"
 #include "model/activations.h"
 #include "model/attention.h"
+#include "model/profile.h"
 #include "model/spec.h"
 #include "model/weights.h"
 #include "threads/pool.h"
@@ -34,6 +35,7 @@ class Decoder {
   const DecoderSpec& spec() const { return spec_; }
   const Weights& weights() const { return weights_; }
   size_t scratch_bytes() const;
+  Profile& profile() { return profile_; }
 
  private:
   struct Thread {
@@ -61,6 +63,10 @@ class Decoder {
   void pack(Activations& a, Forms forms);
   void multiply(int i_thread, const Activations& x, std::initializer_list<Product> products);
 
+  void measured(int i_thread, Op op, int layer) {
+    if (i_thread == 0 && profile_.on()) profile_.end(op, layer);
+  }
+
   // Splits n items among the team: thread i takes [begin, end).
   struct Range {
     int begin, end;
@@ -76,6 +82,7 @@ class Decoder {
   const KernelTable& kernels_;
   Attention attention_;
   std::vector<Thread> threads_;
+  Profile profile_;
 
   // Of the running step.
   int n_tokens_ = 0;
