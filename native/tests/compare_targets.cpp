@@ -116,6 +116,14 @@ bool same_bytes(const T* a, const T* b, size_t n) {
   return std::memcmp(a, b, n * sizeof(T)) == 0;
 }
 
+// The values of one token in a panel, whatever the runs in which the target interleaves them.
+std::vector<int8_t> unpacked(const QuantizedActivations& a, int token, int run) {
+  std::vector<int8_t> values(static_cast<size_t>(a.n_in));
+  const int8_t* panel = a.panel_q + size_t(token / kPanelTokens) * kPanelTokens * size_t(a.n_in);
+  for (int k = 0; k < a.n_in; ++k) values[size_t(k)] = panel[k / run * run * kPanelTokens + token % kPanelTokens * run + k % run];
+  return values;
+}
+
 // The int8 forms themselves: a wrong sum or panel could cancel in a product. Rows of ties, of zeros, of subnormals.
 bool check_quantize(const KernelTable& reference, const KernelTable& k) {
   for (int n_tokens : {5, 16, 19}) {
@@ -143,10 +151,11 @@ bool check_quantize(const KernelTable& reference, const KernelTable& k) {
       const size_t padded = size_t(a.n_panels()) * kPanelTokens, groups = size_t(n_in / (g32 ? 32 : kSuperblock));
       const size_t sums = g32 ? groups : groups * 16;
       if (!same_bytes(x.q, y.q, size_t(n_tokens) * size_t(n_in)) || !same_bytes(x.d, y.d, size_t(n_tokens) * groups) ||
-          !same_bytes(x.sums, y.sums, size_t(n_tokens) * sums) || !same_bytes(x.panel_q, y.panel_q, padded * size_t(n_in)) ||
-          !same_bytes(x.panel_d, y.panel_d, padded * groups) ||
+          !same_bytes(x.sums, y.sums, size_t(n_tokens) * sums) || !same_bytes(x.panel_d, y.panel_d, padded * groups) ||
           !same_bytes(x.panel_sums, y.panel_sums, padded * groups * (g32 ? 2 : 2 * kSumPairs)))
         return false;
+      for (int t = 0; t < int(padded); ++t)
+        if (unpacked(x, t, reference.panel_run) != unpacked(y, t, k.panel_run)) return false;
     }
   }
   return true;

@@ -38,17 +38,18 @@ int main(int argc, char** argv) {
   const TensorTypeInfo& info = kTensorTypes[type];
   const bool prefill = !std::strcmp(argv[3], "prefill");
   const int n_in = std::atoi(argv[4]), n_rows = std::atoi(argv[5]), n_columns = std::atoi(argv[6]);
-  const bool g32 = info.form == ActivationForm::Group32, g256 = info.form == ActivationForm::Group256;
+  Forms forms;
+  forms.add(info.form);
   std::vector<std::byte> weights(size_t(n_rows) * size_t(n_in / info.values) * size_t(info.bytes), std::byte(0x11));
   std::vector<float> out(size_t(n_rows) * size_t(n_columns));
   Activations acts;
   acts.shape(std::max(n_columns, prefill ? kMaxDirectTokens + 1 : 0), n_in);
   for (int t = 0; t < acts.n_tokens(); ++t) {
     std::fill_n(acts.row(t), n_in, 1.0f);
-    acts.quantize(*k, t, g32, g256);
+    acts.quantize(*k, t, forms);
   }
-  if (prefill && (g32 || g256))
-    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(*k, p, g32, g256);
+  if (prefill)
+    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(*k, p, forms);
   Buffer<std::byte> scratch;
   MatmulArgs a{};
   a.weights = weights.data();
@@ -56,6 +57,7 @@ int main(int argc, char** argv) {
   a.n_in = n_in;
   a.row1 = n_rows;
   a.x = acts.rows();
+  a.panel_x = acts.panels();
   a.acts = acts.of(info.form);
   a.n_columns = n_columns;
   a.out = out.data();

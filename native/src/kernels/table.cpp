@@ -68,6 +68,7 @@ const KernelTable kTable = {
 #undef EI_TYPE
     },
     scratch_bytes,
+    Panel::kRun,
     quantize32,
     quantize256,
     pack_panel32,

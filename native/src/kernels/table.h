@@ -35,7 +35,7 @@ struct QuantizedActivations {
   float* d;             // (n_tokens, n_in / group)
   int16_t* sums;        // Group32: (n_tokens, n_in / 32); Group256: (n_tokens, n_in / 256, 2, 8): sums of 16
                         // values, first the first halves of each 32, then the second halves
-  int8_t* panel_q;      // (n_panels, n_in / 4, 16, 4): depth quads of 16 tokens
+  int8_t* panel_q;      // (n_panels, n_in / run, 16, run): runs of KernelTable::panel_run depth values of 16 tokens
   float* panel_d;       // (n_panels, n_in / group, 16)
   int16_t* panel_sums;  // Group32: int32 (n_panels, n_in / 32, 16); Group256: (n_panels, n_in / 256, kSumPairs, 16, 2):
                         // sums of 16 values in pairs, then sums of 32 values in pairs
@@ -88,6 +88,7 @@ struct KernelTable {
   const char* name;
   TypeKernels types[kTensorTypeCount];
   size_t (*scratch_bytes)(int n_in);
+  int panel_run;  // depth values of one token that lie together in an int8 panel
 
   void (*quantize32)(const float* x, int token, const QuantizedActivations& out);
   void (*quantize256)(const float* x, int token, const QuantizedActivations& out);

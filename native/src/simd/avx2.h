@@ -8,6 +8,7 @@
 #include <cstring>
 
 #include "quant/blocks.h"
+#include "simd/token_lanes.h"
 
 namespace edgeinfer::EI_TARGET {
 
@@ -169,7 +170,7 @@ static inline __m256i splat_quad256(const void* w) {
   return _mm256_set1_epi32(quad);
 }
 
-struct Panel8 {
+struct Panel8 : TokenLanes {
   static constexpr int kLanes = 8;
   static constexpr int kRows = 4, kVecs = 2;
   static constexpr int kRowsAlone = EI_PANEL8_ROWS;

@@ -28,7 +28,7 @@ static inline __m512i madd_bytes512(__m512i w, __m512i x) {
   return _mm512_maddubs_epi16(w, x);
 }
 
-struct Panel16 {
+struct Panel16 : TokenLanes {
   static constexpr int kLanes = 16;
   static constexpr int kRows = 4, kVecs = 2;
   static constexpr int kRowsAlone = 8;

@@ -1,5 +1,5 @@
-// Arm NEON: three targets, ARMv8.0 (neon), with the dot product (neon_dotprod), and with int8 matrix
-// multiplication allowed too (neon_i8mm; no kernel uses smmla yet). scalar.h says what each primitive means.
+// Arm NEON: three targets, ARMv8.0 (neon), with the dot product (neon_dotprod), and with int8 matrix multiplication too
+// (neon_i8mm; its panels are in neon_panels.h). scalar.h says what each primitive means.
 #pragma once
 
 #include <arm_neon.h>
@@ -194,60 +194,6 @@ static inline I32x8 sub_splat(I32x8 a, int32_t b) { return {vsubq_s32(a.lo, vdup
 static inline F32x8 mul(F32x8 a, F32x8 b) { return {vmulq_f32(a.lo, b.lo), vmulq_f32(a.hi, b.hi)}; }
 static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) { return {vfmaq_f32(c.lo, a.lo, b.lo), vfmaq_f32(c.hi, a.hi, b.hi)}; }
 
-// --- panels: 4 tokens a vector ----------------------------------------------------------------------
-struct Panel4 {
-  static constexpr int kLanes = 4;
-  static constexpr int kRows = 4, kVecs = 4;
-  static constexpr int kRowsAlone = 8;
-  struct I {
-    int32x4_t v;
-  };
-  struct F {
-    float32x4_t v;
-  };
-
-  static inline I zero() { return {vdupq_n_s32(0)}; }
-  static inline int32_t scale_word(int s) { return s; }
-
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
-    static_assert(kSigned || kMaxMagnitude < 128, "unsigned weights are multiplied as signed bytes");
-    for (int k = 0; k < kDepth / 4; ++k) {
-      int8x16_t xs[kVecs];
-      for (int v = 0; v < kVecs; ++v) xs[v] = vld1q_s8(x + v * x_stride + 64 * k);
-      for (int r = 0; r < kRows; ++r) {
-        uint32_t quad;
-        std::memcpy(&quad, w + r * w_stride + 4 * k, 4);
-        const int8x16_t ws = vreinterpretq_s8_u32(vdupq_n_u32(quad));
-        for (int v = 0; v < kVecs; ++v) sum[r][v].v = dot_quads(sum[r][v].v, ws, xs[v]);
-      }
-    }
-  }
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
-                                int scale_stride, I (&sum)[kRows][kVecs]) {
-    I part[kRows][kVecs];
-    for (int r = 0; r < kRows; ++r)
-      for (int v = 0; v < kVecs; ++v) part[r][v] = zero();
-    add<kRows, kVecs, kDepth, kMaxMagnitude, kSigned>(w, w_stride, x, x_stride, part);
-    for (int r = 0; r < kRows; ++r)
-      for (int v = 0; v < kVecs; ++v) sum[r][v].v = vmlaq_n_s32(sum[r][v].v, part[r][v].v, scale[r * scale_stride]);
-  }
-  static inline I add_pair(I acc, const int16_t* sums, const int16_t* pair) {
-    const int16x4x2_t s = vld2_s16(sums);
-    return {vmlal_n_s16(vmlal_n_s16(acc.v, s.val[0], pair[0]), s.val[1], pair[1])};
-  }
-  static inline I times(const int32_t* sums, int32_t factor) { return {vmulq_n_s32(vld1q_s32(sums), factor)}; }
-  static inline I load_int(const int32_t* p) { return {vld1q_s32(p)}; }
-  static inline F to_float(I a) { return {vcvtq_f32_s32(a.v)}; }
-  static inline F load(const float* p) { return {vld1q_f32(p)}; }
-  static inline void store(float* p, F a) { vst1q_f32(p, a.v); }
-  static inline F scaled(F a, float s) { return {vmulq_n_f32(a.v, s)}; }
-  static inline F fma(F a, F b, F c) { return {vfmaq_f32(c.v, a.v, b.v)}; }
-};
-using Panel = Panel4;
-using NarrowPanel = Panel4;
-
 // --- 16 floats in four registers ----------------------------------------------------------------------
 struct F32x16 {
   float32x4_t v[4];
@@ -333,3 +279,5 @@ static inline float max_of16(F32x16 a) {
 }
 
 }  // namespace edgeinfer::EI_TARGET
+
+#include "simd/neon_panels.h"

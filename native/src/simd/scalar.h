@@ -7,6 +7,7 @@
 #include <cstring>
 
 #include "quant/blocks.h"
+#include "simd/token_lanes.h"
 
 namespace edgeinfer::EI_TARGET {
 
@@ -263,7 +264,7 @@ static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) {
 }
 
 // --- panels: kLanes tokens, four depths a lane --------------------------------------------------------
-struct Panel16 {
+struct Panel16 : TokenLanes {
   static constexpr int kLanes = 16;           // tokens of a vector
   static constexpr int kRows = 4, kVecs = 1;  // rows and vectors of the tile when there are many tokens
   static constexpr int kRowsAlone = 4;        // rows of the tile with one vector
