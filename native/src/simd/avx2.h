@@ -97,7 +97,7 @@ static inline void nibble_scales(const uint8_t* p, I16x16& s, I16x16& m) {
 static inline I16x16 minus(I16x16 a, int b) { return {_mm256_sub_epi16(a.v, _mm256_set1_epi16(short(b)))}; }
 static inline I16x16 times(I16x16 a, int factor) { return {_mm256_mullo_epi16(a.v, _mm256_set1_epi16(short(factor)))}; }
 
-static inline I32x8 zero_i32x8() { return {_mm256_setzero_si256()}; }
+using Partial = I32x8;
 static inline I32x8 add(I32x8 a, I32x8 b) { return {_mm256_add_epi32(a.v, b.v)}; }
 static inline I32x8 load_i32x8(const int32_t* p) { return {load_bytes(p)}; }
 static inline void store_i32x8(int32_t* p, I32x8 a) { store_bytes(p, a.v); }
@@ -107,16 +107,17 @@ static inline __m256i madd_bytes(__m256i w, __m256i x) {
   if constexpr (kSigned) return _mm256_maddubs_epi16(_mm256_abs_epi8(w), _mm256_sign_epi8(x, w));
   return _mm256_maddubs_epi16(w, x);
 }
-template <int kGroup, bool kSigned>
-static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
+template <int kGroup, bool kSigned, int kSubs>
+static inline Partial mac(Partial acc, U8x32 w, U8x32 x, I16x16 s) {
   const __m256i scale = _mm256_shuffle_epi8(s.v, _mm256_set1_epi16(short(0x0100 + 0x0202 * kGroup)));
   return {dpwssd(acc.v, madd_bytes<kSigned>(w, x), scale)};
 }
-static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
+template <int kSubs>
+static inline Partial mac_words(Partial acc, I16x16 m, const int16_t* sums) {
   return {dpwssd(acc.v, m.v, _mm256_loadu_si256(reinterpret_cast<const __m256i*>(sums)))};
 }
 template <bool kSigned>
-static inline I32x8 dot(U8x32 w, U8x32 x) {
+static inline Partial dot(U8x32 w, U8x32 x) {
 #if EI_VNNI
   if constexpr (!kSigned) return {dpbusd(_mm256_setzero_si256(), w, x)};
 #endif
@@ -132,7 +133,7 @@ static inline __m256i add_halves(__m256i a, __m256i b) {
 static inline __m256i add_quarters(__m256i a, __m256i b) {
   return _mm256_add_epi32(_mm256_unpacklo_epi64(a, b), _mm256_unpackhi_epi64(a, b));
 }
-static inline I32x8 reduce8(const I32x8* r) {
+static inline I32x8 reduce8(const Partial* r) {
   const __m256i a = add_quarters(add_halves(r[0].v, r[1].v), add_halves(r[2].v, r[3].v));
   const __m256i b = add_quarters(add_halves(r[4].v, r[5].v), add_halves(r[6].v, r[7].v));
   return {_mm256_add_epi32(_mm256_permute2x128_si256(a, b, 0x20), _mm256_permute2x128_si256(a, b, 0x31))};

@@ -105,25 +105,32 @@ static inline I16x16 times(I16x16 a, int factor) {
   return {vmulq_n_s16(a.lo, int16_t(factor)), vmulq_n_s16(a.hi, int16_t(factor))};
 }
 
-static inline I32x8 zero_i32x8() { return {vdupq_n_s32(0), vdupq_n_s32(0)}; }
-static inline I32x8 add(I32x8 a, I32x8 b) { return {vaddq_s32(a.lo, b.lo), vaddq_s32(a.hi, b.hi)}; }
 static inline I32x8 load_i32x8(const int32_t* p) { return {vld1q_s32(p), vld1q_s32(p + 4)}; }
 static inline void store_i32x8(int32_t* p, I32x8 a) {
   vst1q_s32(p, a.lo);
   vst1q_s32(p + 4, a.hi);
 }
 
-// acc + a . b in quads, exact for all bytes: a product fits a word, and pairs are added as dwords.
-static inline int32x4_t dot_quads(int32x4_t acc, int8x16_t a, int8x16_t b) {
+// Sums in any lanes, still to be added.
+struct Partial {
+  int32x4_t v;
+};
+static inline Partial add(Partial a, Partial b) { return {vaddq_s32(a.v, b.v)}; }
+
+static inline int8x16_t as_signed(uint8x16_t a) { return vreinterpretq_s8_u8(a); }
+// acc + a . b, in any lanes. Two products fit a word: 2 * 128 * 127 < 32768.
+static inline int32x4_t dot16(int32x4_t acc, int8x16_t a, int8x16_t b) {
 #if defined(__ARM_FEATURE_DOTPROD)
   return vdotq_s32(acc, a, b);
 #else
-  const int32x4_t lo = vpaddlq_s16(vmull_s8(vget_low_s8(a), vget_low_s8(b)));
-  const int32x4_t hi = vpaddlq_s16(vmull_s8(vget_high_s8(a), vget_high_s8(b)));
-  return vaddq_s32(acc, vpaddq_s32(lo, hi));
+  return vpadalq_s16(acc, vmlal_high_s8(vmull_s8(vget_low_s8(a), vget_low_s8(b)), a, b));
 #endif
 }
-static inline int8x16_t as_signed(uint8x16_t a) { return vreinterpretq_s8_u8(a); }
+template <bool kSigned>
+static inline Partial dot(U8x32 w, U8x32 x) {
+  const int32x4_t lo = dot16(vdupq_n_s32(0), as_signed(w.lo), as_signed(x.lo));
+  return {dot16(lo, as_signed(w.hi), as_signed(x.hi))};
+}
 
 // Words as dwords, which multiply by lane: made once for four groups.
 template <int kHalf>
@@ -131,35 +138,30 @@ static inline int32x4_t widened(int16x8_t s) {
   if constexpr (kHalf == 0) return vmovl_s16(vget_low_s16(s));
   return vmovl_high_s16(s);
 }
-template <int kGroup, bool kSigned>
-static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
+template <int kGroup, bool kSigned, int kSubs>
+static inline Partial mac(Partial acc, U8x32 w, U8x32 x, I16x16 s) {
+  if constexpr (kSubs == 8) return {vmlaq_laneq_s32(acc.v, dot<kSigned>(w, x).v, widened<kGroup / 4>(s.lo), kGroup % 4)};
   const int32x4_t zero = vdupq_n_s32(0);
-  const int32x4_t lo = dot_quads(zero, as_signed(w.lo), as_signed(x.lo)), hi = dot_quads(zero, as_signed(w.hi), as_signed(x.hi));
-  return {vmlaq_laneq_s32(acc.lo, lo, widened<kGroup / 4>(s.lo), kGroup % 4),
-          vmlaq_laneq_s32(acc.hi, hi, widened<kGroup / 4>(s.hi), kGroup % 4)};
+  const int32x4_t lo = dot16(zero, as_signed(w.lo), as_signed(x.lo)), hi = dot16(zero, as_signed(w.hi), as_signed(x.hi));
+  acc.v = vmlaq_laneq_s32(acc.v, lo, widened<kGroup / 4>(s.lo), kGroup % 4);
+  return {vmlaq_laneq_s32(acc.v, hi, widened<kGroup / 4>(s.hi), kGroup % 4)};
 }
-static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
+static inline int32x4_t mac8(int32x4_t acc, int16x8_t a, int16x8_t b) {
+  return vmlal_high_s16(vmlal_s16(acc, vget_low_s16(a), vget_low_s16(b)), a, b);
+}
+template <int kSubs>
+static inline Partial mac_words(Partial acc, I16x16 m, const int16_t* sums) {
   const int16x8_t a = vld1q_s16(sums), b = vld1q_s16(sums + 8);
-  acc.lo = vmlal_s16(vmlal_s16(acc.lo, vget_low_s16(m.lo), vget_low_s16(a)), vget_high_s16(m.lo), vget_high_s16(a));
-  acc.hi = vmlal_s16(vmlal_s16(acc.hi, vget_low_s16(m.hi), vget_low_s16(b)), vget_high_s16(m.hi), vget_high_s16(b));
-  return acc;
-}
-template <bool kSigned>
-static inline I32x8 dot(U8x32 w, U8x32 x) {
-  const int32x4_t zero = vdupq_n_s32(0);
-  return {dot_quads(zero, as_signed(w.lo), as_signed(x.lo)), dot_quads(zero, as_signed(w.hi), as_signed(x.hi))};
+  if constexpr (kSubs == 8) return {mac8(acc.v, m.lo, vaddq_s16(a, b))};
+  return {mac8(mac8(acc.v, m.lo, a), m.hi, b)};
 }
 
 // --- 8 rows at a time -----------------------------------------------------------------------------
 struct F32x8 {
   float32x4_t lo, hi;
 };
-static inline int32x4_t reduce4(const I32x8* r) {
-  const int32x4_t a = vpaddq_s32(vaddq_s32(r[0].lo, r[0].hi), vaddq_s32(r[1].lo, r[1].hi));
-  const int32x4_t b = vpaddq_s32(vaddq_s32(r[2].lo, r[2].hi), vaddq_s32(r[3].lo, r[3].hi));
-  return vpaddq_s32(a, b);
-}
-static inline I32x8 reduce8(const I32x8* r) { return {reduce4(r), reduce4(r + 4)}; }
+static inline int32x4_t reduce4(const Partial* r) { return vpaddq_s32(vpaddq_s32(r[0].v, r[1].v), vpaddq_s32(r[2].v, r[3].v)); }
+static inline I32x8 reduce8(const Partial* r) { return {reduce4(r), reduce4(r + 4)}; }
 static inline int64x2_t pairs(int32x4_t a) { return vreinterpretq_s64_s32(a); }
 static inline void transpose4(int32x4_t& a, int32x4_t& b, int32x4_t& c, int32x4_t& d) {
   const int64x2_t ab0 = pairs(vtrn1q_s32(a, b)), ab1 = pairs(vtrn2q_s32(a, b));

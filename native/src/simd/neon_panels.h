@@ -107,13 +107,11 @@ struct Panel : Panel4 {
   template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
   static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
     static_assert(kSigned || kMaxMagnitude < 128, "unsigned weights are multiplied as signed bytes");
-    for (int k = 0; k < kDepth / 16; ++k) {
+#pragma GCC unroll 2
+    for (int k = 0; k < kDepth; k += 16) {
       int8x16_t ws[kRows];
-      for (int r = 0; r < kRows; ++r) ws[r] = vld1q_s8(reinterpret_cast<const int8_t*>(w) + r * w_stride + 16 * k);
-      add_quad<0>(ws, x + 64 * (4 * k), x_stride, sum);
-      add_quad<1>(ws, x + 64 * (4 * k + 1), x_stride, sum);
-      add_quad<2>(ws, x + 64 * (4 * k + 2), x_stride, sum);
-      add_quad<3>(ws, x + 64 * (4 * k + 3), x_stride, sum);
+      for (int r = 0; r < kRows; ++r) ws[r] = vld1q_s8(reinterpret_cast<const int8_t*>(w) + r * w_stride + k);
+      add16<kMaxMagnitude>(ws, x + kPanelTokens * k, x_stride, sum);
     }
   }
   template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
@@ -128,21 +126,67 @@ struct Panel : Panel4 {
   }
 
  private:
-  // One quad of depth: of each row the quad with number kQuad of its 16 bytes.
+#if defined(__ARM_FEATURE_DOTPROD)
+  // Depths 0 to 15 of all rows and tokens.
+  template <int kMaxMagnitude, int kRows, int kVecs>
+  static inline void add16(const int8x16_t (&ws)[kRows], const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
+    add_quad<0>(ws, x, x_stride, sum);
+    add_quad<1>(ws, x + 4 * kPanelTokens, x_stride, sum);
+    add_quad<2>(ws, x + 8 * kPanelTokens, x_stride, sum);
+    add_quad<3>(ws, x + 12 * kPanelTokens, x_stride, sum);
+  }
   template <int kQuad, int kRows, int kVecs>
   static inline void add_quad(const int8x16_t (&ws)[kRows], const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
     for (int v = 0; v < kVecs; ++v) {
       const int8x16_t xs = vld1q_s8(x + v * x_stride);
-      for (int r = 0; r < kRows; ++r) {
-#if defined(__ARM_FEATURE_DOTPROD)
-        sum[r][v].v = vdotq_laneq_s32(sum[r][v].v, xs, ws[r], kQuad);
-#else
-        const int32x4_t quad = vdupq_laneq_s32(vreinterpretq_s32_s8(ws[r]), kQuad);
-        sum[r][v].v = dot_quads(sum[r][v].v, vreinterpretq_s8_s32(quad), xs);
-#endif
-      }
+      for (int r = 0; r < kRows; ++r) sum[r][v].v = vdotq_laneq_s32(sum[r][v].v, xs, ws[r], kQuad);
     }
   }
+#else
+  // The same in words, four of a token: as many quads as a word can sum, then they become dwords.
+  struct Words {
+    int16x8_t first, second;  // tokens 0 and 1, tokens 2 and 3
+  };
+  template <int kMaxMagnitude, int kRows, int kVecs>
+  static inline void add16(const int8x16_t (&ws)[kRows], const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
+    Words words[kRows][kVecs];
+    start_words<0>(ws, x, x_stride, words);
+    add_words<1>(ws, x + 4 * kPanelTokens, x_stride, words);
+    if constexpr (4 * kMaxMagnitude * 127 > 32767) {
+      add_to(words, sum);
+      start_words<2>(ws, x + 8 * kPanelTokens, x_stride, words);
+    } else {
+      add_words<2>(ws, x + 8 * kPanelTokens, x_stride, words);
+    }
+    add_words<3>(ws, x + 12 * kPanelTokens, x_stride, words);
+    add_to(words, sum);
+  }
+  template <int kQuad>
+  static inline int8x8_t splat_quad(int8x16_t w) {
+    return vreinterpret_s8_s32(vdup_laneq_s32(vreinterpretq_s32_s8(w), kQuad));
+  }
+  template <int kQuad, int kRows, int kVecs>
+  static inline void start_words(const int8x16_t (&ws)[kRows], const int8_t* x, int x_stride, Words (&words)[kRows][kVecs]) {
+    for (int v = 0; v < kVecs; ++v)
+      for (int r = 0; r < kRows; ++r)
+        words[r][v] = {vmull_s8(vld1_s8(x + v * x_stride), splat_quad<kQuad>(ws[r])),
+                       vmull_s8(vld1_s8(x + v * x_stride + 8), splat_quad<kQuad>(ws[r]))};
+  }
+  template <int kQuad, int kRows, int kVecs>
+  static inline void add_words(const int8x16_t (&ws)[kRows], const int8_t* x, int x_stride, Words (&words)[kRows][kVecs]) {
+    for (int v = 0; v < kVecs; ++v)
+      for (int r = 0; r < kRows; ++r) {
+        words[r][v].first = vmlal_s8(words[r][v].first, vld1_s8(x + v * x_stride), splat_quad<kQuad>(ws[r]));
+        words[r][v].second = vmlal_s8(words[r][v].second, vld1_s8(x + v * x_stride + 8), splat_quad<kQuad>(ws[r]));
+      }
+  }
+  template <int kRows, int kVecs>
+  static inline void add_to(const Words (&words)[kRows][kVecs], I (&sum)[kRows][kVecs]) {
+    for (int r = 0; r < kRows; ++r)
+      for (int v = 0; v < kVecs; ++v)
+        sum[r][v].v = vaddq_s32(sum[r][v].v, vpaddq_s32(vpaddlq_s16(words[r][v].first), vpaddlq_s16(words[r][v].second)));
+  }
+#endif
 };
 
 #endif

@@ -175,7 +175,7 @@ static inline I16x16 times(I16x16 a, int factor) {
   return a;
 }
 
-static inline I32x8 zero_i32x8() { return {}; }
+using Partial = I32x8;  // sums in any lanes, still to be added; Partial{} is zero
 static inline I32x8 add(I32x8 a, I32x8 b) {
   for (int i = 0; i < 8; ++i) a.v[i] += b.v[i];
   return a;
@@ -186,9 +186,9 @@ static inline I32x8 load_i32x8(const int32_t* p) {
   return r;
 }
 static inline void store_i32x8(int32_t* p, I32x8 a) { std::memcpy(p, a.v, 32); }
-// acc += scale[kGroup] * w . x, partial sums in any lane.
-template <int kGroup, bool kSigned>
-static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
+// acc += scale[kGroup] * w . x. kSubs is 8 where both halves of the group have the same scale, else 16.
+template <int kGroup, bool kSigned, int kSubs>
+static inline Partial mac(Partial acc, U8x32 w, U8x32 x, I16x16 s) {
   int lo = 0, hi = 0;
   for (int i = 0; i < 16; ++i) {
     lo += (kSigned ? int(int8_t(w.v[i])) : int(w.v[i])) * int8_t(x.v[i]);
@@ -198,14 +198,15 @@ static inline I32x8 mac(I32x8 acc, U8x32 w, U8x32 x, I16x16 s) {
   acc.v[1] += hi * s.v[kGroup + 8];
   return acc;
 }
-// acc += m . sums, over the 16 words.
-static inline I32x8 mac_words(I32x8 acc, I16x16 m, const int16_t* sums) {
+// acc += m . sums, over the 16 words; kSubs as above.
+template <int kSubs>
+static inline Partial mac_words(Partial acc, I16x16 m, const int16_t* sums) {
   for (int i = 0; i < 16; ++i) acc.v[0] += int(m.v[i]) * sums[i];
   return acc;
 }
 template <bool kSigned>
-static inline I32x8 dot(U8x32 w, U8x32 x) {
-  I32x8 r{};
+static inline Partial dot(U8x32 w, U8x32 x) {
+  Partial r{};
   for (int i = 0; i < 32; ++i) r.v[0] += (kSigned ? int(int8_t(w.v[i])) : int(w.v[i])) * int8_t(x.v[i]);
   return r;
 }
@@ -214,7 +215,7 @@ static inline I32x8 dot(U8x32 w, U8x32 x) {
 struct F32x8 {
   float v[8];
 };
-static inline I32x8 reduce8(const I32x8* rows) {
+static inline I32x8 reduce8(const Partial* rows) {
   I32x8 r{};
   for (int i = 0; i < 8; ++i)
     for (int k = 0; k < 8; ++k) r.v[i] += rows[i].v[k];
