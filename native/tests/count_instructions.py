@@ -45,7 +45,7 @@ class Shape:
 DIRECT = Shape("direct", 2048, 8, 1)
 PREFILL = Shape("prefill", 512, 32, 64)
 
-# ggml's kernel for one column, and for many after it has repacked the weights; None: it has none.
+# ggml's dot products, which read the weights as they are in the file, and its products of repacked weights.
 GGML_DOT = {
     "Q4_K": "ggml_vec_dot_q4_K_q8_K",
     "Q5_K": "ggml_vec_dot_q5_K_q8_K",
@@ -60,6 +60,7 @@ GGML_REPACKED = {
     "i8mm": {"Q4_K": "q4_K_8x8_q8_K", "Q5_K": "q5_K_8x8_q8_K", "Q6_K": "q6_K_8x8_q8_K"}
     | {"Q8_0": "q8_0_4x8_q8_0", "Q4_0": "q4_0_4x8_q8_0"},
 }
+GGML_SHAPES = {DIRECT: "gemv", PREFILL: "gemm"}
 
 
 def main() -> None:
@@ -80,7 +81,10 @@ def main() -> None:
     counts = {target: count_ours(program, target, types) for target in TARGETS}
     for pair in arguments.ggml:
         name, build = pair.split("=", 1)
-        counts[f"ggml {name}"] = count_ggml(Path(build), name, types)
+        repacked = GGML_REPACKED[name]
+        counts[f"ggml {name}"] = count_ggml(Path(build), {DIRECT: GGML_DOT}, types)
+        kernels = {shape: prefixed(f"ggml_{kind}_", repacked) for shape, kind in GGML_SHAPES.items()}
+        counts[f"ggml {name}, repacked"] = count_ggml(Path(build), kernels, types)
     print_table(counts, types)
 
 
@@ -112,26 +116,32 @@ def ours(program: Path, target: str, kind: str, shape: Shape) -> list[str]:
     return [str(program), target, kind, shape.name, str(shape.depth), str(shape.rows), str(shape.columns)]
 
 
-def count_ggml(build: Path, name: str, types: list[str]) -> dict[tuple[str, str], float]:
-    """The same for a build of ggml: its dot product as direct, its repacked product as prefill."""
+def count_ggml(
+    build: Path, kernels: dict[Shape, dict[str, str]], types: list[str]
+) -> dict[tuple[str, str], float]:
+    """The same for some functions of a build of ggml, named per shape and type."""
     found = {}
     with tempfile.TemporaryDirectory() as folder:
-        for kind in types:
-            dot, repacked = GGML_DOT[kind], GGML_REPACKED[name].get(kind)
-            for shape, kernel in ((DIRECT, dot), (PREFILL, repacked and f"ggml_gemm_{repacked}")):
-                if kernel is not None:
-                    program = compile_ggml(build, kernel, shape, Path(folder))
+        for shape, names in kernels.items():
+            for kind in types:
+                if kind in names:
+                    program = compile_ggml(build, names[kind], Path(folder))
                     command = [str(program), str(shape.depth), str(shape.rows), str(shape.columns)]
                     found[kind, shape.name] = sum(one_call(command).values()) / shape.units
     return found
 
 
-def compile_ggml(build: Path, kernel: str, shape: Shape, folder: Path) -> Path:
+def prefixed(prefix: str, names: dict[str, str]) -> dict[str, str]:
+    """The same names with a prefix."""
+    return {kind: prefix + name for kind, name in names.items()}
+
+
+def compile_ggml(build: Path, kernel: str, folder: Path) -> Path:
     """run_ggml_kernel.cpp for one kernel, linked with the libraries of a build."""
     program = folder / kernel
     source = Path(__file__).with_name("run_ggml_kernel.cpp")
     libraries = [str(next(build.rglob(f"lib{name}.a"))) for name in ("ggml-cpu", "ggml-base", "ggml-cpu")]
-    defines = [f"-DGGML_KERNEL={kernel}", f"-DGGML_SHAPE={int(shape is PREFILL)}"]
+    defines = [f"-DGGML_KERNEL={kernel}", f"-DGGML_REPACKED={int('vec_dot' not in kernel)}"]
     run([COMPILER, "-static", "-O2", "-pthread", *defines, str(source), "-o", str(program), *libraries])
     return program
 

@@ -62,6 +62,8 @@ template <int kShift>
 static inline U8x32 shift_left(U8x32 a) {
   return and_byte(_mm256_slli_epi16(a, kShift), uint8_t(0xff << kShift));
 }
+static inline U8x32 join_low(U8x32 a, U8x32 h) { return or_bytes(and_byte(a, 15), _mm256_slli_epi16(h, 4)); }
+static inline U8x32 join_high(U8x32 a, U8x32 h) { return or_bytes(shift_right<4>(a), h); }
 static inline U8x32 nibbles16(const void* p) {
   const __m128i a = _mm_loadu_si128(static_cast<const __m128i*>(p));
   return and_byte(_mm256_inserti128_si256(_mm256_castsi128_si256(a), _mm_srli_epi16(a, 4), 1), 15);

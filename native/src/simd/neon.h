@@ -77,6 +77,8 @@ static inline U8x32 and_byte(U8x32 a, uint8_t mask) {
   return {vandq_u8(a.lo, vdupq_n_u8(mask)), vandq_u8(a.hi, vdupq_n_u8(mask))};
 }
 static inline U8x32 or_bytes(U8x32 a, U8x32 b) { return {vorrq_u8(a.lo, b.lo), vorrq_u8(a.hi, b.hi)}; }
+static inline U8x32 join_low(U8x32 a, U8x32 h) { return {vsliq_n_u8(a.lo, h.lo, 4), vsliq_n_u8(a.hi, h.hi, 4)}; }
+static inline U8x32 join_high(U8x32 a, U8x32 h) { return {vsriq_n_u8(h.lo, a.lo, 4), vsriq_n_u8(h.hi, a.hi, 4)}; }
 static inline U8x32 lookup(const int8_t* table, U8x32 index) {
   const uint8x16_t t = vld1q_u8(reinterpret_cast<const uint8_t*>(table));
   return {vqtbl1q_u8(t, index.lo), vqtbl1q_u8(t, index.hi)};
@@ -214,7 +216,8 @@ static inline void store16(float* p, F32x16 a) {
   for (int i = 0; i < 4; ++i) vst1q_f32(p + 4 * i, a.v[i]);
 }
 static inline F32x16 from_f16(const f16_bits* p) {
-  return lanewise([p](int i) { return halves4(p + 4 * i); });
+  const float16x8_t a = vreinterpretq_f16_u16(vld1q_u16(p)), b = vreinterpretq_f16_u16(vld1q_u16(p + 8));
+  return {{vcvt_f32_f16(vget_low_f16(a)), vcvt_high_f32_f16(a), vcvt_f32_f16(vget_low_f16(b)), vcvt_high_f32_f16(b)}};
 }
 static inline void to_f16(f16_bits* p, F32x16 a) {
   for (int i = 0; i < 4; ++i) vst1_u16(p + 4 * i, vreinterpret_u16_f16(vcvt_f16_f32(a.v[i])));

@@ -18,14 +18,21 @@ struct Panel4 : TokenLanes {
     float32x4_t v;
   };
 
+  static constexpr bool kTakesSigned = true;
+  static inline U8x32 without(U8x32 w, int offset) {
+    const uint8x16_t o = vdupq_n_u8(uint8_t(offset));
+    return {vsubq_u8(w.lo, o), vsubq_u8(w.hi, o)};
+  }
+
   static inline I zero() { return {vdupq_n_s32(0)}; }
   static inline int32_t scale_word(int s) { return s; }
   static inline I add_pair(I acc, const int16_t* sums, const int16_t* pair) {
-    const int16x4x2_t s = vld2_s16(sums);
-    int32_t both;
+    // Not vld2: GCC loads it again for every row.
+    const int32x4_t s = vreinterpretq_s32_s16(vld1q_s16(sums));
+    uint32_t both;
     std::memcpy(&both, pair, 4);
-    const int16x4_t m = vreinterpret_s16_s32(vdup_n_s32(both));
-    return {vmlal_lane_s16(vmlal_lane_s16(acc.v, s.val[0], m, 0), s.val[1], m, 1)};
+    const int16x4_t m = vcreate_s16(both);
+    return {vmlal_lane_s16(vmlal_lane_s16(acc.v, vmovn_s32(s), m, 0), vshrn_n_s32(s, 16), m, 1)};
   }
   static inline I times(const int32_t* sums, int32_t factor) { return {vmulq_n_s32(vld1q_s32(sums), factor)}; }
   static inline I load_int(const int32_t* p) { return {vld1q_s32(p)}; }

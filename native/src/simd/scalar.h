@@ -128,6 +128,15 @@ static inline U8x32 or_bytes(U8x32 a, U8x32 b) {
   for (int i = 0; i < 32; ++i) a.v[i] |= b.v[i];
   return a;
 }
+// The low nibbles of a below the nibbles h, which are less than 16; the high nibbles of a below h, multiples of 16.
+static inline U8x32 join_low(U8x32 a, U8x32 h) {
+  for (int i = 0; i < 32; ++i) a.v[i] = uint8_t((a.v[i] & 15) | h.v[i] << 4);
+  return a;
+}
+static inline U8x32 join_high(U8x32 a, U8x32 h) {
+  for (int i = 0; i < 32; ++i) a.v[i] = uint8_t(a.v[i] >> 4 | h.v[i]);
+  return a;
+}
 static inline U8x32 lookup(const int8_t* table, U8x32 index) {
   for (auto& x : index.v) x = uint8_t(table[x & 15]);
   return index;

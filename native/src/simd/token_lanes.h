@@ -8,6 +8,9 @@ struct TokenLanes {
   static constexpr int kRun = 4;       // depth values of one token that lie together in a panel
   static constexpr int kTileRows = 1;  // rows of a tile that are interleaved, in runs of kRun; above 1, store_weights is theirs
 
+  // Whether products take signed bytes as cheaply as unsigned ones below 128: then `without` is theirs too.
+  static constexpr bool kTakesSigned = false;
+
   // Sums start at `start` (one lane a token) in all rows. What follows may keep them in lanes of its own, until `finish`.
   template <class I, int kRows, int kVecs>
   static inline void begin(I (&sum)[kRows][kVecs], int v, I start) {
