@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Literal
 
 import numpy as np
@@ -136,6 +138,17 @@ class NativeBackend:
     def cancel(self) -> None:
         """Make the running forward raise Cancelled between two layers. Safe from any thread."""
         self._engine.cancel()
+
+    @contextmanager
+    def profiled(self) -> Iterator[list[tuple[str, int, int, float]]]:
+        """A list that, after the block, tells where its steps spent their time.
+
+        Entries are (operation, layer or -1, calls, seconds as one thread saw them).
+        """
+        entries: list[tuple[str, int, int, float]] = []
+        self._engine.start_profile()
+        yield entries
+        entries.extend(self._engine.take_profile())
 
     def shutdown(self) -> None:
         """Give back threads, KV memory and the mapped file."""

@@ -26,6 +26,7 @@ COMMANDS: dict[str, str] = {
     "check": "Parse and validate model files, run nothing",
     "tokenize": "Cut text into a model's tokens",
     "perplexity": "Measure how well a model predicts a text",
+    "bench": "Measure speed, beside llama.cpp if asked for",
     "doctor": "Tell what edgeinfer sees of this machine",
     "completion": "Print a shell completion script",
 }

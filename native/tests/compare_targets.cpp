@@ -11,7 +11,7 @@
 #include <vector>
 
 #include "kernels/table.h"
-#include "model/activations.h"
+#include "model/single_product.h"
 
 using namespace edgeinfer;
 
@@ -61,33 +61,8 @@ bool same(const std::vector<float>& a, const std::vector<float>& b) {
 
 std::vector<float> matmul(const KernelTable& k, TensorType type, const std::vector<std::byte>& weights,
                           const std::vector<float>& x, int n_in, int n_rows, int n_tokens, bool prefill) {
-  const TensorTypeInfo& info = kTensorTypes[int(type)];
-  Activations acts;
-  acts.shape(prefill ? std::max(n_tokens, kMaxDirectTokens + 1) : n_tokens, n_in);
-  Forms forms;
-  forms.add(info.form);
-  for (int t = 0; t < acts.n_tokens(); ++t) {
-    std::memcpy(acts.row(t), x.data() + size_t(std::min(t, n_tokens - 1)) * size_t(n_in), size_t(n_in) * 4);
-    acts.quantize(k, t, forms);
-  }
-  if (prefill)
-    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(k, p, forms);
   std::vector<float> out(size_t(n_tokens) * size_t(n_rows));
-  Buffer<std::byte> scratch;
-  MatmulArgs a{};
-  a.weights = weights.data();
-  a.row_bytes = size_t(n_in / info.values) * size_t(info.bytes);
-  a.n_in = n_in;
-  a.x = acts.rows();
-  a.panel_x = acts.panels();
-  a.acts = acts.of(info.form);
-  a.n_columns = n_tokens;
-  a.out = out.data();
-  a.out_stride = size_t(n_rows);
-  a.scratch = scratch.get(k.scratch_bytes(n_in));
-  a.row0 = 0;
-  a.row1 = n_rows;
-  (prefill ? k.types[int(type)].prefill : k.types[int(type)].direct)(a);
+  SingleProduct(k, type, weights.data(), n_rows, x.data(), n_tokens, n_in, prefill).run(out.data());
   return out;
 }
 

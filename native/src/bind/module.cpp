@@ -55,6 +55,8 @@ NB_MODULE(_native, m) {
   edgeinfer::bind::add_gguf(m);
   edgeinfer::bind::add_vocab(m);
   edgeinfer::bind::add_engine(m);
+  nb::module_ bench = m.def_submodule("bench", "Measurements of the machine and of single kernels.");
+  edgeinfer::bind::add_bench(bench);
   nb::module_ testing = m.def_submodule("testing", "Every kernel of every target, for the tests.");
   edgeinfer::bind::add_testing(testing);
 }

@@ -9,6 +9,7 @@
 #include "errors.h"
 #include "model/activations.h"
 #include "model/attention.h"
+#include "model/single_product.h"
 
 namespace nb = nanobind;
 
@@ -49,32 +50,8 @@ void matmul(const std::string& target, const std::string& type, nb::bytes weight
   const size_t row_bytes = size_t(n_in) / size_t(info.values) * size_t(info.bytes);
   if (n_in % info.values || out.shape(0) != x.shape(0) || weights.size() != row_bytes * size_t(n_rows))
     throw Error(ErrorCode::kInvalidRequest, "matmul: sizes do not fit");
-  Activations acts;
-  // Panels exist only above kMaxDirectTokens: ask for the shape of a prefill and fill the tokens there are.
-  acts.shape(prefill ? std::max(n_tokens, kMaxDirectTokens + 1) : n_tokens, n_in);
-  Forms forms;
-  forms.add(info.form);
-  for (int i = 0; i < acts.n_tokens(); ++i) {
-    std::memcpy(acts.row(i), x.data() + size_t(std::min(i, n_tokens - 1)) * size_t(n_in), size_t(n_in) * 4);
-    acts.quantize(k, i, forms);
-  }
-  if (prefill)
-    for (int p = 0; p < acts.n_panels(); ++p) acts.pack(k, p, forms);
-  Buffer<std::byte> scratch;
-  MatmulArgs a{};
-  a.weights = reinterpret_cast<const std::byte*>(weights.c_str());
-  a.row_bytes = row_bytes;
-  a.n_in = n_in;
-  a.x = acts.rows();
-  a.panel_x = acts.panels();
-  a.acts = acts.of(info.form);
-  a.n_columns = n_tokens;
-  a.out = out.data();
-  a.out_stride = size_t(n_rows);
-  a.scratch = scratch.get(k.scratch_bytes(n_in));
-  a.row0 = 0;
-  a.row1 = n_rows;
-  (prefill ? k.types[t].prefill : k.types[t].direct)(a);
+  SingleProduct(k, TensorType(t), reinterpret_cast<const std::byte*>(weights.c_str()), n_rows, x.data(), n_tokens, n_in, prefill)
+      .run(out.data());
 }
 
 // The int8 values and scales of one row, as floats.

@@ -39,6 +39,7 @@ namespace edgeinfer::EI_TARGET {
 #include "ops/float_matmul.inc"
 #include "ops/dequantize.inc"
 #include "ops/attention.inc"
+#include "ops/limits.inc"
 
 namespace edgeinfer::EI_TARGET {
 
@@ -82,6 +83,9 @@ const KernelTable kTable = {
     attend<KvF16>,
     attend<KvQ8_0>,
     combine,
+    read_all,
+    spin_float,
+    spin_int8,
     store_kv_f16,
     store_kv_q8_0,
 };

@@ -107,6 +107,10 @@ struct KernelTable {
   void (*attend_q8_0)(const AttentionArgs&);
   // Folds split (m, l, o) into the running (max, sum, values).
   void (*combine)(float* max, float* sum, float* values, const float m, const float l, const float* o, int head_dim);
+  // Limits of a core, for measurements.
+  uint8_t (*read_all)(const std::byte* bytes, size_t n);  // n: a multiple of 128
+  int64_t (*spin_float)(int rounds, float* sink);         // sink: (64); returns multiply-adds done
+  int64_t (*spin_int8)(int rounds, const uint8_t* w, const int8_t* x, int32_t* sink);
   // One token of one kv head into a block: K transposed (head_dim, kKvBlock), V (kKvBlock, head_dim).
   void (*store_kv_f16)(const float* k, const float* v, std::byte* k_base, std::byte* v_base, int slot, int head_dim);
   void (*store_kv_q8_0)(const float* k, const float* v, std::byte* k_base, std::byte* v_base, int slot, int head_dim);

@@ -8,20 +8,10 @@
 #include <cstring>
 
 #include "quant/blocks.h"
-#include "simd/token_lanes.h"
+#include "simd/x86_panels.h"
 
 namespace edgeinfer::EI_TARGET {
 
-#if defined(__AVXVNNI__) || (defined(__AVX512VNNI__) && defined(__AVX512VL__))
-#define EI_VNNI 1
-#else
-#define EI_VNNI 0
-#endif
-#ifdef EI_WIDE
-#define EI_PANEL8_ROWS 8  // 32 registers
-#else
-#define EI_PANEL8_ROWS 4
-#endif
 constexpr bool kBiasSigned = EI_VNNI;  // with dpbusd, signed weights become w + 128 and the sums repay it
 
 static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
@@ -167,98 +157,32 @@ static inline F32x8 mul(F32x8 a, F32x8 b) { return _mm256_mul_ps(a, b); }
 static inline F32x8 fma(F32x8 a, F32x8 b, F32x8 c) { return _mm256_fmadd_ps(a, b, c); }
 
 // --- panels: 8 tokens a vector ----------------------------------------------------------------------
-static inline __m256i splat_quad256(const void* w) {
-  int32_t quad;
-  std::memcpy(&quad, w, 4);
-  return _mm256_set1_epi32(quad);
-}
-
-struct Panel8 : TokenLanes {
+struct Ymm {
   static constexpr int kLanes = 8;
-  static constexpr int kRows = 4, kVecs = 2;
-  static constexpr int kRowsAlone = EI_PANEL8_ROWS;
-  struct I {
-    __m256i v;
-  };
-  using F = __m256;
-
-  static inline I zero() { return {_mm256_setzero_si256()}; }
+  using Int = __m256i;
+  using Float = __m256;
+  static inline Int zero() { return _mm256_setzero_si256(); }
+  static inline Int load(const void* p) { return load_bytes(p); }
+  static inline Int splat(int32_t a) { return _mm256_set1_epi32(a); }
+  static inline Int add_words(Int a, Int b) { return _mm256_add_epi16(a, b); }
+  static inline Int add_ints(Int a, Int b) { return _mm256_add_epi32(a, b); }
+  static inline Int times(Int a, Int b) { return _mm256_mullo_epi32(a, b); }
+  static inline Int madd_words(Int a, Int b) { return _mm256_madd_epi16(a, b); }
+  template <bool kSigned>
+  static inline Int madd_bytes(Int w, Int x) {
+    return EI_TARGET::madd_bytes<kSigned>(w, x);
+  }
 #if EI_VNNI
-  static inline int32_t scale_word(int s) { return s; }
-
-  template <int kRows, int kVecs, int kDepth>
-  static inline void dot_quads(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
-    for (int k = 0; k < kDepth / 4; ++k) {
-      __m256i xs[kVecs];
-      for (int v = 0; v < kVecs; ++v) xs[v] = load_bytes(x + v * x_stride + 64 * k);
-      for (int r = 0; r < kRows; ++r) {
-        const __m256i ws = splat_quad256(w + r * w_stride + 4 * k);
-        for (int v = 0; v < kVecs; ++v) sum[r][v].v = dpbusd(sum[r][v].v, ws, xs[v]);
-      }
-    }
-  }
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
-    dot_quads<kRows, kVecs, kDepth>(w, w_stride, x, x_stride, sum);
-  }
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
-                                int scale_stride, I (&sum)[kRows][kVecs]) {
-    I part[kRows][kVecs] = {};
-    dot_quads<kRows, kVecs, kDepth>(w, w_stride, x, x_stride, part);
-    for (int r = 0; r < kRows; ++r) {
-      const __m256i s = _mm256_set1_epi32(scale[r * scale_stride]);
-      for (int v = 0; v < kVecs; ++v) sum[r][v].v = _mm256_add_epi32(sum[r][v].v, _mm256_mullo_epi32(part[r][v].v, s));
-    }
-  }
-#else
-  // The scale in both words of a lane, for the widening multiply of words.
-  static inline int32_t scale_word(int s) { return (s & 0xffff) * 0x10001; }
-
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
-                                int scale_stride, I (&sum)[kRows][kVecs]) {
-    // So many products of pairs fit a signed word before they must be widened.
-    constexpr int kFit = kSigned ? 1 : 32767 / (kMaxMagnitude * 127 * 2);
-    constexpr int kQuads = kDepth / 4, kGroup = kFit < kQuads ? kFit : kQuads;
-    for (int k0 = 0; k0 < kQuads; k0 += kGroup) {
-      __m256i part[kRows][kVecs];
-      for (int k = k0; k < k0 + kGroup && k < kQuads; ++k) {
-        __m256i xs[kVecs];
-        for (int v = 0; v < kVecs; ++v) xs[v] = load_bytes(x + v * x_stride + 64 * k);
-        for (int r = 0; r < kRows; ++r) {
-          const __m256i ws = splat_quad256(w + r * w_stride + 4 * k);
-          for (int v = 0; v < kVecs; ++v) {
-            const __m256i p = madd_bytes<kSigned>(ws, xs[v]);
-            part[r][v] = k == k0 ? p : _mm256_add_epi16(part[r][v], p);
-          }
-        }
-      }
-      for (int r = 0; r < kRows; ++r) {
-        const __m256i s = _mm256_set1_epi32(scale[r * scale_stride]);
-        for (int v = 0; v < kVecs; ++v) sum[r][v].v = _mm256_add_epi32(sum[r][v].v, _mm256_madd_epi16(part[r][v], s));
-      }
-    }
-  }
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
-    static constexpr int32_t kOnes = 0x10001;
-    add_scaled<kRows, kVecs, kDepth, kMaxMagnitude, kSigned>(w, w_stride, x, x_stride, &kOnes, 0, sum);
-  }
+  static inline Int dot_bytes(Int acc, Int w, Int x) { return dpbusd(acc, w, x); }
 #endif
-  static inline I add_pair(I acc, const int16_t* sums, const int16_t* pair) {
-    return {dpwssd(acc.v, load_bytes(sums), splat_quad256(pair))};
-  }
-  static inline I times(const int32_t* sums, int32_t factor) {
-    return {_mm256_mullo_epi32(load_bytes(sums), _mm256_set1_epi32(factor))};
-  }
-  static inline I load_int(const int32_t* p) { return {load_bytes(p)}; }
-  static inline F to_float(I a) { return _mm256_cvtepi32_ps(a.v); }
-  static inline F load(const float* p) { return _mm256_loadu_ps(p); }
-  static inline void store(float* p, F a) { _mm256_storeu_ps(p, a); }
-  static inline F scaled(F a, float s) { return _mm256_mul_ps(a, _mm256_set1_ps(s)); }
-  static inline F fma(F a, F b, F c) { return _mm256_fmadd_ps(a, b, c); }
+  static inline Int dot_words(Int acc, Int a, Int b) { return dpwssd(acc, a, b); }
+  static inline Float to_float(Int a) { return _mm256_cvtepi32_ps(a); }
+  static inline Float load_float(const float* p) { return _mm256_loadu_ps(p); }
+  static inline void store_float(float* p, Float a) { _mm256_storeu_ps(p, a); }
+  static inline Float scaled(Float a, float s) { return _mm256_mul_ps(a, _mm256_set1_ps(s)); }
+  static inline Float fma(Float a, Float b, Float c) { return _mm256_fmadd_ps(a, b, c); }
 };
+using Panel8 = PanelOf<Ymm>;
 
 #ifndef EI_WIDE
 using Panel = Panel8;

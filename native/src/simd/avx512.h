@@ -12,114 +12,39 @@ constexpr int kFloatCols = 4;
 constexpr int kScoreRows = 4;
 
 // --- panels: 16 tokens a vector ---------------------------------------------------------------------
-static inline __m512i load64(const void* p) { return _mm512_loadu_si512(p); }
-static inline __m512i splat_quad512(const void* w) {
-  int32_t quad;
-  std::memcpy(&quad, w, 4);
-  return _mm512_set1_epi32(quad);
-}
-template <bool kSigned>
-static inline __m512i madd_bytes512(__m512i w, __m512i x) {
-  if constexpr (kSigned) {
-    const __mmask64 negative = _mm512_movepi8_mask(w);
-    const __m512i signed_x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
-    return _mm512_maddubs_epi16(_mm512_abs_epi8(w), signed_x);
-  }
-  return _mm512_maddubs_epi16(w, x);
-}
-
-struct Panel16 : TokenLanes {
+struct Zmm {
   static constexpr int kLanes = 16;
-  static constexpr int kRows = 4, kVecs = 2;
-  static constexpr int kRowsAlone = 8;
-  struct I {
-    __m512i v;
-  };
-  using F = __m512;
-
-  static inline I zero() { return {_mm512_setzero_si512()}; }
+  using Int = __m512i;
+  using Float = __m512;
+  static inline Int zero() { return _mm512_setzero_si512(); }
+  static inline Int load(const void* p) { return _mm512_loadu_si512(p); }
+  static inline Int splat(int32_t a) { return _mm512_set1_epi32(a); }
+  static inline Int add_words(Int a, Int b) { return _mm512_add_epi16(a, b); }
+  static inline Int add_ints(Int a, Int b) { return _mm512_add_epi32(a, b); }
+  static inline Int times(Int a, Int b) { return _mm512_mullo_epi32(a, b); }
+  static inline Int madd_words(Int a, Int b) { return _mm512_madd_epi16(a, b); }
+  template <bool kSigned>
+  static inline Int madd_bytes(Int w, Int x) {
+    if constexpr (kSigned) {
+      const __mmask64 negative = _mm512_movepi8_mask(w);
+      const __m512i signed_x = _mm512_mask_sub_epi8(x, negative, _mm512_setzero_si512(), x);
+      return _mm512_maddubs_epi16(_mm512_abs_epi8(w), signed_x);
+    }
+    return _mm512_maddubs_epi16(w, x);
+  }
 #if EI_VNNI
-  static inline int32_t scale_word(int s) { return s; }
-
-  template <int kRows, int kVecs, int kDepth>
-  static inline void dot_quads(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
-    for (int k = 0; k < kDepth / 4; ++k) {
-      __m512i xs[kVecs];
-      for (int v = 0; v < kVecs; ++v) xs[v] = load64(x + v * x_stride + 64 * k);
-      for (int r = 0; r < kRows; ++r) {
-        const __m512i ws = splat_quad512(w + r * w_stride + 4 * k);
-        for (int v = 0; v < kVecs; ++v) sum[r][v].v = _mm512_dpbusd_epi32(sum[r][v].v, ws, xs[v]);
-      }
-    }
-  }
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
-    dot_quads<kRows, kVecs, kDepth>(w, w_stride, x, x_stride, sum);
-  }
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
-                                int scale_stride, I (&sum)[kRows][kVecs]) {
-    I part[kRows][kVecs] = {};
-    dot_quads<kRows, kVecs, kDepth>(w, w_stride, x, x_stride, part);
-    for (int r = 0; r < kRows; ++r) {
-      const __m512i s = _mm512_set1_epi32(scale[r * scale_stride]);
-      for (int v = 0; v < kVecs; ++v) sum[r][v].v = _mm512_add_epi32(sum[r][v].v, _mm512_mullo_epi32(part[r][v].v, s));
-    }
-  }
+  static inline Int dot_bytes(Int acc, Int w, Int x) { return _mm512_dpbusd_epi32(acc, w, x); }
+  static inline Int dot_words(Int acc, Int a, Int b) { return _mm512_dpwssd_epi32(acc, a, b); }
 #else
-  // The scale in both words of a lane, for the widening multiply of words.
-  static inline int32_t scale_word(int s) { return (s & 0xffff) * 0x10001; }
-
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add_scaled(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, const int32_t* scale,
-                                int scale_stride, I (&sum)[kRows][kVecs]) {
-    // So many products of pairs fit a signed word before they must be widened.
-    constexpr int kFit = kSigned ? 1 : 32767 / (kMaxMagnitude * 127 * 2);
-    constexpr int kQuads = kDepth / 4, kGroup = kFit < kQuads ? kFit : kQuads;
-    for (int k0 = 0; k0 < kQuads; k0 += kGroup) {
-      __m512i part[kRows][kVecs];
-      for (int k = k0; k < k0 + kGroup && k < kQuads; ++k) {
-        __m512i xs[kVecs];
-        for (int v = 0; v < kVecs; ++v) xs[v] = load64(x + v * x_stride + 64 * k);
-        for (int r = 0; r < kRows; ++r) {
-          const __m512i ws = splat_quad512(w + r * w_stride + 4 * k);
-          for (int v = 0; v < kVecs; ++v) {
-            const __m512i p = madd_bytes512<kSigned>(ws, xs[v]);
-            part[r][v] = k == k0 ? p : _mm512_add_epi16(part[r][v], p);
-          }
-        }
-      }
-      for (int r = 0; r < kRows; ++r) {
-        const __m512i s = _mm512_set1_epi32(scale[r * scale_stride]);
-        for (int v = 0; v < kVecs; ++v) sum[r][v].v = _mm512_add_epi32(sum[r][v].v, _mm512_madd_epi16(part[r][v], s));
-      }
-    }
-  }
-  template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
-  static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
-    static constexpr int32_t kOnes = 0x10001;
-    add_scaled<kRows, kVecs, kDepth, kMaxMagnitude, kSigned>(w, w_stride, x, x_stride, &kOnes, 0, sum);
-  }
+  static inline Int dot_words(Int acc, Int a, Int b) { return add_ints(acc, madd_words(a, b)); }
 #endif
-  static inline I add_pair(I acc, const int16_t* sums, const int16_t* pair) {
-    const __m512i m = splat_quad512(pair);
-#if EI_VNNI
-    return {_mm512_dpwssd_epi32(acc.v, load64(sums), m)};
-#else
-    return {_mm512_add_epi32(acc.v, _mm512_madd_epi16(load64(sums), m))};
-#endif
-  }
-  static inline I times(const int32_t* sums, int32_t factor) {
-    return {_mm512_mullo_epi32(load64(sums), _mm512_set1_epi32(factor))};
-  }
-  static inline I load_int(const int32_t* p) { return {load64(p)}; }
-  static inline F to_float(I a) { return _mm512_cvtepi32_ps(a.v); }
-  static inline F load(const float* p) { return _mm512_loadu_ps(p); }
-  static inline void store(float* p, F a) { _mm512_storeu_ps(p, a); }
-  static inline F scaled(F a, float s) { return _mm512_mul_ps(a, _mm512_set1_ps(s)); }
-  static inline F fma(F a, F b, F c) { return _mm512_fmadd_ps(a, b, c); }
+  static inline Float to_float(Int a) { return _mm512_cvtepi32_ps(a); }
+  static inline Float load_float(const float* p) { return _mm512_loadu_ps(p); }
+  static inline void store_float(float* p, Float a) { _mm512_storeu_ps(p, a); }
+  static inline Float scaled(Float a, float s) { return _mm512_mul_ps(a, _mm512_set1_ps(s)); }
+  static inline Float fma(Float a, Float b, Float c) { return _mm512_fmadd_ps(a, b, c); }
 };
-
+using Panel16 = PanelOf<Zmm>;
 using Panel = Panel16;
 using NarrowPanel = Panel8;
 

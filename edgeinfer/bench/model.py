@@ -1,0 +1,238 @@
+"""`edgeinfer bench model`: a whole model, beside another engine if asked for, and the machine's limits."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any
+
+from edgeinfer.bench.limits import LimitMeter
+from edgeinfer.bench.machine import Disturbance, Watch
+from edgeinfer.bench.peers import Peer
+from edgeinfer.bench.runner import STEPS, EngineRunner, Measure
+
+if TYPE_CHECKING:
+    from edgeinfer._native import GgufFile
+    from edgeinfer.models.spec import DecoderSpec
+
+
+@dataclass(frozen=True)
+class Work:
+    """What a token costs at least."""
+
+    bytes_per_step: int  # weights that a step of few tokens reads
+    kv_bytes_per_token: int  # keys and values of one token of the past
+    multiply_adds_per_token: int  # of the layers' matrices
+
+
+def work_of(file: GgufFile, spec: DecoderSpec, kv_type: str = "f16") -> Work:
+    """From the tensors of the file; of a mixture, the experts chosen for one token."""
+    from edgeinfer.backends.plan import kv_bytes_per_token
+
+    streamed = multiplied = 0
+    for tensor in file.tensors():
+        name, shape = tensor["name"], tensor["shape"]
+        if len(shape) < 2 or (name == "token_embd.weight" and not spec.tied_output):
+            continue
+        used = spec.n_experts_used / spec.n_experts if len(shape) == 3 and spec.n_experts else 1.0
+        streamed += int(tensor["bytes"] * used)
+        if name.startswith("blk."):
+            values = 1
+            for n in shape:
+                values *= n
+            multiplied += int(values * used)
+    return Work(streamed, kv_bytes_per_token(spec, kv_type), multiplied)
+
+
+@dataclass
+class Samples:
+    """Figures of one engine for one measure, in tokens/s."""
+
+    rates: list[float] = field(default_factory=list)
+
+    @property
+    def median(self) -> float:
+        """The middle one."""
+        return statistics.median(self.rates)
+
+    def as_json(self) -> dict[str, Any]:
+        """Median, extremes and all."""
+        return {
+            "tokens_per_s": self.median,
+            "least": min(self.rates),
+            "most": max(self.rates),
+            "all": self.rates,
+        }
+
+    def __str__(self) -> str:
+        return f"{self.median:.1f} ({min(self.rates):.1f}-{max(self.rates):.1f})"
+
+
+@dataclass
+class Row:
+    """One measure with one number of threads."""
+
+    threads: int
+    measure: Measure
+    ours: Samples
+    peer: Samples | None
+    limit_name: str  # what bounds it: bandwidth or int8
+    limit_percent: float  # of that, that we reach
+
+    @property
+    def ratio(self) -> float | None:
+        """Ours to the peer's."""
+        return None if self.peer is None else self.ours.median / self.peer.median
+
+    def as_json(self) -> dict[str, Any]:
+        """All figures."""
+        return {
+            "threads": self.threads,
+            "measure": self.measure.name,
+            "ms_per_step": 1e3 * self.measure.n / self.ours.median,
+            "ours": self.ours.as_json(),
+            "peer": None if self.peer is None else self.peer.as_json(),
+            "ratio": self.ratio,
+            f"{self.limit_name}_percent": self.limit_percent,
+        }
+
+
+@dataclass
+class ProfileRow:
+    """Where the time of some steps went; seconds of one step."""
+
+    threads: int
+    measure: Measure
+    operation: str
+    layer: int | None
+    seconds: float
+
+
+@dataclass
+class ModelReport:
+    """All that a run found."""
+
+    model: str
+    target: str
+    peer: str | None
+    repetitions: int
+    rows: list[Row]
+    profile: list[ProfileRow]
+    disturbance: Disturbance
+
+    def as_json(self) -> dict[str, Any]:
+        """One document."""
+        return {
+            "model": self.model,
+            "target": self.target,
+            "peer": self.peer,
+            "repetitions": self.repetitions,
+            "disturbance": self.disturbance.as_json(),
+            "rows": [row.as_json() for row in self.rows],
+            "profile": [vars(p) | {"measure": p.measure.name} for p in self.profile],
+        }
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What to measure."""
+
+    threads: list[int]
+    measures: list[Measure]
+    repetitions: int
+    profile: bool
+    by_layer: bool
+
+    @property
+    def n_measurements(self) -> int:
+        """For a progress bar."""
+        return len(self.threads) * len(self.measures) * self.repetitions
+
+
+def measure_model(
+    file: GgufFile,
+    spec: DecoderSpec,
+    open_runner: Callable[[int], EngineRunner],
+    peer: Peer | None,
+    plan: Plan,
+    advance: Callable[[], None],
+) -> ModelReport:
+    """Run the plan.
+
+    Args:
+        file, spec: the model, for what a token costs at least.
+        open_runner: our engine with so many threads.
+        peer: another engine on the same file; it takes turns with ours.
+        advance: called after each measurement.
+    """
+    from edgeinfer import _native
+
+    watch, work = Watch(), work_of(file, spec)
+    rows: list[Row] = []
+    profile: list[ProfileRow] = []
+    for threads in plan.threads:
+        runner, meter = open_runner(threads), LimitMeter(threads)
+        if peer is not None:
+            peer.set_threads(threads)
+        for measure in plan.measures:
+            rows.append(_measure(runner, peer, meter, work, threads, measure, plan.repetitions, advance))
+            if plan.profile:
+                profile.extend(_profile(runner, threads, measure, plan.by_layer))
+        runner.close()
+    return ModelReport(
+        model=str(file.path),
+        target=_native.target(),
+        peer=None if peer is None else peer.description,
+        repetitions=plan.repetitions,
+        rows=rows,
+        profile=profile,
+        disturbance=watch.stop(),
+    )
+
+
+def _measure(
+    runner: EngineRunner,
+    peer: Peer | None,
+    meter: LimitMeter,
+    work: Work,
+    threads: int,
+    measure: Measure,
+    repetitions: int,
+    advance: Callable[[], None],
+) -> Row:
+    """Ours, the peer and the limit take turns; a first turn of both warms caches and is not counted."""
+    runner.seconds(measure)
+    comparable = peer is not None and peer.seconds(measure) is not None
+    compute_bound = measure.kind == "prefill"
+    ours, theirs, limits = Samples(), Samples(), []
+    for _ in range(repetitions):
+        limits.append(meter.int8_gops() if compute_bound else meter.read_gb_s())
+        ours.rates.append(measure.tokens / runner.seconds(measure))
+        if peer is not None and comparable:
+            seconds = peer.seconds(measure)
+            assert seconds is not None
+            theirs.rates.append(measure.tokens / seconds)
+        advance()
+    limit = statistics.median(limits) * 1e9
+    if compute_bound:
+        reached = 2 * work.multiply_adds_per_token * ours.median
+    else:
+        past = measure.depth * work.kv_bytes_per_token
+        reached = (work.bytes_per_step + past) * ours.median / measure.n
+    name = "int8_peak" if compute_bound else "bandwidth"
+    return Row(threads, measure, ours, theirs if comparable else None, name, 100 * reached / limit)
+
+
+def _profile(runner: EngineRunner, threads: int, measure: Measure, by_layer: bool) -> Iterator[ProfileRow]:
+    engine = getattr(runner.backend, "profiled", None)
+    if engine is None:
+        return
+    with engine() as entries:
+        runner.seconds(measure)
+    totals: dict[tuple[str, int | None], float] = {}
+    for operation, layer, _, seconds in entries:
+        key = (operation, layer if by_layer and layer >= 0 else None)
+        totals[key] = totals.get(key, 0.0) + seconds
+    for (operation, layer), seconds in totals.items():
+        yield ProfileRow(threads, measure, operation, layer, seconds / STEPS[measure.kind])

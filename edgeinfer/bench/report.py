@@ -1,0 +1,98 @@
+"""Reports as Markdown tables, which read well in a terminal too."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+
+from edgeinfer.bench.kernels import KernelFigures
+from edgeinfer.bench.limits import Limits
+from edgeinfer.bench.model import ModelReport, ProfileRow, Row
+
+
+def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """Aligned columns, the first to the left and the others to the right."""
+    lines = [list(heads), *(list(row) for row in rows)]
+    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
+    rule = ["-" * widths[0], *("-" * (w - 1) + ":" for w in widths[1:])]
+    padded = [
+        [c.ljust(w) if i == 0 else c.rjust(w) for i, (c, w) in enumerate(zip(line, widths, strict=True))]
+        for line in (lines[0], rule, *lines[1:])
+    ]
+    return "\n".join("| " + " | ".join(line) + " |" for line in padded)
+
+
+def of_model(report: ModelReport) -> str:
+    """Figures, then the profile if there is one."""
+    compared = report.peer is not None
+    heads = ["measure", "threads", "tokens/s (least-most)", "ms/step"]
+    heads += ["peer (least-most)", "ratio"] if compared else []
+    table = markdown_table([*heads, "of the limit"], (_cells(row, compared) for row in report.rows))
+    beside = f" beside {report.peer}" if compared else ""
+    title = f"{report.model}, {report.target}{beside}, medians of {report.repetitions}"
+    parts = [title, table, f"The machine: {report.disturbance}."]
+    if report.profile:
+        parts.append(_of_profile(report.profile))
+    return "\n\n".join(parts)
+
+
+def _cells(row: Row, compared: bool) -> list[str]:
+    cells = [
+        row.measure.name,
+        str(row.threads),
+        str(row.ours),
+        f"{1e3 * row.measure.n / row.ours.median:.2f}",
+    ]
+    if compared:
+        cells += [str(row.peer or "-"), "-" if row.ratio is None else f"{row.ratio:.2f}"]
+    return [*cells, f"{row.limit_percent:.0f} % {row.limit_name.replace('_', ' ')}"]
+
+
+def _of_profile(rows: list[ProfileRow]) -> str:
+    totals: dict[tuple[str, int], float] = {}
+    for row in rows:
+        key = (row.measure.name, row.threads)
+        totals[key] = totals.get(key, 0.0) + row.seconds
+    return markdown_table(
+        ["operation", "layer", "measure", "threads", "ms/step", "share"],
+        (
+            [
+                row.operation,
+                "" if row.layer is None else str(row.layer),
+                row.measure.name,
+                str(row.threads),
+                f"{1e3 * row.seconds:.3f}",
+                f"{100 * row.seconds / totals[row.measure.name, row.threads]:.0f} %",
+            ]
+            for row in rows
+        ),
+    )
+
+
+def of_limits(limits: list[Limits]) -> str:
+    """One line for each number of threads."""
+    return markdown_table(
+        ["threads", "read GB/s", "float GFLOPS", "int8 GOPS"],
+        (
+            [str(x.threads), f"{x.read_gb_s:.1f}", f"{x.float_gflops:.0f}", f"{x.int8_gops:.0f}"]
+            for x in limits
+        ),
+    )
+
+
+def of_kernels(figures: list[KernelFigures]) -> str:
+    """One line for each kernel."""
+    return markdown_table(
+        ["target", "type", "form", "columns", "ns/256 weights", "GB/s", "GOPS"],
+        (
+            [
+                f.target,
+                f.type,
+                f.form,
+                str(f.columns),
+                f"{f.ns_per_256:.2f}",
+                f"{f.gb_s:.1f}",
+                f"{f.gops:.0f}",
+            ]
+            for f in figures
+        ),
+    )
