@@ -199,7 +199,7 @@ std::vector<float> attend(const KernelTable& k, bool f16, int dim, const std::ve
     (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(keys.data() + size_t(t) * size_t(dim), values.data() + size_t(t) * size_t(dim),
                                              block, block + head, t % kKvBlock, dim);
   }
-  std::vector<float> scores(size_t(n_rows) * kKvSplit), out(size_t(n_rows) * size_t(dim + 2));
+  std::vector<float> scratch(attention_scratch(dim)), out(size_t(n_rows) * size_t(dim + 2));
   AttentionArgs a{};
   a.q = q.data();
   a.q_stride = size_t(dim);
@@ -212,7 +212,7 @@ std::vector<float> attend(const KernelTable& k, bool f16, int dim, const std::ve
   a.last = last.data();
   a.scale = 0.2f;
   a.softcap = softcap;
-  a.scores = scores.data();
+  a.scratch = scratch.data();
   a.max = out.data();
   a.sum = out.data() + n_rows;
   a.values = out.data() + 2 * n_rows;

@@ -24,7 +24,8 @@ constexpr int kSumPairs = 12;        // pairs of sums of a superblock in a panel
 constexpr int kMaxDirectTokens = 4;  // up to so many columns the direct (decode) kernels run
 constexpr int kKvBlock = 32;         // tokens in one block of the KV cache
 constexpr int kKvSplit = 256;        // tokens in one split of attention, counted from position 0
-constexpr int kMaxQueryRows = 16;    // query rows of one attention task
+constexpr int kMaxQueryRows = 64;    // query rows of one attention task
+constexpr int kMaxScoreRows = 8;     // of those, rows that a kernel takes together
 
 // Activations of n tokens, quantized to int8 in groups of 32 or 256 (symmetric, round to nearest even).
 // Row form serves the direct kernels, panel form the prefill kernels; both hold the same numbers.
@@ -69,12 +70,15 @@ struct AttentionArgs {
   const int* first;                // (n_rows) visible tokens of this split: [first, last)
   const int* last;
   float scale;
-  float softcap;  // 0: none
-  float* scores;  // scratch, (n_rows, kKvSplit)
-  float* max;     // out (n_rows)
-  float* sum;     // out (n_rows)
-  float* values;  // out (n_rows, head_dim), not yet divided by sum
+  float softcap;   // 0: none
+  float* scratch;  // attention_scratch(head_dim) floats
+  float* max;      // out (n_rows)
+  float* sum;      // out (n_rows)
+  float* values;   // out (n_rows, head_dim), not yet divided by sum
 };
+
+// Scores of some rows, and K and V of a split as floats.
+constexpr size_t attention_scratch(int head_dim) { return size_t(kKvSplit) * (size_t(kMaxScoreRows) + 2 * size_t(head_dim)); }
 
 enum class KvType : uint8_t { F16, Q8_0 };
 

@@ -5,8 +5,10 @@
 
 namespace edgeinfer {
 
-// A part is what one split gives for a tile, and the running state of a tile likewise: kMaxQueryRows maxima, as many
-// sums, then the values (kMaxQueryRows, kv_head_dim).
+// A part is what one split gives for a tile, and the running state of a tile likewise: part_rows_ maxima, as many
+// sums, then the values (part_rows_, kv_head_dim).
+
+constexpr int kTilesPerThread = 4;  // enough that threads end together
 
 void Attention::plan(const std::vector<SequenceSlice>& sequences, int n_threads) {
   sequences_ = sequences;
@@ -14,7 +16,12 @@ void Attention::plan(const std::vector<SequenceSlice>& sequences, int n_threads)
   n_parts_ = 0;
   const int group = spec_.n_heads / spec_.n_kv_heads;
   const int heads = std::min(group, kMaxQueryRows);
-  const int tokens = std::max(1, kMaxQueryRows / heads);
+  // Large tiles read K and V once for many rows; a short step at a small depth wants enough tiles for every thread.
+  int64_t n_pieces = 0;  // with one token a tile
+  for (const SequenceSlice& s : sequences_)
+    n_pieces += int64_t(s.n_tokens) * ((s.n_past + s.n_tokens - 1) / kKvSplit + 1) * spec_.n_kv_heads;
+  const int64_t most_tokens = std::max(1, kMaxQueryRows / heads);
+  const int tokens = int(std::clamp<int64_t>(n_pieces / (kTilesPerThread * n_threads), 1, most_tokens));
   int most_splits = 0;
   for (const SequenceSlice& s : sequences_) {
     for (int t = 0; t < s.n_tokens;) {
@@ -30,7 +37,8 @@ void Attention::plan(const std::vector<SequenceSlice>& sequences, int n_threads)
       t += n;
     }
   }
-  by_split_ = most_splits > 1 && int(tiles_.size()) < 4 * n_threads;
+  part_rows_ = tokens * heads;
+  by_split_ = most_splits > 1 && int(tiles_.size()) < kTilesPerThread * n_threads;
   if (by_split_) parts_.get(n_parts_ * part_floats());
 }
 
@@ -75,10 +83,10 @@ void Attention::run_split(const KernelTable& kernels, const Tile& tile, int spli
   args.last = last;
   args.scale = spec_.attention_scale;
   args.softcap = spec_.attention_softcap;
-  args.scores = scratch + size_t(kMaxQueryRows) * dim;
+  args.scratch = scratch + size_t(part_rows_) * dim;
   args.max = part;
-  args.sum = part + kMaxQueryRows;
-  args.values = part + 2 * kMaxQueryRows;
+  args.sum = part + part_rows_;
+  args.values = part + 2 * part_rows_;
   (kv_.type() == KvType::F16 ? kernels.attend_f16 : kernels.attend_q8_0)(args);
 }
 
@@ -88,14 +96,14 @@ void Attention::fold(const KernelTable& kernels, const Tile& tile, int layer, fl
   const int n_rows = rows_of_split(tile, split, layer);
   for (int r = 0; r < n_rows; ++r) {
     const int position = tile.sequence->n_past + tile.token0 + r / tile.n_heads;
-    const float* values = part + 2 * kMaxQueryRows + size_t(r) * dim;
-    float* into = state + 2 * kMaxQueryRows + size_t(r) * dim;
+    const float* values = part + 2 * part_rows_ + size_t(r) * dim;
+    float* into = state + 2 * part_rows_ + size_t(r) * dim;
     if (first_visible(position, window) / kKvSplit == split) {
       state[r] = part[r];
-      state[kMaxQueryRows + r] = part[kMaxQueryRows + r];
+      state[part_rows_ + r] = part[part_rows_ + r];
       std::memcpy(into, values, size_t(dim) * 4);
     } else {
-      kernels.combine(state + r, state + kMaxQueryRows + r, into, part[r], part[kMaxQueryRows + r], values, dim);
+      kernels.combine(state + r, state + part_rows_ + r, into, part[r], part[part_rows_ + r], values, dim);
     }
   }
 }
@@ -104,17 +112,18 @@ void Attention::finish(const Tile& tile, const float* state, float* out) const {
   const int dim = spec_.kv_head_dim();
   for (int r = 0; r < tile.n_tokens * tile.n_heads; ++r) {
     const int token = tile.sequence->first_token + tile.token0 + r / tile.n_heads, head = tile.head0 + r % tile.n_heads;
-    const float* values = state + 2 * kMaxQueryRows + size_t(r) * dim;
+    const float* values = state + 2 * part_rows_ + size_t(r) * dim;
     float* to = out + (size_t(token) * spec_.n_heads + head) * spec_.head_dim;
-    const float sum = state[kMaxQueryRows + r];
+    const float sum = state[part_rows_ + r];
     for (int d = 0; d < spec_.head_dim; ++d) to[d] = values[d] / sum;
   }
 }
 
 void Attention::run(const KernelTable& kernels, ThreadPool& pool, int layer, const float* q, float* out, Buffer<float>& scratch) {
   const size_t part = part_floats();
-  float* work = scratch.get(size_t(kMaxQueryRows) * (size_t(spec_.kv_head_dim()) + kKvSplit) + 2 * part);
-  float* state = work + size_t(kMaxQueryRows) * (size_t(spec_.kv_head_dim()) + kKvSplit);
+  const size_t working = size_t(part_rows_) * size_t(spec_.kv_head_dim()) + attention_scratch(spec_.kv_head_dim());
+  float* work = scratch.get(working + 2 * part);
+  float* state = work + working;
   const int n_tiles = int(tiles_.size());
   if (by_split_) {
     int tile = 0;
@@ -127,7 +136,7 @@ void Attention::run(const KernelTable& kernels, ThreadPool& pool, int layer, con
     pool.barrier();
   }
   for (int i = pool.next_piece(); i < n_tiles; i = pool.next_piece()) {
-    const Tile& tile = tiles_[i];
+    const Tile& tile = tiles_[n_tiles - 1 - i];  // the longest first
     for (int split = 0; split < tile.n_splits; ++split) {
       if (!sees(tile, split, layer)) continue;
       float* from = by_split_ ? parts_.data() + (tile.first_part + size_t(split)) * part : state + part;

@@ -46,7 +46,7 @@ class Attention {
   void run_split(const KernelTable& kernels, const Tile& tile, int split, int layer, const float* q, float* scratch, float* part);
   void fold(const KernelTable& kernels, const Tile& tile, int layer, float* state, const float* part, int split) const;
   void finish(const Tile& tile, const float* state, float* out) const;
-  size_t part_floats() const { return size_t(kMaxQueryRows) * (size_t(spec_.kv_head_dim()) + 2); }
+  size_t part_floats() const { return size_t(part_rows_) * (size_t(spec_.kv_head_dim()) + 2); }
   int rows_of_split(const Tile& tile, int split, int layer) const;
   bool sees(const Tile& tile, int split, int layer) const { return rows_of_split(tile, split, layer) > 0; }
 
@@ -55,6 +55,7 @@ class Attention {
   std::vector<SequenceSlice> sequences_;
   std::vector<Tile> tiles_;
   bool by_split_ = false;  // few tiles: one piece of work is one split, combined in a second phase
+  int part_rows_ = 0;      // of the largest tile
   size_t n_parts_ = 0;
   Buffer<float> parts_;
 };

@@ -189,7 +189,8 @@ using Panel = Panel8;
 using NarrowPanel = Panel8;
 constexpr int kFloatRows = 3;
 constexpr int kFloatCols = 2;
-constexpr int kScoreRows = 2;
+constexpr int kScoreRows = 6;  // query rows and vectors of the attention tile
+constexpr int kScoreVecs = 1;
 
 // --- 16 floats in two registers -----------------------------------------------------------------------
 struct F32x16 {

@@ -9,7 +9,8 @@ namespace edgeinfer::EI_TARGET {
 
 constexpr int kFloatRows = 4;
 constexpr int kFloatCols = 4;
-constexpr int kScoreRows = 4;
+constexpr int kScoreRows = 8;  // query rows and vectors of the attention tile
+constexpr int kScoreVecs = 2;
 
 // --- panels: 16 tokens a vector ---------------------------------------------------------------------
 struct Zmm {

@@ -14,7 +14,8 @@ namespace edgeinfer::EI_TARGET {
 constexpr bool kBiasSigned = false;  // sdot multiplies signed by signed; unsigned weights stay below 128
 constexpr int kFloatRows = 2;
 constexpr int kFloatCols = 2;
-constexpr int kScoreRows = 2;
+constexpr int kScoreRows = 6;  // query rows and vectors of the attention tile
+constexpr int kScoreVecs = 1;
 
 static inline float fma1(float a, float b, float c) { return __builtin_fmaf(a, b, c); }
 static inline float f16_to_f32(f16_bits h) {

@@ -14,7 +14,8 @@ namespace edgeinfer::EI_TARGET {
 constexpr bool kBiasSigned = false;  // signed weights are multiplied as they are
 constexpr int kFloatRows = 2;        // rows and columns of the float tile
 constexpr int kFloatCols = 2;
-constexpr int kScoreRows = 2;  // query rows of the attention tile
+constexpr int kScoreRows = 2;  // query rows and vectors of the attention tile
+constexpr int kScoreVecs = 2;
 
 // --- one float at a time --------------------------------------------------------------------------
 // Correctly rounded fma without the instruction: the product of two floats is exact in double; the sum is
