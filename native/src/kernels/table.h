@@ -96,10 +96,11 @@ struct KernelTable {
 
   void (*quantize32)(const float* x, int token, const QuantizedActivations& out);
   void (*quantize256)(const float* x, int token, const QuantizedActivations& out);
-  void (*pack_panel32)(int panel, const QuantizedActivations& acts);
-  void (*pack_panel256)(int panel, const QuantizedActivations& acts);
+  // One panel of the rows `tokens` (n <= kPanelTokens); lanes beyond them are zeros.
+  void (*pack_panel32)(int panel, const int* tokens, int n, const QuantizedActivations& acts);
+  void (*pack_panel256)(int panel, const int* tokens, int n, const QuantizedActivations& acts);
   // panels: (n_panels, kPanelTokens, n_in rounded up to 16), in the order that the target's prefill kernels read.
-  void (*pack_panel_float)(int panel, const float* x, int n_tokens, int n_in, float* panels);
+  void (*pack_panel_float)(int panel, const int* tokens, int n, const float* x, int n_in, float* panels);
 
   void (*rms_norm)(const float* x, const float* weight, float* out, int n, float eps);
   void (*silu_mul)(float* gate_inout, const float* up, int n);  // gate = silu(gate) * up

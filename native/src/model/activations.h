@@ -49,7 +49,9 @@ struct Forms {
 // `shape`, then each token is filled by one thread (`row`, then `quantize`), then after a barrier `pack` is shared.
 class Activations {
  public:
-  void shape(int n_tokens, int n_in);
+  void shape(int n_tokens, int n_in) { shape(n_tokens, n_in, n_tokens > kMaxDirectTokens ? panels_for(n_tokens) : 0); }
+  // Likewise, with room for so many panels.
+  void shape(int n_tokens, int n_in, int n_panels);
   float* row(int token) { return x_ + size_t(token) * size_t(n_in_); }
   const float* rows() const { return x_; }
   int n_tokens() const { return n_tokens_; }
@@ -57,12 +59,18 @@ class Activations {
 
   // Quantizes one finished row into the forms that some matrices need.
   void quantize(const KernelTable& kernels, int token, Forms forms);
-  // Interleaves one panel of finished rows, for the prefill kernels.
+  // Interleaves one panel of finished rows, for the prefill kernels: of consecutive tokens, or of chosen ones.
   void pack(const KernelTable& kernels, int panel, Forms forms);
-  const float* panels() const { return panels_; }
-  int n_panels() const { return (n_tokens_ + kPanelTokens - 1) / kPanelTokens; }
+  void pack(const KernelTable& kernels, int panel, Forms forms, const int* tokens, int n);
+  int n_panels() const { return panels_for(n_tokens_); }
+  static constexpr int panels_for(int n_tokens) { return (n_tokens + kPanelTokens - 1) / kPanelTokens; }
 
+  const float* panels(int first_panel = 0) const {
+    return panels_ + size_t(first_panel) * kPanelTokens * size_t((n_in_ + 15) / 16 * 16);
+  }
   const QuantizedActivations* of(ActivationForm form) const { return form == ActivationForm::Group32 ? &q32_ : &q256_; }
+  // With panels counted from `first_panel` on.
+  QuantizedActivations of(ActivationForm form, int first_panel) const;
   size_t bytes() const;
 
  private:
@@ -70,7 +78,7 @@ class Activations {
     Buffer<int8_t> q, panel_q;
     Buffer<float> d, panel_d;
     Buffer<int16_t> sums, panel_sums;
-    QuantizedActivations shape(int n_tokens, int n_in, int group);
+    QuantizedActivations shape(int n_tokens, int n_in, int group, int n_panels);
     size_t bytes() const { return q.bytes() + panel_q.bytes() + d.bytes() + panel_d.bytes() + sums.bytes() + panel_sums.bytes(); }
   };
 
@@ -85,12 +93,12 @@ class Activations {
 // One product of a phase: a matrix (or one slice of it) with some tokens of the activations.
 struct Product {
   const Matrix* matrix;
-  float* out;  // out[token * out_stride + row]
+  float* out;  // out[column * out_stride + row]
   size_t out_stride;
   int slice = 0;
-  const int* columns = nullptr;  // null: all tokens of the activations
-  const int* out_columns = nullptr;
-  int n_columns = 0;  // with columns
+  const int* columns = nullptr;  // (n_columns) tokens of the activations; null: all of them
+  int n_columns = 0;
+  int first_panel = 0;  // of more than kMaxDirectTokens columns
 };
 
 // Shares the rows of all products among the team. scratch: private to the thread. Ends without a barrier.

@@ -43,15 +43,11 @@ void Decoder::prepare(const Step& step) {
   qkv_.get(n * n_qkv);
   q_.get(n * spec_.n_heads * spec_.kv_head_dim());
   added_.get(n * spec_.n_embd);
-  input_.shape(n_tokens_, spec_.n_embd);
   attended_.shape(n_tokens_, spec_.n_heads * spec_.head_dim);
   if (spec_.n_experts > 0) {
-    const size_t pairs = n * spec_.n_experts_used;
-    hidden_.shape(int(pairs), spec_.n_ff_expert);
-    up_.get(pairs * spec_.n_ff_expert);
-    router_.get(n * spec_.n_experts);
-    expert_out_.get(pairs * spec_.n_embd);
+    prepare_experts();
   } else {
+    input_.shape(n_tokens_, spec_.n_embd);
     hidden_.shape(n_tokens_, spec_.n_ff);
     up_.get(n * spec_.n_ff);
   }
@@ -65,6 +61,25 @@ void Decoder::prepare(const Step& step) {
   }
   angles_.get(angles);
   attention_.plan(sequences_, pool_.size());
+}
+
+void Decoder::prepare_experts() {
+  const int n_pairs = n_tokens_ * spec_.n_experts_used;
+  const size_t pairs = size_t(n_pairs);
+  // An expert gets panels for more than kMaxDirectTokens tokens, and has at most one that is not full.
+  const int n_panels =
+      n_tokens_ <= kMaxDirectTokens ? 0 : std::min(n_pairs / (kMaxDirectTokens + 1), n_pairs / kPanelTokens + spec_.n_experts);
+  input_.shape(n_tokens_, spec_.n_embd, std::max(n_panels, Activations::panels_for(n_tokens_)));
+  hidden_.shape(n_pairs, spec_.n_ff_expert, n_panels);
+  up_.get(pairs * spec_.n_ff_expert);
+  router_.get(size_t(n_tokens_) * spec_.n_experts);
+  expert_out_.get(pairs * spec_.n_embd);
+  pair_weight_.resize(pairs);
+  pair_expert_.resize(pairs);
+  slot_of_pair_.resize(pairs);
+  token_of_slot_.resize(pairs);
+  slots_.resize(pairs);
+  std::iota(slots_.begin(), slots_.end(), 0);
 }
 
 void Decoder::work(int i_thread, const Step& step, const std::atomic<bool>& cancel) {
@@ -289,88 +304,116 @@ void Decoder::feed_forward(int i_thread, int layer) {
   measured(i_thread, Op::kLayerEnd, layer);
 }
 
-// Chooses the experts of every token from the router's logits: softmax over all, the largest n_experts_used (the
-// lower index wins a tie), and sorts the pairs by expert, so that each expert's weights are read once.
-void Decoder::choose_experts() {
-  const int used = spec_.n_experts_used, n_pairs = n_tokens_ * used;
-  pair_weight_.resize(size_t(n_pairs));
-  pair_expert_.resize(size_t(n_pairs));
-  std::vector<int> order(static_cast<size_t>(spec_.n_experts));
-  for (int t = 0; t < n_tokens_; ++t) {
-    float* p = router_.data() + size_t(t) * spec_.n_experts;
-    kernels_.softmax(p, spec_.n_experts);
-    std::iota(order.begin(), order.end(), 0);
-    // A NaN compares as the smallest, so that the order stays one.
-    const auto key = [p](int e) { return p[e] == p[e] ? p[e] : -1.0f; };
-    std::partial_sort(order.begin(), order.begin() + used, order.end(),
-                      [&](int a, int b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
-    float total = 0.0f;
-    for (int k = 0; k < used; ++k) total += p[order[size_t(k)]];
-    for (int k = 0; k < used; ++k) {
-      const float weight = p[order[size_t(k)]];
-      pair_expert_[size_t(t * used + k)] = order[size_t(k)];
-      pair_weight_[size_t(t * used + k)] = (spec_.expert_weights_norm ? weight / total : weight) * spec_.expert_weights_scale;
-    }
+// Chooses the experts of a token from the router's logits: softmax over all, the largest n_experts_used (the lower index
+// wins a tie).
+void Decoder::choose_experts(int i_thread, int token) {
+  const int used = spec_.n_experts_used;
+  std::vector<int>& order = threads_[size_t(i_thread)].experts;
+  order.resize(size_t(spec_.n_experts));
+  float* p = router_.data() + size_t(token) * spec_.n_experts;
+  kernels_.softmax(p, spec_.n_experts);
+  std::iota(order.begin(), order.end(), 0);
+  // A NaN compares as the smallest, so that the order stays one.
+  const auto key = [p](int e) { return p[e] == p[e] ? p[e] : -1.0f; };
+  std::partial_sort(order.begin(), order.begin() + used, order.end(),
+                    [&](int a, int b) { return key(a) != key(b) ? key(a) > key(b) : a < b; });
+  float total = 0.0f;
+  for (int k = 0; k < used; ++k) total += p[order[size_t(k)]];
+  for (int k = 0; k < used; ++k) {
+    const float weight = p[order[size_t(k)]];
+    pair_expert_[size_t(token * used + k)] = order[size_t(k)];
+    pair_weight_[size_t(token * used + k)] = (spec_.expert_weights_norm ? weight / total : weight) * spec_.expert_weights_scale;
   }
+}
 
-  expert_begin_.assign(size_t(spec_.n_experts) + 1, 0);
-  for (int e : pair_expert_) ++expert_begin_[size_t(e) + 1];
-  std::partial_sum(expert_begin_.begin(), expert_begin_.end(), expert_begin_.begin());
-  std::vector<int> at(expert_begin_.begin(), expert_begin_.end() - 1);
-  sorted_token_.resize(size_t(n_pairs));
-  sorted_pair_.resize(size_t(n_pairs));
-  for (int pair = 0; pair < n_pairs; ++pair) {
-    const int slot = at[size_t(pair_expert_[size_t(pair)])]++;
-    sorted_token_[size_t(slot)] = pair / used;
-    sorted_pair_[size_t(slot)] = pair;
+// Sorts the pairs by expert, so that each expert's weights are read once, and plans its products. The tokens of an expert
+// that has many go through panels of their own.
+void Decoder::group_by_expert(int layer) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  const int used = spec_.n_experts_used, n_pairs = n_tokens_ * used;
+  expert_slot_.assign(size_t(spec_.n_experts), 0);
+  for (int pair = 0; pair < n_pairs; ++pair) ++expert_slot_[size_t(pair_expert_[size_t(pair)])];
+
+  expert_panels_.clear();
+  gate_up_products_.clear();
+  down_products_.clear();
+  const size_t n_ff = size_t(spec_.n_ff_expert), n_embd = size_t(spec_.n_embd);
+  int first = 0;
+  for (int e = 0; e < spec_.n_experts; ++e) {
+    const int n = expert_slot_[size_t(e)];
+    expert_slot_[size_t(e)] = first;
+    if (n == 0) continue;
+    const int panel = int(expert_panels_.size());
+    if (n > kMaxDirectTokens)
+      for (int i = 0; i < n; i += kPanelTokens) expert_panels_.push_back({first + i, std::min(kPanelTokens, n - i)});
+    const int* tokens = token_of_slot_.data() + first;
+    gate_up_products_.push_back({&w.gate_experts, hidden_.row(first), n_ff, e, tokens, n, panel});
+    gate_up_products_.push_back({&w.up_experts, up_.data() + size_t(first) * n_ff, n_ff, e, tokens, n, panel});
+    float* out = expert_out_.data() + size_t(first) * n_embd;
+    down_products_.push_back({&w.down_experts, out, n_embd, e, slots_.data() + first, n, panel});
+    first += n;
   }
+  for (int pair = 0; pair < n_pairs; ++pair) {
+    const int slot = expert_slot_[size_t(pair_expert_[size_t(pair)])]++;
+    token_of_slot_[size_t(slot)] = pair / used;
+    slot_of_pair_[size_t(pair)] = slot;
+  }
+}
+
+// tokens: (n_pairs) the row of each slot. Begins in a fresh phase and leaves one.
+void Decoder::pack_for_experts(Activations& a, Forms forms, const std::vector<int>& tokens) {
+  const int n = int(expert_panels_.size());
+  if (n == 0) return;
+  for (int i = pool_.next_piece(); i < n; i = pool_.next_piece()) {
+    const ExpertPanel& panel = expert_panels_[size_t(i)];
+    a.pack(kernels_, i, forms, tokens.data() + panel.slot, panel.n);
+  }
+  pool_.barrier();
 }
 
 void Decoder::experts(int i_thread, int layer) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
   const int used = spec_.n_experts_used;
-  const size_t n_ff = size_t(spec_.n_ff_expert);
-  Forms forms;
-  for (const Matrix* m : {&w.router, &w.gate_experts, &w.up_experts}) forms.add(*m);
-  pack(input_, forms);
+  const auto [begin, end] = share(n_tokens_, i_thread);
+  Forms router_forms, expert_forms, down_forms;
+  router_forms.add(w.router);
+  for (const Matrix* m : {&w.gate_experts, &w.up_experts}) expert_forms.add(*m);
+  down_forms.add(w.down_experts);
+
+  pack(input_, router_forms);
   multiply(i_thread, input_, {{&w.router, router_.data(), size_t(spec_.n_experts)}});
   pool_.barrier();
-  if (i_thread == 0) {
-    choose_experts();
-    gate_up_products_.clear();
-    down_products_.clear();
-    for (int e = 0; e < spec_.n_experts; ++e) {
-      const int first = expert_begin_[size_t(e)], n = expert_begin_[size_t(e) + 1] - first;
-      if (n == 0) continue;
-      const int* tokens = sorted_token_.data() + first;
-      const int* pairs = sorted_pair_.data() + first;
-      gate_up_products_.push_back({&w.gate_experts, hidden_.row(0), n_ff, e, tokens, pairs, n});
-      gate_up_products_.push_back({&w.up_experts, up_.data(), n_ff, e, tokens, pairs, n});
-      down_products_.push_back({&w.down_experts, expert_out_.data(), size_t(spec_.n_embd), e, pairs, pairs, n});
-    }
+  if (n_tokens_ > kMaxDirectTokens) {
+    for (int t = begin; t < end; ++t) choose_experts(i_thread, t);
+    pool_.barrier();
+  } else if (i_thread == 0) {
+    for (int t = 0; t < n_tokens_; ++t) choose_experts(i_thread, t);
   }
+  if (i_thread == 0) group_by_expert(layer);
   pool_.barrier();
   measured(i_thread, Op::kRouter, layer);
+
   Buffer<std::byte>& scratch = threads_[size_t(i_thread)].matmul;
+  pack_for_experts(input_, expert_forms, token_of_slot_);
   edgeinfer::multiply(kernels_, pool_, input_, gate_up_products_.data(), int(gate_up_products_.size()), scratch);
   pool_.barrier();
   measured(i_thread, Op::kGateUp, layer);
 
-  const auto [pair_begin, pair_end] = share(n_tokens_ * used, i_thread);
-  for (int p = pair_begin; p < pair_end; ++p) activate(p, w.down_experts);
+  const auto [slot_begin, slot_end] = share(n_tokens_ * used, i_thread);
+  for (int slot = slot_begin; slot < slot_end; ++slot) activate(slot, w.down_experts);
   pool_.barrier();
   measured(i_thread, Op::kActivate, layer);
+  pack_for_experts(hidden_, down_forms, slots_);
   edgeinfer::multiply(kernels_, pool_, hidden_, down_products_.data(), int(down_products_.size()), scratch);
   pool_.barrier();
   measured(i_thread, Op::kDown, layer);
 
-  const auto [begin, end] = share(n_tokens_, i_thread);
   for (int t = begin; t < end; ++t) {
     float* sum = added_.data() + size_t(t) * spec_.n_embd;
     std::fill(sum, sum + spec_.n_embd, 0.0f);
-    for (int k = 0; k < used; ++k) {
-      const float weight = pair_weight_[size_t(t * used + k)];
-      const float* from = expert_out_.data() + size_t(t * used + k) * spec_.n_embd;
+    for (int pair = t * used; pair < (t + 1) * used; ++pair) {
+      const float weight = pair_weight_[size_t(pair)];
+      const float* from = expert_out_.data() + size_t(slot_of_pair_[size_t(pair)]) * spec_.n_embd;
       for (int i = 0; i < spec_.n_embd; ++i) sum[i] += weight * from[i];
     }
     end_layer(t, layer);

@@ -41,9 +41,11 @@ class Decoder {
   struct Thread {
     Buffer<std::byte> matmul;
     Buffer<float> attention;
+    std::vector<int> experts;  // (n_experts) by the router's preference
   };
 
   void prepare(const Step& step);
+  void prepare_experts();
   void work(int i_thread, const Step& step, const std::atomic<bool>& cancel);
   void embed(int i_thread, const Step& step);
   void rope_angles(int i_thread);
@@ -51,7 +53,9 @@ class Decoder {
   void place_heads(int i_thread, int layer);
   void feed_forward(int i_thread, int layer);
   void experts(int i_thread, int layer);
-  void choose_experts();
+  void choose_experts(int i_thread, int token);
+  void group_by_expert(int layer);
+  void pack_for_experts(Activations& a, Forms forms, const std::vector<int>& tokens);
   void head(int i_thread, const Step& step);
 
   void rope(float* head, const float* angles, int table) const;
@@ -102,12 +106,18 @@ class Decoder {
   Buffer<float> up_;               // as hidden_
   Activations last_;               // (n_rows, n_embd) final norm
 
-  // Experts: pairs (token, rank) are sorted by expert.
-  Buffer<float> router_;                         // (n_tokens, n_experts)
-  std::vector<float> pair_weight_;               // (n_tokens * n_experts_used)
-  std::vector<int> pair_expert_;                 // likewise
-  std::vector<int> sorted_token_, sorted_pair_;  // grouped by expert
-  std::vector<int> expert_begin_;                // (n_experts + 1) into the sorted lists
+  // Experts: pairs (token, rank) are sorted by expert; a slot is a place in that order. hidden_, up_ and expert_out_ are
+  // in slots.
+  Buffer<float> router_;            // (n_tokens, n_experts)
+  std::vector<float> pair_weight_;  // (n_tokens * n_experts_used)
+  std::vector<int> pair_expert_;    // likewise
+  std::vector<int> slot_of_pair_, token_of_slot_;
+  std::vector<int> slots_;        // 0, 1, 2 ...
+  std::vector<int> expert_slot_;  // (n_experts) where the next pair of an expert goes
+  struct ExpertPanel {
+    int slot, n;  // the slots that one panel holds
+  };
+  std::vector<ExpertPanel> expert_panels_;  // of the experts with more than kMaxDirectTokens tokens
   std::vector<Product> gate_up_products_, down_products_;
   Buffer<float> expert_out_;  // (n_tokens * n_experts_used, n_embd)
 };
