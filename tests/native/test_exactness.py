@@ -194,6 +194,33 @@ def test_prefill_chunks_change_no_bit(model: Model, chunk: int) -> None:
     assert_same([alone(backend, ask, chunk) for ask in asks], model.expected[: len(asks)])
 
 
+@pytest.mark.parametrize("n_threads", [1, 4])
+def test_asking_for_some_rows_in_any_order_changes_no_bit(model: Model, n_threads: int) -> None:
+    """Two sequences at once, in chunks; of each step no row, few or many, some of them twice."""
+    backend = model.backend(n_threads)
+    rng = random.Random(5)
+    for answers in zip(model.expected, reversed(model.expected), strict=True):
+        sequences = (backend.open(), backend.open())
+        at = [0, 0]
+        while any(n < len(answer.rows) for n, answer in zip(at, answers, strict=True)):
+            size = rng.choice([1, 3, 17, 100, 300])
+            news = [range(n, min(n + size, len(a.rows))) for n, a in zip(at, answers, strict=True)]
+            going = [i for i in (0, 1) if news[i]]
+            new = [(i, position) for i in going for position in news[i]]
+            rows = [rng.randrange(len(new)) for _ in range(rng.choice([0, 1, 2, 7, 40]))]
+            logits = np.full((len(rows), backend.traits.n_vocab), np.nan, np.float32)
+            tokens = np.array([answers[i].tokens[position] for i, position in new], np.int32)
+            starts = np.cumsum([0] + [len(news[i]) for i in going]).astype(np.int32)
+            batch = Batch(tuple(sequences[i] for i in going), tokens, starts, np.array(rows, np.int32))
+            backend.forward(batch, logits)
+            for row, ours in zip(rows, logits, strict=True):
+                i, position = new[row]
+                assert np.array_equal(ours.view(np.uint32), answers[i].rows[position].view(np.uint32))
+            at = [n.stop for n in news]
+        for sequence in sequences:
+            backend.close(sequence)
+
+
 def test_forked_and_truncated_sequences_continue_bit_for_bit(model: Model) -> None:
     backend = model.backend(n_threads=2)
     for ask, expected in zip(model.asks, model.expected, strict=True):

@@ -16,6 +16,7 @@ Decoder::Decoder(DecoderSpec spec, std::shared_ptr<const gguf::File> file, KvPoo
       pool_(pool),
       kernels_(kernels()),
       attention_(spec_, kv),
+      asked_attention_(spec_, kv),
       threads_(static_cast<size_t>(pool.size())) {}
 
 void Decoder::run(const Step& step, const std::atomic<bool>& cancel) {
@@ -27,6 +28,8 @@ void Decoder::run(const Step& step, const std::atomic<bool>& cancel) {
 
 void Decoder::prepare(const Step& step) {
   n_tokens_ = step.n_tokens;
+  rows_ = step.rows;
+  n_rows_ = step.n_rows;
   cancelled_ = false;
   sequences_ = step.sequences;
   positions_.resize(size_t(n_tokens_));
@@ -37,21 +40,13 @@ void Decoder::prepare(const Step& step) {
       owner_[size_t(s.first_token + t)] = &s;
     }
 
-  const size_t n = size_t(n_tokens_);
-  const int n_qkv = (spec_.n_heads + 2 * spec_.n_kv_heads) * spec_.head_dim;
-  x_.get(n * spec_.n_embd);
-  qkv_.get(n * n_qkv);
-  q_.get(n * spec_.n_heads * spec_.kv_head_dim());
-  added_.get(n * spec_.n_embd);
-  attended_.shape(n_tokens_, spec_.n_heads * spec_.head_dim);
-  if (spec_.n_experts > 0) {
-    prepare_experts();
-  } else {
-    input_.shape(n_tokens_, spec_.n_embd);
-    hidden_.shape(n_tokens_, spec_.n_ff);
-    up_.get(n * spec_.n_ff);
-  }
-  if (step.n_rows > 0) last_.shape(step.n_rows, spec_.n_embd);
+  const size_t n = size_t(n_tokens_), n_queries = size_t(std::max(n_tokens_, n_rows_));
+  residual_ = x_.get(n * spec_.n_embd);
+  qkv_.get(n_queries * (spec_.n_heads + 2 * spec_.n_kv_heads) * spec_.head_dim);
+  q_.get(n_queries * spec_.n_heads * spec_.kv_head_dim());
+  narrow_ = !all_asked();
+  prepare_tokens();
+  if (n_rows_ > 0) last_.shape(n_rows_, spec_.n_embd);
 
   size_t angles = 0;
   angles_at_.clear();
@@ -61,15 +56,56 @@ void Decoder::prepare(const Step& step) {
   }
   angles_.get(angles);
   attention_.plan(sequences_, pool_.size());
+  if (narrow_ && n_rows_ > 0) {
+    asked_x_.get(size_t(n_rows_) * spec_.n_embd);
+    asked_attention_.plan(asked_slices(), pool_.size());
+  }
 }
 
-void Decoder::prepare_experts() {
+// Whether the step wants the logits of all its tokens, in their order.
+bool Decoder::all_asked() const {
+  for (int r = 0; r < n_rows_; ++r)
+    if (rows_[r] != r) return false;
+  return n_rows_ == n_tokens_;
+}
+
+// The tokens that were asked for, as if they were all that is new: runs of them are slices.
+std::vector<SequenceSlice> Decoder::asked_slices() const {
+  std::vector<SequenceSlice> slices;
+  for (int r = 0; r < n_rows_; ++r) {
+    const size_t token = size_t(rows_[r]);
+    const bool follows = r > 0 && rows_[r] == rows_[r - 1] + 1 && owner_[token] == owner_[token - 1];
+    if (follows)
+      ++slices.back().n_tokens;
+    else
+      slices.push_back({r, 1, positions_[token], owner_[token]->table});
+  }
+  return slices;
+}
+
+// Room for n_tokens_ rows of everything between the residual stream and itself.
+void Decoder::prepare_tokens() {
+  const size_t n = size_t(n_tokens_);
+  // The panels of all tokens, and of those that were asked for.
+  const int n_panels = Activations::panels_for(n_tokens_) + (narrow_ ? Activations::panels_for(n_rows_) : 0);
+  added_.get(n * spec_.n_embd);
+  attended_.shape(n_tokens_, spec_.n_heads * spec_.head_dim);
+  if (spec_.n_experts > 0) {
+    prepare_experts(n_panels);
+  } else {
+    input_.shape(n_tokens_, spec_.n_embd, std::max(n_tokens_, n_rows_) > kMaxDirectTokens ? n_panels : 0);
+    hidden_.shape(n_tokens_, spec_.n_ff);
+    up_.get(n * spec_.n_ff);
+  }
+}
+
+void Decoder::prepare_experts(int n_input_panels) {
   const int n_pairs = n_tokens_ * spec_.n_experts_used;
   const size_t pairs = size_t(n_pairs);
   // An expert gets panels for more than kMaxDirectTokens tokens, and has at most one that is not full.
   const int n_panels =
       n_tokens_ <= kMaxDirectTokens ? 0 : std::min(n_pairs / (kMaxDirectTokens + 1), n_pairs / kPanelTokens + spec_.n_experts);
-  input_.shape(n_tokens_, spec_.n_embd, std::max(n_panels, Activations::panels_for(n_tokens_)));
+  input_.shape(n_tokens_, spec_.n_embd, std::max(n_panels, n_input_panels));
   hidden_.shape(n_pairs, spec_.n_ff_expert, n_panels);
   up_.get(pairs * spec_.n_ff_expert);
   router_.get(size_t(n_tokens_) * spec_.n_experts);
@@ -88,14 +124,16 @@ void Decoder::work(int i_thread, const Step& step, const std::atomic<bool>& canc
   measured(i_thread, Op::kEmbed, -1);
   for (int layer = 0; layer < spec_.n_layers; ++layer) {
     if (i_thread == 0 && cancel.load(std::memory_order_relaxed)) cancelled_ = true;
+    heads(i_thread, layer);
+    if (cancelled_) return;                      // written before a barrier of heads(): all threads see the same
+    if (narrows(layer) && n_rows_ == 0) return;  // keys and values were all that was missing
     attention_block(i_thread, layer);
-    if (cancelled_) return;  // written before a barrier of the attention block: all threads see the same
     if (spec_.n_experts > 0)
       experts(i_thread, layer);
     else
       feed_forward(i_thread, layer);
   }
-  if (step.n_rows > 0) head(i_thread, step);
+  head(i_thread, step);
 }
 
 void Decoder::embed(int i_thread, const Step& step) {
@@ -106,7 +144,7 @@ void Decoder::embed(int i_thread, const Step& step) {
     kernels_.types[int(e.type)].dequantize(e.data + size_t(step.tokens[t]) * e.row_bytes, x, spec_.n_embd);
     if (spec_.embedding_scale != 1.0f)
       for (int i = 0; i < spec_.n_embd; ++i) x[i] *= spec_.embedding_scale;
-    norm_input(t, weights_.layers[0].attention_norm, input_, qkv_forms(0));
+    norm_input(t, weights_.layers[0].attention_norm, qkv_forms(0));
   }
 }
 
@@ -136,13 +174,13 @@ Forms Decoder::qkv_forms(int layer) const {
 }
 
 // The input of the next matrices: the residual stream of one token, normed and quantized as they need it.
-void Decoder::norm_input(int token, const std::vector<float>& weight, Activations& into, Forms forms) {
-  const float* x = x_.data() + size_t(token) * spec_.n_embd;
+void Decoder::norm_input(int token, const std::vector<float>& weight, Forms forms) {
+  const float* x = residual_ + size_t(token) * spec_.n_embd;
   if (weight.empty())
-    std::memcpy(into.row(token), x, size_t(spec_.n_embd) * 4);
+    std::memcpy(input_.row(token), x, size_t(spec_.n_embd) * 4);
   else
-    kernels_.rms_norm(x, weight.data(), into.row(token), spec_.n_embd, spec_.norm_eps);
-  into.quantize(kernels_, token, forms);
+    kernels_.rms_norm(x, weight.data(), input_.row(token), spec_.n_embd, spec_.norm_eps);
+  input_.quantize(kernels_, token, forms);
 }
 
 // All rows are quantized: barrier, and panels where the prefill kernels will run. Leaves a fresh phase.
@@ -159,7 +197,7 @@ void Decoder::multiply(int i_thread, const Activations& x, std::initializer_list
 
 // Adds a row of added_ to the residual stream, normed first where the family does so.
 void Decoder::add_block(int token, const std::vector<float>& post_norm) {
-  float* x = x_.data() + size_t(token) * spec_.n_embd;
+  float* x = residual_ + size_t(token) * spec_.n_embd;
   float* added = added_.data() + size_t(token) * spec_.n_embd;
   if (!post_norm.empty()) kernels_.rms_norm(added, post_norm.data(), added, spec_.n_embd, spec_.norm_eps);
   for (int i = 0; i < spec_.n_embd; ++i) x[i] += spec_.residual_scale * added[i];
@@ -177,24 +215,59 @@ void Decoder::activate(int row, const Matrix& down) {
 // Adds what the feed-forward gave, and begins the next layer.
 void Decoder::end_layer(int token, int layer) {
   add_block(token, weights_.layers[size_t(layer)].post_ffn_norm);
-  if (layer + 1 < spec_.n_layers)
-    norm_input(token, weights_.layers[size_t(layer) + 1].attention_norm, input_, qkv_forms(layer + 1));
+  if (layer + 1 < spec_.n_layers) norm_input(token, weights_.layers[size_t(layer) + 1].attention_norm, qkv_forms(layer + 1));
+}
+
+// q, k and v of the layer's input, raw.
+void Decoder::project(int i_thread, int layer) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  const size_t stride = size_t(n_qkv());
+  const Product k{&w.k, qkv_.data() + n_q(), stride}, v{&w.v, qkv_.data() + n_q() + n_kv(), stride};
+  Product q{&w.q, qkv_.data(), stride};
+  pack(input_, qkv_forms(layer));
+  if (!narrows(layer)) return multiply(i_thread, input_, {q, k, v});
+  if (n_rows_ == 0) return multiply(i_thread, input_, {k, v});
+
+  q.columns = rows_;
+  q.n_columns = n_rows_;
+  q.first_panel = input_.n_panels();
+  if (n_rows_ > kMaxDirectTokens) {
+    Forms forms;
+    forms.add(w.q);
+    for (int i = pool_.next_piece(); i * kPanelTokens < n_rows_; i = pool_.next_piece())
+      input_.pack(kernels_, q.first_panel + i, forms, rows_ + i * kPanelTokens,
+                  std::min(kPanelTokens, n_rows_ - i * kPanelTokens));
+    pool_.barrier();
+  }
+  multiply(i_thread, input_, {q, k, v});
+}
+
+void Decoder::heads(int i_thread, int layer) {
+  project(i_thread, layer);
+  pool_.barrier();
+  measured(i_thread, Op::kQkv, layer);
+  place_heads(i_thread, layer);
+  if (narrows(layer)) keep_asked(i_thread);
+  pool_.barrier();
+  measured(i_thread, Op::kHeads, layer);
+}
+
+// From here on only the tokens that were asked for exist. Nothing but qkv_ and q_ is in use meanwhile.
+void Decoder::keep_asked(int i_thread) {
+  const auto [begin, end] = share(n_rows_, i_thread);
+  for (int r = begin; r < end; ++r)
+    std::memcpy(asked_x_.data() + size_t(r) * spec_.n_embd, x_.data() + size_t(rows_[r]) * spec_.n_embd,
+                size_t(spec_.n_embd) * 4);
+  if (i_thread != 0) return;
+  residual_ = asked_x_.data();
+  n_tokens_ = n_rows_;
+  prepare_tokens();
 }
 
 void Decoder::attention_block(int i_thread, int layer) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
-  const int n_q = spec_.n_heads * spec_.head_dim, n_kv = spec_.n_kv_heads * spec_.head_dim;
-  const size_t stride = size_t(n_q + 2 * n_kv);
-
-  pack(input_, qkv_forms(layer));
-  multiply(i_thread, input_,
-           {{&w.q, qkv_.data(), stride}, {&w.k, qkv_.data() + n_q, stride}, {&w.v, qkv_.data() + n_q + n_kv, stride}});
-  pool_.barrier();
-  measured(i_thread, Op::kQkv, layer);
-  place_heads(i_thread, layer);
-  pool_.barrier();
-  measured(i_thread, Op::kHeads, layer);
-  attention_.run(kernels_, pool_, layer, q_.data(), attended_.row(0), threads_[size_t(i_thread)].attention);
+  Attention& attention = narrows(layer) ? asked_attention_ : attention_;
+  attention.run(kernels_, pool_, layer, q_.data(), attended_.row(0), threads_[size_t(i_thread)].attention);
   pool_.barrier();
   measured(i_thread, Op::kAttend, layer);
 
@@ -214,56 +287,82 @@ void Decoder::attention_block(int i_thread, int layer) {
     float* added = added_.data() + size_t(t) * spec_.n_embd;
     for (size_t i = 0; i < w.output_bias.size(); ++i) added[i] += w.output_bias[i];
     add_block(t, w.post_attention_norm);
-    norm_input(t, w.ffn_norm, input_, ffn_forms);
+    norm_input(t, w.ffn_norm, ffn_forms);
   }
   measured(i_thread, Op::kAttentionEnd, layer);
 }
 
 // From raw q, k, v to what attention reads: bias, norm, rope; q into its own array, k and v into the cache.
 void Decoder::place_heads(int i_thread, int layer) {
-  const LayerWeights& w = weights_.layers[size_t(layer)];
-  const int dim = spec_.head_dim, padded = spec_.kv_head_dim();
-  const int n_q = spec_.n_heads * dim, n_kv = spec_.n_kv_heads * dim;
-  const size_t stride = size_t(n_q + 2 * n_kv);
-  const int table = spec_.layer_rope[size_t(layer)];
-  const size_t half = table >= 0 ? spec_.ropes[size_t(table)].frequencies.size() : 0;
-
+  const bool narrow = narrows(layer);
+  const int n_keys = int(positions_.size()), n_queries = narrow ? n_rows_ : n_keys;
   if (spec_.qk_norm == QkNorm::kRow) {
-    const auto [begin, end] = share(n_tokens_, i_thread);
-    for (int t = begin; t < end; ++t) {
-      float* q = qkv_.data() + size_t(t) * stride;
-      kernels_.rms_norm(q, w.q_norm.data(), q, n_q, spec_.norm_eps);
-      kernels_.rms_norm(q + n_q, w.k_norm.data(), q + n_q, n_kv, spec_.norm_eps);
-    }
+    const LayerWeights& w = weights_.layers[size_t(layer)];
+    norm_rows(i_thread, n_queries, 0, w.q_norm);
+    norm_rows(i_thread, n_keys, n_q(), w.k_norm);
     pool_.barrier();
   }
-
-  const int heads = spec_.n_heads + spec_.n_kv_heads;
-  const auto [begin, end] = share(n_tokens_ * heads, i_thread);
-  alignas(64) float key[4096], value[4096];
-  for (int i = begin; i < end; ++i) {
-    const int t = i / heads, h = i % heads;
-    const bool is_q = h < spec_.n_heads;
-    const int kv_head = h - spec_.n_heads;
-    float* raw = qkv_.data() + size_t(t) * stride + (is_q ? h * dim : n_q + kv_head * dim);
-    const std::vector<float>& bias = is_q ? w.q_bias : w.k_bias;
-    if (!bias.empty())
-      for (int d = 0; d < dim; ++d) raw[d] += bias[size_t((is_q ? h : kv_head) * dim + d)];
-    if (spec_.qk_norm == QkNorm::kHead) kernels_.rms_norm(raw, (is_q ? w.q_norm : w.k_norm).data(), raw, dim, spec_.norm_eps);
-    if (table >= 0) rope(raw, angles_.data() + angles_at_[size_t(table)] + size_t(t) * 2 * half, table);
-
-    float* to = is_q ? q_.data() + (size_t(t) * spec_.n_heads + h) * padded : key;
-    std::memcpy(to, raw, size_t(dim) * 4);
-    std::fill(to + dim, to + padded, 0.0f);
-    if (is_q) continue;
-    const float* v = qkv_.data() + size_t(t) * stride + n_q + n_kv + kv_head * dim;
-    for (int d = 0; d < dim; ++d) value[d] = w.v_bias.empty() ? v[d] : v[d] + w.v_bias[size_t(kv_head * dim + d)];
-    std::fill(value + dim, value + padded, 0.0f);
-    const int position = positions_[size_t(t)];
-    std::byte* block = kv_.block(owner_[size_t(t)]->table[position / kKvBlock]);
-    const auto store = kv_.type() == KvType::F16 ? kernels_.store_kv_f16 : kernels_.store_kv_q8_0;
-    store(key, value, block + kv_.k_offset(layer, kv_head), block + kv_.v_offset(layer, kv_head), position % kKvBlock, padded);
+  const auto [first_query, last_query] = share(n_queries * spec_.n_heads, i_thread);
+  for (int i = first_query; i < last_query; ++i) {
+    const int row = i / spec_.n_heads;
+    place_query(layer, row, narrow ? rows_[row] : row, i % spec_.n_heads);
   }
+  const auto [first_key, last_key] = share(n_keys * spec_.n_kv_heads, i_thread);
+  for (int i = first_key; i < last_key; ++i) place_key_value(layer, i / spec_.n_kv_heads, i % spec_.n_kv_heads);
+}
+
+// Norms a part of qkv_, all heads of a row together.
+void Decoder::norm_rows(int i_thread, int n_rows, int at, const std::vector<float>& weight) {
+  const auto [begin, end] = share(n_rows, i_thread);
+  for (int i = begin; i < end; ++i) {
+    float* row = qkv_.data() + size_t(i) * size_t(n_qkv()) + at;
+    kernels_.rms_norm(row, weight.data(), row, int(weight.size()), spec_.norm_eps);
+  }
+}
+
+void Decoder::place_query(int layer, int row, int token, int head) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  float* raw = qkv_.data() + size_t(row) * size_t(n_qkv()) + head * spec_.head_dim;
+  finish_head(raw, layer, token, head, w.q_bias, w.q_norm);
+  copy_padded(raw, q_.data() + (size_t(row) * spec_.n_heads + head) * spec_.kv_head_dim());
+}
+
+void Decoder::place_key_value(int layer, int token, int kv_head) {
+  const LayerWeights& w = weights_.layers[size_t(layer)];
+  float* raw = qkv_.data() + size_t(token) * size_t(n_qkv()) + n_q() + kv_head * spec_.head_dim;
+  finish_head(raw, layer, token, kv_head, w.k_bias, w.k_norm);
+  float* raw_value = raw + n_kv();
+  add_bias(raw_value, w.v_bias, kv_head);
+  alignas(64) float key[4096], value[4096];
+  copy_padded(raw, key);
+  copy_padded(raw_value, value);
+  const int position = positions_[size_t(token)];
+  std::byte* block = kv_.block(owner_[size_t(token)]->table[position / kKvBlock]);
+  const auto store = kv_.type() == KvType::F16 ? kernels_.store_kv_f16 : kernels_.store_kv_q8_0;
+  store(key, value, block + kv_.k_offset(layer, kv_head), block + kv_.v_offset(layer, kv_head), position % kKvBlock,
+        spec_.kv_head_dim());
+}
+
+// Bias, norm and rope of one head of a query or key.
+void Decoder::finish_head(float* raw, int layer, int token, int head, const std::vector<float>& bias,
+                          const std::vector<float>& norm) {
+  add_bias(raw, bias, head);
+  if (spec_.qk_norm == QkNorm::kHead) kernels_.rms_norm(raw, norm.data(), raw, spec_.head_dim, spec_.norm_eps);
+  const int table = spec_.layer_rope[size_t(layer)];
+  if (table < 0) return;
+  const size_t half = spec_.ropes[size_t(table)].frequencies.size();
+  rope(raw, angles_.data() + angles_at_[size_t(table)] + size_t(token) * 2 * half, table);
+}
+
+void Decoder::add_bias(float* raw, const std::vector<float>& bias, int head) const {
+  if (bias.empty()) return;
+  for (int d = 0; d < spec_.head_dim; ++d) raw[d] += bias[size_t(head * spec_.head_dim + d)];
+}
+
+// One head, with zeros up to the dimension that attention works on.
+void Decoder::copy_padded(const float* head, float* to) const {
+  std::memcpy(to, head, size_t(spec_.head_dim) * 4);
+  std::fill(to + spec_.head_dim, to + spec_.kv_head_dim(), 0.0f);
 }
 
 // Rotary embedding (Su et al. 2021) of one head; dimensions beyond n_rot stay.
@@ -428,7 +527,7 @@ void Decoder::head(int i_thread, const Step& step) {
   forms.add(weights_.head);
   const auto [begin, end] = share(step.n_rows, i_thread);
   for (int r = begin; r < end; ++r) {
-    const float* x = x_.data() + size_t(step.rows[r]) * spec_.n_embd;
+    const float* x = residual_ + size_t(r) * spec_.n_embd;
     kernels_.rms_norm(x, weights_.output_norm.data(), last_.row(r), spec_.n_embd, spec_.norm_eps);
     last_.quantize(kernels_, r, forms);
   }
@@ -445,8 +544,8 @@ void Decoder::head(int i_thread, const Step& step) {
 }
 
 size_t Decoder::scratch_bytes() const {
-  size_t total = x_.bytes() + qkv_.bytes() + q_.bytes() + angles_.bytes() + added_.bytes() + up_.bytes() + router_.bytes() +
-                 expert_out_.bytes() + input_.bytes() + attended_.bytes() + hidden_.bytes() + last_.bytes();
+  size_t total = x_.bytes() + asked_x_.bytes() + qkv_.bytes() + q_.bytes() + angles_.bytes() + added_.bytes() + up_.bytes() +
+                 router_.bytes() + expert_out_.bytes() + input_.bytes() + attended_.bytes() + hidden_.bytes() + last_.bytes();
   for (const Thread& t : threads_) total += t.matmul.bytes() + t.attention.bytes();
   return total;
 }

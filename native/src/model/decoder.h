@@ -45,12 +45,24 @@ class Decoder {
   };
 
   void prepare(const Step& step);
-  void prepare_experts();
+  void prepare_tokens();
+  void prepare_experts(int n_input_panels);
+  bool all_asked() const;
+  std::vector<SequenceSlice> asked_slices() const;
   void work(int i_thread, const Step& step, const std::atomic<bool>& cancel);
   void embed(int i_thread, const Step& step);
   void rope_angles(int i_thread);
   void attention_block(int i_thread, int layer);
+  void heads(int i_thread, int layer);
+  void project(int i_thread, int layer);
   void place_heads(int i_thread, int layer);
+  void norm_rows(int i_thread, int n_rows, int at, const std::vector<float>& weight);
+  void place_query(int layer, int row, int token, int head);
+  void place_key_value(int layer, int token, int kv_head);
+  void finish_head(float* raw, int layer, int token, int head, const std::vector<float>& bias, const std::vector<float>& norm);
+  void add_bias(float* raw, const std::vector<float>& bias, int head) const;
+  void copy_padded(const float* head, float* to) const;
+  void keep_asked(int i_thread);
   void feed_forward(int i_thread, int layer);
   void experts(int i_thread, int layer);
   void choose_experts(int i_thread, int token);
@@ -63,13 +75,18 @@ class Decoder {
   void add_block(int token, const std::vector<float>& post_norm);
   void activate(int row, const Matrix& down);
   void end_layer(int token, int layer);
-  void norm_input(int token, const std::vector<float>& weight, Activations& into, Forms forms);
+  void norm_input(int token, const std::vector<float>& weight, Forms forms);
   void pack(Activations& a, Forms forms);
   void multiply(int i_thread, const Activations& x, std::initializer_list<Product> products);
 
   void measured(int i_thread, Op op, int layer) {
     if (i_thread == 0 && profile_.on()) profile_.end(op, layer);
   }
+
+  bool narrows(int layer) const { return narrow_ && layer + 1 == spec_.n_layers; }
+  int n_q() const { return spec_.n_heads * spec_.head_dim; }
+  int n_kv() const { return spec_.n_kv_heads * spec_.head_dim; }
+  int n_qkv() const { return n_q() + 2 * n_kv(); }
 
   // Splits n items among the team: thread i takes [begin, end).
   struct Range {
@@ -84,17 +101,22 @@ class Decoder {
   KvPool& kv_;
   ThreadPool& pool_;
   const KernelTable& kernels_;
-  Attention attention_;
+  Attention attention_, asked_attention_;
   std::vector<Thread> threads_;
   Profile profile_;
 
   // Of the running step.
-  int n_tokens_ = 0;
+  int n_tokens_ = 0;  // that the operations run on
+  const int32_t* rows_ = nullptr;
+  int n_rows_ = 0;
+  bool narrow_ = false;  // once the last layer has its keys and values, only the asked tokens go on
   bool cancelled_ = false;
   std::vector<int> positions_;               // (n_tokens)
   std::vector<const SequenceSlice*> owner_;  // (n_tokens)
   std::vector<SequenceSlice> sequences_;
   Buffer<float> x_;                // (n_tokens, n_embd) residual stream
+  Buffer<float> asked_x_;          // (n_rows, n_embd) what goes on of it
+  float* residual_ = nullptr;      // (n_tokens_, n_embd) one of the two
   Activations input_;              // normed residual stream
   Buffer<float> qkv_;              // (n_tokens, (n_heads + 2 n_kv_heads) * head_dim)
   Buffer<float> q_;                // (n_tokens, n_heads, kv_head_dim), after norm and rope
