@@ -59,12 +59,16 @@ static inline U8x32 nibbles16(const void* p) {
   return and_byte(_mm256_inserti128_si256(_mm256_castsi128_si256(a), _mm_srli_epi16(a, 4), 1), 15);
 }
 static inline U8x32 bits32(const void* p, uint8_t value) {
-  int32_t word;
+  uint32_t word;
   std::memcpy(&word, p, 4);
-  const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(word),
+#ifdef EI_WIDE
+  return _mm256_maskz_set1_epi8(word, char(value));
+#else
+  const __m256i spread = _mm256_shuffle_epi8(_mm256_set1_epi32(int32_t(word)),
                                              _mm256_setr_epi64x(0, 0x0101010101010101, 0x0202020202020202, 0x0303030303030303));
   const __m256i one = _mm256_set1_epi64x(int64_t(0x8040201008040201ull));
   return and_byte(_mm256_cmpeq_epi8(_mm256_and_si256(spread, one), one), value);
+#endif
 }
 static inline U8x32 lookup(const int8_t* table, U8x32 index) {
   return _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(_mm_loadu_si128(reinterpret_cast<const __m128i*>(table))), index);
