@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import statistics
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,8 @@ from edgeinfer.bench.runner import STEPS, EngineRunner, Measure
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
     from edgeinfer.models.spec import DecoderSpec
+
+_SETTLE = 0.05  # seconds; the threads of an engine that has just worked may spin for some milliseconds
 
 
 @dataclass(frozen=True)
@@ -207,9 +210,11 @@ def _measure(
     compute_bound = measure.kind == "prefill"
     ours, theirs, limits = Samples(), Samples(), []
     for _ in range(repetitions):
+        time.sleep(_SETTLE)
         limits.append(meter.int8_gops() if compute_bound else meter.read_gb_s())
         ours.rates.append(measure.tokens / runner.seconds(measure))
         if peer is not None and comparable:
+            time.sleep(_SETTLE)
             seconds = peer.seconds(measure)
             assert seconds is not None
             theirs.rates.append(measure.tokens / seconds)
