@@ -38,9 +38,10 @@ ALLOWED: dict[str, set[str]] = {
         "models",
         "_native",
     },
+    "bench": {"errors", "models", "backends", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),
-        *("backends.plan", "backends.choose", "engine.sampler", "engine.request", "cli"),
+        *("backends.plan", "backends.choose", "engine.sampler", "engine.request", "bench", "cli"),
     },
 }
 

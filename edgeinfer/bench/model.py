@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 from edgeinfer.bench.limits import LimitMeter
 from edgeinfer.bench.machine import Disturbance, Watch
-from edgeinfer.bench.peers import Peer
-from edgeinfer.bench.runner import STEPS, EngineRunner, Measure
+from edgeinfer.bench.peers import Peer, open_peer
+from edgeinfer.bench.runner import BATCH_PROMPT, STEP_MARGIN, STEPS, EngineRunner, Measure
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
@@ -144,8 +144,25 @@ class Plan:
     threads: list[int]
     measures: list[Measure]
     repetitions: int
-    profile: bool
-    by_layer: bool
+    profile: bool = False
+    by_layer: bool = False
+
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest sequence."""
+        depths = [m.depth for m in self.measures]
+        return max(depths + [m.n for m in self.measures if m.kind == "prefill"]) + STEP_MARGIN
+
+    @property
+    def crowd(self) -> int:
+        """Sequences of the largest batch."""
+        return max([m.n for m in self.measures if m.kind == "batch"], default=1)
+
+    @property
+    def n_ctx(self) -> int:
+        """Tokens of all sequences that are kept at the same time."""
+        kept = sum(m.depth + STEP_MARGIN for m in self.measures if m.kind == "decode")
+        return self.longest + kept + self.crowd * (BATCH_PROMPT + STEP_MARGIN)
 
     @property
     def n_measurements(self) -> int:
@@ -154,28 +171,41 @@ class Plan:
 
 
 def measure_model(
-    file: GgufFile,
-    spec: DecoderSpec,
-    open_runner: Callable[[int], EngineRunner],
-    peer: Peer | None,
-    plan: Plan,
-    advance: Callable[[], None],
+    path: str, plan: Plan, against: str | None, against_python: str | None, advance: Callable[[], None]
 ) -> ModelReport:
     """Run the plan.
 
     Args:
-        file, spec: the model, for what a token costs at least.
-        open_runner: our engine with so many threads.
-        peer: another engine on the same file; it takes turns with ours.
+        path: the model file.
+        against: another engine that takes turns with ours on the same file, see `open_peer`.
+        against_python: the interpreter of that engine.
         advance: called after each measurement.
+
+    Raises:
+        EdgeInferError: the model cannot be opened, or the other engine fails.
     """
+    from edgeinfer import _native, models
+
+    file = _native.gguf_open(path)
+    spec = models.load_spec(file, plan.longest)
+    peer = open_peer(against, path, against_python, plan.n_ctx, plan.crowd) if against else None
+    try:
+        return _take_turns(file, spec, plan, peer, advance)
+    finally:
+        if peer is not None:
+            peer.close()
+
+
+def _take_turns(
+    file: GgufFile, spec: DecoderSpec, plan: Plan, peer: Peer | None, advance: Callable[[], None]
+) -> ModelReport:
     from edgeinfer import _native
 
     watch, work = Watch(), work_of(file, spec)
     rows: list[Row] = []
     profile: list[ProfileRow] = []
     for threads in plan.threads:
-        runner, meter = open_runner(threads), LimitMeter(threads)
+        runner, meter = _open_engine(file, spec, plan, threads), LimitMeter(threads)
         if peer is not None:
             peer.set_threads(threads)
         for measure in plan.measures:
@@ -192,6 +222,14 @@ def measure_model(
         profile=profile,
         disturbance=watch.stop(),
     )
+
+
+def _open_engine(file: GgufFile, spec: DecoderSpec, plan: Plan, threads: int) -> EngineRunner:
+    from edgeinfer import _native
+    from edgeinfer.backends.native import NativeBackend
+
+    blocks = -(-plan.n_ctx // _native.KV_BLOCK_TOKENS) + 2 * plan.crowd + 8
+    return EngineRunner(NativeBackend(file, spec, n_threads=threads, n_ctx=plan.longest, n_blocks=blocks))
 
 
 def _measure(

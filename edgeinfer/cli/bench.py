@@ -161,39 +161,21 @@ def _measure_model(
     profile: bool,
     profile_layers: bool,
 ) -> Any:
-    from edgeinfer import _native, machine, models
-    from edgeinfer.backends.native import NativeBackend
+    from edgeinfer import machine
     from edgeinfer.bench.model import Plan, measure_model
-    from edgeinfer.bench.peers import open_peer
-    from edgeinfer.bench.runner import BATCH_PROMPT, STEP_MARGIN, EngineRunner
     from edgeinfer.hub.names import find_model
 
-    path = str(find_model(model))
-    file = _native.gguf_open(path)
     measures = _measures(prefill, depth, batch, verify)
     if not measures:
         raise InvalidRequest(
             "there is nothing to measure", hint="give --prefill, --depth, --batch or --verify"
         )
-    longest = max([m.depth for m in measures] + [m.n for m in measures if m.kind == "prefill"]) + STEP_MARGIN
-    crowd = max([*batch, 1])
-    n_ctx = longest + sum(d + STEP_MARGIN for d in depth) + crowd * (BATCH_PROMPT + STEP_MARGIN)
-    spec = models.load_spec(file, max(longest, 2))
-
-    def open_runner(n_threads: int) -> EngineRunner:
-        blocks = -(-n_ctx // _native.KV_BLOCK_TOKENS) + 2 * crowd + 8
-        return EngineRunner(NativeBackend(file, spec, n_threads=n_threads, n_ctx=longest, n_blocks=blocks))
-
     plan = Plan(
         threads or [machine.n_threads()], measures, repetitions, profile or profile_layers, profile_layers
     )
-    peer = open_peer(against, path, against_python, n_ctx, crowd) if against else None
-    try:
-        with _progress(plan.n_measurements) as bar:
-            return measure_model(file, spec, open_runner, peer, plan, lambda: bar.update(1))
-    finally:
-        if peer is not None:
-            peer.close()
+    path = str(find_model(model))
+    with _progress(plan.n_measurements) as bar:
+        return measure_model(path, plan, against, against_python, lambda: bar.update(1))
 
 
 def _measures(prefill: list[int], depth: list[int], batch: list[int], verify: list[int]) -> list[Measure]:

@@ -7,6 +7,7 @@
 #include <vector>
 
 #include "bind/bind.h"
+#include "bind/names.h"
 #include "errors.h"
 #include "model/single_product.h"
 #include "threads/pool.h"
@@ -79,18 +80,6 @@ class Limits {
 
   ThreadPool pool_;
 };
-
-const KernelTable& table_of(const std::string& target) {
-  for (const KernelTable* const* t = available_kernels(); *t; ++t)
-    if (target == (*t)->name) return **t;
-  throw Error(ErrorCode::kInvalidRequest, "no such target: " + target);
-}
-
-TensorType type_of(const std::string& name) {
-  for (int i = 0; i < kTensorTypeCount; ++i)
-    if (name == kTensorTypes[i].name) return TensorType(i);
-  throw Error(ErrorCode::kInvalidRequest, "no such tensor type: " + name);
-}
 
 // One product on made-up weights.
 class KernelBench {

@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "bind/bind.h"
+#include "bind/names.h"
 #include "errors.h"
 #include "model/activations.h"
 #include "model/attention.h"
@@ -20,18 +21,6 @@ using Floats = nb::ndarray<const float, nb::ndim<1>, nb::c_contig, nb::device::c
 using Matrix2 = nb::ndarray<const float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 using MutableFloats = nb::ndarray<float, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using MutableMatrix = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
-
-const KernelTable& table_of(const std::string& target) {
-  for (const KernelTable* const* t = available_kernels(); *t; ++t)
-    if (target == (*t)->name) return **t;
-  throw Error(ErrorCode::kInvalidRequest, "no such target: " + target);
-}
-
-TensorType type_of(const std::string& name) {
-  for (int i = 0; i < kTensorTypeCount; ++i)
-    if (name == kTensorTypes[i].name) return TensorType(i);
-  throw Error(ErrorCode::kInvalidRequest, "no such tensor type: " + name);
-}
 
 void dequantize(const std::string& target, const std::string& type, nb::bytes row, MutableFloats out) {
   const TensorTypeInfo& info = kTensorTypes[int(type_of(type))];
