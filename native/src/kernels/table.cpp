@@ -54,8 +54,11 @@ constexpr TypeKernels kernels_of() {
 }
 
 static size_t scratch_bytes(int n_in) {
+  size_t most = kDirectScratchBytes;
   const size_t tile = tile_scratch_bytes(n_in), floats = float_scratch_bytes();
-  return tile > floats ? tile : floats;
+  if (tile > most) most = tile;
+  if (floats > most) most = floats;
+  return most;
 }
 
 #define EI_STRING(x) #x

@@ -56,7 +56,7 @@ struct MatmulArgs {
   const int* out_columns;  // direct kernels: where each column is stored; null: as columns
   float* out;
   size_t out_stride;
-  std::byte* scratch;  // prefill kernels: scratch_bytes(n_in), private to the thread
+  std::byte* scratch;  // scratch_bytes(n_in), private to the thread
 };
 
 // One kv head of one sequence, one split of its tokens, several query rows.

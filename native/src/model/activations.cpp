@@ -106,7 +106,7 @@ void multiply(const KernelTable& kernels, ThreadPool& pool, const Activations& x
       args.n_columns = n_columns;
       args.out = p.out;
       args.out_stride = p.out_stride;
-      if (prefill) args.scratch = scratch.get(kernels.scratch_bytes(m.n_in));
+      args.scratch = scratch.get(kernels.scratch_bytes(m.n_in));
       const TypeKernels& k = kernels.types[int(m.type)];
       (prefill ? k.prefill : k.direct)(args);
     }
