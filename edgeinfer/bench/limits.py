@@ -1,4 +1,4 @@
-"""The limits of this machine: streaming reads, float and int8 multiply-adds, by number of threads."""
+"""The limits of this machine: streaming reads, float and int8 multiply-adds and barriers, by number of threads."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ from edgeinfer import _native
 
 _BUFFER_BYTES = 256 << 20  # many times the last-level cache of the machines that we aim at
 _ROUNDS = 400_000  # 10 to 50 ms
+_BARRIERS = 20_000
 
 
 @dataclass(frozen=True)
@@ -22,6 +23,7 @@ class Limits:
     read_gb_s: float
     float_gflops: float  # a multiply-add counts as two
     int8_gops: float  # likewise
+    barrier_us: float  # until all threads have met
 
 
 class LimitMeter:
@@ -44,9 +46,14 @@ class LimitMeter:
         """One run of int8 multiply-adds on operands in L1."""
         return 2 * float(self._native.int8_peak(_ROUNDS)) / 1e9
 
+    def barrier_us(self) -> float:
+        """Many meetings of all threads, one after another."""
+        return 1e6 * float(self._native.barrier(_BARRIERS))
+
     def measure(self, repetitions: int) -> Limits:
-        """Medians of all three."""
-        rounds = [(self.read_gb_s(), self.float_gflops(), self.int8_gops()) for _ in range(repetitions)]
+        """Medians of all."""
+        meters = (self.read_gb_s, self.float_gflops, self.int8_gops, self.barrier_us)
+        rounds = [[meter() for meter in meters] for _ in range(repetitions)]
         return Limits(self._threads, *(statistics.median(column) for column in zip(*rounds, strict=True)))
 
 

@@ -71,9 +71,15 @@ def _of_profile(rows: list[ProfileRow]) -> str:
 def of_limits(limits: list[Limits]) -> str:
     """One line for each number of threads."""
     return markdown_table(
-        ["threads", "read GB/s", "float GFLOPS", "int8 GOPS"],
+        ["threads", "read GB/s", "float GFLOPS", "int8 GOPS", "barrier us"],
         (
-            [str(x.threads), f"{x.read_gb_s:.1f}", f"{x.float_gflops:.0f}", f"{x.int8_gops:.0f}"]
+            [
+                str(x.threads),
+                f"{x.read_gb_s:.1f}",
+                f"{x.float_gflops:.0f}",
+                f"{x.int8_gops:.0f}",
+                f"{x.barrier_us:.2f}",
+            ]
             for x in limits
         ),
     )

@@ -73,7 +73,7 @@ def command() -> None:
 @_repetitions(7)
 @_json
 def limits(threads: list[int] | None, repetitions: int, json_to: str | None) -> None:
-    """Streaming reads, float and int8 multiply-adds of the SIMD target in use, by number of threads."""
+    """Streaming reads, multiply-adds of the SIMD target in use, and barriers, by number of threads."""
     from edgeinfer import machine
     from edgeinfer.bench import report
     from edgeinfer.bench.limits import measure_limits

@@ -58,6 +58,13 @@ class Limits {
       return done;
     });
   }
+  // Seconds until all threads have met once.
+  double barrier(int rounds) {
+    return timed([&](int) {
+             for (int i = 0; i < rounds; ++i) pool_.barrier();
+           }) /
+           rounds;
+  }
 
  private:
   template <class Work>
@@ -137,7 +144,8 @@ void add_bench(nb::module_& m) {
       .def(nb::init<int>(), nb::arg("n_threads"))
       .def("read", &Limits::read, nb::arg("bytes"), "Bytes a second, streaming through an array.")
       .def("float_peak", &Limits::float_peak, nb::arg("rounds"), "Float multiply-adds a second.")
-      .def("int8_peak", &Limits::int8_peak, nb::arg("rounds"), "Multiply-adds of bytes a second.");
+      .def("int8_peak", &Limits::int8_peak, nb::arg("rounds"), "Multiply-adds of bytes a second.")
+      .def("barrier", &Limits::barrier, nb::arg("rounds"), "Seconds of one barrier.");
   nb::class_<KernelBench>(m, "KernelBench", "One product of made-up weights, on one thread.")
       .def(nb::init<const std::string&, const std::string&, int, size_t, int, bool>(), nb::arg("target"), nb::arg("type"),
            nb::arg("n_in"), nb::arg("weight_bytes"), nb::arg("n_tokens"), nb::arg("prefill"))

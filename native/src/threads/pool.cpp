@@ -1,5 +1,7 @@
 #include "threads/pool.h"
 
+#include <chrono>
+
 namespace edgeinfer {
 namespace {
 
@@ -7,18 +9,24 @@ inline void relax() {
 #if defined(__x86_64__)
   __builtin_ia32_pause();
 #elif defined(__aarch64__)
-  asm volatile("yield");
+  asm volatile("isb");  // waits about as long as x86's pause; yield does nothing on most cores
 #endif
 }
 
-// About 50 microseconds on current processors: longer than any gap within a step, too short to matter in idle time.
-constexpr int kSpins = 2000;
+// Longer than any gap within a step, too short to matter in idle time.
+constexpr std::chrono::microseconds kSpinTime{50};
+constexpr int kSpinsPerLook = 64;  // at the clock
 
 void wait_while(const std::atomic<uint32_t>& value, uint32_t old) {
-  for (int i = 0; i < kSpins; ++i) {
-    if (value.load(std::memory_order_acquire) != old) return;
-    relax();
-  }
+  using Clock = std::chrono::steady_clock;
+  Clock::time_point start{};
+  do {
+    for (int i = 0; i < kSpinsPerLook; ++i) {
+      if (value.load(std::memory_order_acquire) != old) return;
+      relax();
+    }
+    if (start == Clock::time_point{}) start = Clock::now();
+  } while (Clock::now() - start < kSpinTime);
   value.wait(old, std::memory_order_acquire);
 }
 
