@@ -1,4 +1,4 @@
-"""The limits of this machine: streaming reads, float and int8 multiply-adds and barriers, by number of threads."""
+"""The limits of this machine: streaming reads, multiply-adds and barriers, by number of threads."""
 
 from __future__ import annotations
 

@@ -160,7 +160,6 @@ void add_gguf(nb::module_& m) {
             return nb::bytes(t->data, t->n_bytes);
           },
           "A copy of a tensor's bytes: for small tensors such as rope factors.")
-      .def("prefetch", &File::prefetch)
       .def("require_intact", &File::require_intact);
   m.def("gguf_open", &open, nb::arg("path"), "Maps and parses a GGUF file.");
 }

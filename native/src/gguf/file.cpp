@@ -340,10 +340,6 @@ size_t File::size_bytes() const {
   return total;
 }
 
-void File::prefetch() const {
-  for (const auto& m : mappings_) m->prefetch();
-}
-
 bool File::damaged() const {
   return std::any_of(mappings_.begin(), mappings_.end(), [](const auto& m) { return m->changed(); });
 }

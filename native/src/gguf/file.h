@@ -64,7 +64,6 @@ class File {
   size_t n_shards() const { return mappings_.size(); }
   size_t size_bytes() const;
 
-  void prefetch() const;
   bool damaged() const;         // the file shrank or was rewritten
   void require_intact() const;  // throws kModelFileChanged
 

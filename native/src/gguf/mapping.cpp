@@ -113,8 +113,6 @@ Mapping::~Mapping() {
   close(fd_);
 }
 
-void Mapping::prefetch() const { madvise(const_cast<std::byte*>(data_), size_, MADV_WILLNEED); }
-
 bool Mapping::changed() const {
   if (slot_ >= 0 && regions[slot_].damaged.load(std::memory_order_acquire)) return true;
   struct stat info{};

@@ -22,8 +22,6 @@ class Mapping {
   size_t size() const { return size_; }
   const std::string& path() const { return path_; }
 
-  // Asks the system to read ahead.
-  void prefetch() const;
   // True once a page was lost, or when the file on disk is no longer the one that was mapped.
   bool changed() const;
 
