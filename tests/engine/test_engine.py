@@ -262,9 +262,11 @@ def test_no_room_for_a_single_request_ends_it() -> None:
 
 
 def test_cancel_ends_a_decoding_request_and_gives_its_room_back(engine: Engine, backend: FakeBackend) -> None:
+    backend.gate = threading.Event()  # the step goes on when the request has been cancelled
     reader = Reader(engine, [1], max_tokens=250)
-    reader.next()
+    backend.entered.wait(20)
     engine.cancel(reader.request)
+    backend.gate.set()
     _, end = reader.result()
     assert (end.reason, end.error) == ("cancelled", None)
     Reader(engine, [2], max_tokens=1).result()
