@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.request import EndEvent, Event, FinishReason, Request, TokenEvent, Usage
 from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.scheduler import Stats
 from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
 from edgeinfer.settings import Settings, kv_type_named
 
@@ -209,6 +210,13 @@ class Model:
         """Tokens in the vocabulary."""
         return self._engine.traits.n_vocab
 
+    def stats(self) -> Stats:
+        """What runs and waits, what was computed and what was found already computed, room that is left.
+
+        Waits for the step that is being computed. Raises EdgeInferError when the model is closed.
+        """
+        return self._engine.stats()
+
     @property
     def context_length(self) -> int:
         """Most tokens of prompt and answer together."""
@@ -230,7 +238,6 @@ class Model:
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
-        session: str | None = None,
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -241,7 +248,6 @@ class Model:
                 taken as they are.
             max_tokens: None: until the model or the context ends.
             stop: strings that end the answer; they are not part of it.
-            session: requests of the same session compute only what differs from the one before.
             sampling: all parameters at once, or give them one by one:
             parameters: fields of `Sampling`, as temperature=0.8.
 
@@ -250,7 +256,7 @@ class Model:
                 later are raised from the stream.
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
-        return self._start(ids, _sampling(sampling, parameters), max_tokens, stop, session, continuation=True)
+        return self._start(ids, _sampling(sampling, parameters), max_tokens, stop, continuation=True)
 
     def chat(
         self,
@@ -258,7 +264,6 @@ class Model:
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
-        session: str | None = None,
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -268,9 +273,7 @@ class Model:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
         ids = self.encode_chat(messages)
-        return self._start(
-            ids, _sampling(sampling, parameters), max_tokens, stop, session, continuation=False
-        )
+        return self._start(ids, _sampling(sampling, parameters), max_tokens, stop, continuation=False)
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """The prompt that `chat` computes for these messages."""
@@ -337,7 +340,6 @@ class Model:
         sampling: Sampling,
         max_tokens: int | None,
         stop: str | Sequence[str] | None,
-        session: str | None,
         *,
         continuation: bool,
     ) -> Stream:
@@ -356,7 +358,6 @@ class Model:
             max_tokens=self.context_length if max_tokens is None else max_tokens,
             sink=mailbox.put,
             stop_ids=self.tokenizer.eog_ids,
-            session=session,
         )
         text = TextStream(self.tokenizer, stops, continuation=continuation)
         self._engine.submit(request)

@@ -67,16 +67,28 @@ def test_many_streams_at_once_change_nothing(model: edgeinfer.Model) -> None:
     assert [list(s) for s in streams] == alone
 
 
-def test_chat_computes_only_what_is_new_in_a_session(model: edgeinfer.Model) -> None:
+def test_chat_computes_only_what_is_new(model: edgeinfer.Model, random_model: Path) -> None:
     messages = [{"role": "user", "content": PROMPT}]
-    first = model.chat(messages, max_tokens=6, seed=1, session="s")
+    first = model.chat(messages, max_tokens=6, seed=1)
     answer = "".join(t.text for t in first)
     messages += [{"role": "assistant", "content": answer}, {"role": "user", "content": "and the other"}]
-    second = model.chat(messages, max_tokens=6, seed=1, session="s")
-    cold = model.chat(messages, max_tokens=6, seed=1)
-    assert list(second) == list(cold)
+    second = model.chat(messages, max_tokens=6, seed=1)
+    with edgeinfer.load(random_model, context_length=256) as other:
+        cold = other.chat(messages, max_tokens=6, seed=1)
+        assert list(second) == list(cold)
     assert second.usage.n_cached >= first.usage.n_prompt
     assert cold.usage.n_cached == 0
+
+
+def test_stats_count_what_was_found_again(model: edgeinfer.Model) -> None:
+    for _ in range(2):
+        list(stream := model.generate(PROMPT, max_tokens=2, temperature=0))
+    n = stream.usage.n_prompt
+    stats = model.stats()
+    assert (stats.n_prompt, stats.n_cached, stats.n_kept) == (2 * n, n - 1, 1)
+    model.close()
+    with pytest.raises(EdgeInferError, match="closed"):
+        model.stats()
 
 
 def test_a_stop_string_ends_the_text_before_it(model: edgeinfer.Model) -> None:

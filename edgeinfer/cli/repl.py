@@ -86,7 +86,7 @@ class Conversation:
         head = [] if self._system is None else [{"role": "system", "content": self._system}]
         parts: list[str] = []
         try:
-            stream = self._model.chat([*head, *self.messages], session="repl", **self._generation)
+            stream = self._model.chat([*head, *self.messages], **self._generation)
             with contextlib.suppress(KeyboardInterrupt), stream:
                 show(stream, keep=parts)
         except ContextLengthExceeded as full:

@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from edgeinfer.backends.base import Backend, Traits
 from edgeinfer.engine.request import EndEvent, FinishReason, Request, TokenEvent
 from edgeinfer.engine.sampler import sample
-from edgeinfer.engine.scheduler import Scheduler, Slice, batch_of
+from edgeinfer.engine.scheduler import Scheduler, Slice, Stats, batch_of
 from edgeinfer.errors import Cancelled, EdgeInferError, NonFiniteLogits, NoRoom
 
 _TOKEN_BUDGET = 512  # tokens in one step: large enough for full speed, small enough to stay responsive
@@ -28,7 +28,7 @@ _WORTH_INTERRUPTING = 16  # tokens in a step; a shorter one ends soon enough by 
 class Engine:
     """Runs requests on a backend, and owns it: `close` shuts it down.
 
-    `submit`, `cancel` and `close` may be called from any thread.
+    `submit`, `cancel`, `stats` and `close` may be called from any thread.
     """
 
     def __init__(self, backend: Backend, *, token_budget: int = _TOKEN_BUDGET) -> None:
@@ -67,6 +67,15 @@ class Engine:
         if any(s.request is request and s.n >= _WORTH_INTERRUPTING for s in self._step):
             self._backend.cancel()
 
+    def stats(self) -> Stats:
+        """Where the engine stands between two steps. Raises EdgeInferError when it is closed."""
+        answer: queue.SimpleQueue[Stats] = queue.SimpleQueue()
+        with self._lock:
+            if self._closing:
+                raise EdgeInferError("the model is closed", hint="load it again")
+            self._inbox.put(lambda: answer.put(self._scheduler.stats()))
+        return answer.get()
+
     def close(self) -> None:
         """End all requests as cancelled, stop the thread and shut the backend down."""
         with self._lock:
@@ -92,6 +101,7 @@ class Engine:
         finally:
             self._drain(wait=False)
             self._end_all("cancelled", None)
+            self._scheduler.cache.clear()
             self._backend.shutdown()
 
     def _drain(self, *, wait: bool) -> None:
@@ -141,10 +151,12 @@ class Engine:
         batch = batch_of(slices)
         logits = self._rows(len(batch.rows))
         self._step = tuple(slices)
+        start = time.perf_counter()
         try:
             self._backend.forward(batch, logits)
         finally:
             self._step = ()
+        self._scheduler.observe(slices, time.perf_counter() - start)
         row = 0
         for s in slices:
             s.request.n_computed += s.n

@@ -1,4 +1,8 @@
-"""Sequences kept after their request ended, so that the next turn of a session computes only what is new."""
+"""PrefixCache: sequences kept after their requests have ended, found again by their tokens, whoever asks.
+
+What is kept costs no copy: a request that goes on from a kept sequence shares its blocks. Room is made from
+the least recently used sequence, from its end, since beginnings (system prompts) are what others share.
+"""
 
 from __future__ import annotations
 
@@ -7,59 +11,107 @@ from dataclasses import dataclass
 
 from edgeinfer.backends.base import Backend, SeqId
 
+_CHUNK = 256  # tokens compared at once
+_LEAST = 32  # tokens given up at once; fewer would only be asked for again
 
-@dataclass(frozen=True)
-class _Parked:
+
+@dataclass(eq=False)
+class Kept:
+    """A sequence that no request computes on."""
+
     seq: SeqId
-    tokens: tuple[int, ...]  # exactly what the sequence holds
+    tokens: list[int]  # exactly what the sequence holds
 
 
-class ParkedSequences:
-    """One sequence per session at most, forgotten oldest first when room is needed."""
+class PrefixCache:
+    """Kept sequences, the least recently used first."""
 
     def __init__(self, backend: Backend) -> None:
         self._backend = backend
-        self._by_session: dict[str, _Parked] = {}  # oldest first
+        self._kept: list[Kept] = []
+        self.n_evicted = 0  # tokens given up for others so far
 
     def __len__(self) -> int:
-        return len(self._by_session)
+        return len(self._kept)
 
-    def park(self, session: str, seq: SeqId, tokens: Sequence[int]) -> None:
-        """Take over a sequence that holds these tokens; an older one of the session is closed."""
-        older = self._by_session.pop(session, None)
-        if older is not None:
-            self._backend.close(older.seq)
-        self._by_session[session] = _Parked(seq, tuple(tokens))
+    @property
+    def n_tokens(self) -> int:
+        """Tokens of all kept sequences, shared ones counted for each."""
+        return sum(len(kept.tokens) for kept in self._kept)
 
-    def n_common(self, session: str | None, tokens: Sequence[int]) -> int:
-        """How many first tokens the session's parked sequence has in common; all but one at most."""
-        parked = self._by_session.get(session) if session is not None else None
-        return 0 if parked is None else min(_common_prefix(parked.tokens, tokens), len(tokens) - 1)
+    def keep(self, seq: SeqId, tokens: Sequence[int]) -> None:
+        """Take over a sequence that holds these tokens, unless one that begins with them is kept already."""
+        new = Kept(seq, list(tokens))
+        for kept in list(self._kept):
+            n = common_prefix(kept.tokens, new.tokens)
+            if n == len(kept.tokens):  # the new one says it all
+                self._close(kept)
+            elif n == len(new.tokens):
+                self.touch(kept)
+                self._backend.close(seq)
+                return
+        self._kept.append(new)
 
-    def take(self, session: str | None, tokens: Sequence[int]) -> tuple[SeqId, int] | None:
-        """The session's sequence cut to what it has in common with these tokens, and how many those are.
+    def find(self, tokens: Sequence[int]) -> tuple[Kept | None, int]:
+        """The kept sequence with the most first tokens in common, and how many those are."""
+        best, most = None, 0
+        for kept in self._kept:
+            n = common_prefix(kept.tokens, tokens)
+            if n > 0 and n >= most:
+                best, most = kept, n
+        return best, most
 
-        None when there is nothing to reuse. The last token is always left to compute, for its logits.
+    def take(self, kept: Kept) -> SeqId:
+        """Give a kept sequence to a request that goes on with all of it."""
+        self._kept.remove(kept)
+        return kept.seq
+
+    def clear(self) -> None:
+        """Close everything."""
+        while self._kept:
+            self._close(self._kept[-1])
+
+    def touch(self, kept: Kept) -> None:
+        """It was of use just now."""
+        self._kept.remove(kept)
+        self._kept.append(kept)
+
+    def give_way(self, n_tokens: int, *, spare: Kept | None = None) -> bool:
+        """Give up so many tokens, or some more, at the end of the least recently used sequence.
+
+        False when there is none but `spare`.
         """
-        n = self.n_common(session, tokens)
-        if n == 0 or session is None:
-            return None
-        parked = self._by_session.pop(session)
-        return parked.seq, self._backend.truncate(parked.seq, n)
-
-    def forget_oldest(self, *, keep: str | None = None) -> bool:
-        """Close the oldest parked sequence that is not of session `keep`; False when there is none."""
-        session = next((s for s in self._by_session if s != keep), None)
-        if session is None:
+        kept = next((k for k in self._kept if k is not spare), None)
+        if kept is None:
             return False
-        self._backend.close(self._by_session.pop(session).seq)
+        before = len(kept.tokens)
+        left = self._backend.truncate(kept.seq, max(0, before - max(n_tokens, _LEAST)))
+        del kept.tokens[left:]
+        self.n_evicted += before - left
+        if not kept.tokens:
+            self._close(kept)
         return True
 
+    def give_sequence(self, *, spare: Kept | None = None) -> bool:
+        """Close the least recently used sequence; False when there is none but `spare`."""
+        kept = next((k for k in self._kept if k is not spare), None)
+        if kept is None:
+            return False
+        self.n_evicted += len(kept.tokens)
+        self._close(kept)
+        return True
 
-def _common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
-    n = 0
-    for x, y in zip(a, b, strict=False):
-        if x != y:
-            break
-        n += 1
-    return n
+    def _close(self, kept: Kept) -> None:
+        self._kept.remove(kept)
+        self._backend.close(kept.seq)
+
+
+def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+    """How many first tokens are the same."""
+    most = min(len(a), len(b))
+    at = 0
+    while at < most and a[at : at + _CHUNK] == b[at : at + _CHUNK]:
+        at += _CHUNK
+    while at < most and a[at] == b[at]:
+        at += 1
+    return min(at, most)

@@ -76,7 +76,6 @@ class Request:
     max_tokens: int  # to generate; 0 for a request that only scores its prompt
     sink: Callable[[Event], None]  # called in the engine's thread; must not block
     stop_ids: frozenset[int] = frozenset()
-    session: str | None = None  # requests of one session continue each other's sequences
     priority: int = 0  # higher goes first and is paused last
     # Gets (position of the first row, borrowed rows) for every prompt token; again after a pause.
     score: Scorer | None = None
@@ -84,7 +83,7 @@ class Request:
     arrival: int = 0
     seq: SeqId | None = None
     n_computed: int = 0
-    n_cached: int = 0
+    n_cached: int | None = None  # prompt tokens that were there already, once it has started
     submitted_at: float = field(default_factory=time.perf_counter)
     first_token_at: float | None = None
     _cancelled: threading.Event = field(default_factory=threading.Event)
@@ -126,7 +125,7 @@ class Request:
         first = self.first_token_at
         return Usage(
             n_prompt=self.n_prompt,
-            n_cached=self.n_cached,
+            n_cached=self.n_cached or 0,
             n_generated=self.n_generated,
             first_token_s=0.0 if first is None else first - self.submitted_at,
             total_s=time.perf_counter() - self.submitted_at,

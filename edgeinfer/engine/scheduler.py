@@ -1,23 +1,45 @@
 """Who computes what in the next step. One rule: every request's computed tokens catch up with its tokens.
 
 There are no phases: a step is a list of slices, some one token long (decoding), some longer (a chunk of a
-prompt). Decoding requests are in every step; prompts share what is left of the token budget, oldest first.
+prompt). Decoding requests are in every step; prompts of equal priority share what the budget leaves, so that
+a short one does not wait for the end of a long one.
 """
 
 from __future__ import annotations
 
 import bisect
-from collections.abc import Iterable
+import itertools
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
 from edgeinfer.backends.base import Backend, Batch, SeqId
-from edgeinfer.engine.prefix import ParkedSequences
+from edgeinfer.engine.budget import StepBudget
+from edgeinfer.engine.prefix import Kept, PrefixCache, common_prefix
 from edgeinfer.engine.request import Request
 from edgeinfer.errors import ContextLengthExceeded, InvalidRequest, NoRoom
 
 _SCORE_BYTES = 64 << 20  # at most this much float32 logits for scored prompts in one step
+_LOOK_AHEAD = 16  # waiting requests that may start before their turn while others wait for a shared prefix
+_WORTH_WAITING = 64  # tokens that another request is computing anyway
+
+
+@dataclass(frozen=True)
+class Stats:
+    """Where the engine stands; counters begin with it."""
+
+    n_running: int
+    n_waiting: int
+    n_prompt: int  # prompt tokens of the requests that have started
+    n_cached: int  # of those, how many were there already
+    n_kept: int  # sequences without a request
+    n_kept_tokens: int  # theirs, shared ones counted for each
+    n_evicted: int  # tokens of theirs that gave way
+    n_paused: int  # times that a running request gave way
+    n_steps: int
+    step_s: float  # all steps together
+    room: int  # tokens that free blocks hold
 
 
 @dataclass(frozen=True)
@@ -34,11 +56,13 @@ class Scheduler:
 
     def __init__(self, backend: Backend, *, token_budget: int) -> None:
         self._backend = backend
-        self._budget = token_budget
+        self.budget = StepBudget(token_budget)
         self._score_rows = max(1, _SCORE_BYTES // (4 * backend.traits.n_vocab))
         self._capacity = backend.room()
         self._arrivals = 0
-        self.parked = ParkedSequences(backend)
+        self.cache = PrefixCache(backend)
+        self._n_paused = self._n_prompt = self._n_cached = self._n_steps = 0
+        self._step_s = 0.0
         self.waiting: list[Request] = []  # by order
         self.running: list[Request] = []  # by order
 
@@ -55,55 +79,81 @@ class Scheduler:
         bisect.insort(self.waiting, request, key=lambda r: r.order)
 
     def admit(self) -> None:
-        """Give sequences to waiting requests, in order, as long as there is room for their prompts."""
-        while self.waiting and self._make_room(self.waiting[0]):
-            request = self.waiting[0]
-            found = self.parked.take(request.session, request.tokens)
-            if found is None:
-                opened = self._open()
-                if opened is None:
-                    return
-                found = opened, 0
-            request.seq, request.n_computed = found
-            request.n_cached = max(request.n_cached, min(request.n_computed, request.n_prompt))
-            bisect.insort(self.running, self.waiting.pop(0), key=lambda r: r.order)
+        """Start waiting requests, in order, as long as there is room for their prompts.
+
+        A request whose beginning is being computed for another waits for it, and lets others pass.
+        """
+        for request in list(itertools.islice(self.waiting, _LOOK_AHEAD)):
+            if self._will_share(request):
+                continue
+            if not self._start(request):
+                return
 
     def plan(self) -> list[Slice]:
         """The next step; empty when nothing runs."""
-        slices = [Slice(r, 1, 1) for r in self.running if _decodes(r)]
-        tokens_left, rows_left = self._budget - len(slices), self._score_rows
-        for request in self.running:
-            scored = request.score is not None
-            n = min(request.n_left, tokens_left, rows_left if scored else tokens_left)
-            if n <= 0 or _decodes(request):
-                continue
-            slices.append(Slice(request, n, n if scored else int(n == request.n_left)))
-            tokens_left -= n
-            rows_left -= n if scored else 0
+        decoding = [r for r in self.running if _decodes(r)]
+        slices = [Slice(r, 1, 1) for r in decoding]
+        tokens_left = self.budget.prompt_tokens(len(decoding))
+        rows_left = self._score_rows
+        reading = (r for r in self.running if not _decodes(r))
+        for _, group in itertools.groupby(reading, key=lambda r: r.priority):
+            equals = sorted(group, key=lambda r: r.n_left)  # what short ones leave goes to long ones
+            for i, request in enumerate(equals):
+                scored = request.score is not None
+                share = -(-tokens_left // (len(equals) - i))
+                n = min(request.n_left, share, rows_left if scored else share)
+                if n <= 0:
+                    continue
+                slices.append(Slice(request, n, n if scored else int(n == request.n_left)))
+                tokens_left -= n
+                rows_left -= n if scored else 0
         return slices
 
     def relieve(self) -> bool:
-        """Free room after NoRoom: forget a parked sequence, else pause the last in order.
+        """Free room after NoRoom: give up what is kept, else pause the last in order.
 
         False when only one request is left to pause: it does not fit.
         """
-        if self.parked.forget_oldest():
+        if self.cache.give_way(1):
             return True
         if len(self.running) < 2:
             return False
         victim = self.running.pop()
-        self._close(victim)
+        self._n_paused += 1
+        self._keep(victim)
         bisect.insort(self.waiting, victim, key=lambda r: r.order)
         return True
 
     def remove(self, request: Request, *, reuse: bool) -> None:
-        """Take a request out; its sequence is parked for its session if `reuse`, else closed."""
+        """Take a request out; its sequence is kept for others if `reuse`, else closed."""
         (self.running if request in self.running else self.waiting).remove(request)
-        if request.seq is not None and reuse and request.session is not None and request.n_computed > 0:
-            self.parked.park(request.session, request.seq, request.tokens[: request.n_computed])
-            request.seq = None
+        if reuse:
+            self._keep(request)
         else:
             self._close(request)
+
+    def observe(self, slices: Sequence[Slice], seconds: float) -> None:
+        """A step took so long."""
+        self._n_steps += 1
+        self._step_s += seconds
+        n_decoding = sum(1 for s in slices if _decodes(s.request))
+        self.budget.observe(n_decoding, sum(s.n for s in slices) - n_decoding, seconds)
+
+    def stats(self) -> Stats:
+        """Where the engine stands."""
+        return Stats(
+            n_running=len(self.running),
+            n_waiting=len(self.waiting),
+            n_prompt=self._n_prompt,
+            n_cached=self._n_cached,
+            n_kept=len(self.cache),
+            n_kept_tokens=self.cache.n_tokens,
+            n_evicted=self.cache.n_evicted,
+            n_paused=self._n_paused,
+            n_steps=self._n_steps,
+            step_s=self._step_s,
+            room=self._backend.room(),
+        )
 
     def requests(self) -> list[Request]:
         """All unfinished requests."""
@@ -126,26 +176,97 @@ class Scheduler:
                 hint="shorten the prompt or give the model more memory",
             )
 
-    def _make_room(self, request: Request) -> bool:
-        """Whether the request may start; forgets parked sequences of other sessions for it."""
-        promised = sum(r.n_left for r in self.running)
-        while True:
-            n_new = len(request.tokens) - self.parked.n_common(request.session, request.tokens)
-            if self._backend.room() >= promised + n_new:
+    def _will_share(self, request: Request) -> bool:
+        """Whether a request before this one is about to compute tokens that this one needs too."""
+        if request.score is not None or not self.running:
+            return False
+        there = -1
+        for other in self.running:
+            if other.order > request.order or other.n_left <= 1:
+                continue
+            n = min(common_prefix(other.tokens, request.tokens), len(request.tokens) - 1)
+            if n - other.n_computed < _WORTH_WAITING:
+                continue
+            if there < 0:
+                there = self.cache.find(request.tokens)[1]
+            if n - there >= _WORTH_WAITING:
                 return True
-            if not self.parked.forget_oldest(keep=request.session):
-                return not self.running
+        return False
 
-    def _open(self) -> SeqId | None:
-        """A fresh sequence, at the cost of parked ones; None when all are running."""
+    def _start(self, request: Request) -> bool:
+        """Give a waiting request a sequence with what is known of its tokens; False: there is no room yet."""
+        source, kept, n = self._find(request)
+        if not self._make_room(len(request.tokens) - n, spare=kept):
+            return False
+        found = self._sequence(source, kept, n)
+        if found is None:
+            return False
+        request.seq, request.n_computed = found
+        if request.n_cached is None:
+            request.n_cached = min(request.n_computed, request.n_prompt)
+            self._n_prompt += request.n_prompt
+            self._n_cached += request.n_cached
+        self.waiting.remove(request)
+        bisect.insort(self.running, request, key=lambda r: r.order)
+        return True
+
+    def _find(self, request: Request) -> tuple[SeqId | None, Kept | None, int]:
+        """The sequence that begins most like the request, kept or running, and how many tokens are of use.
+
+        The last token is always left to compute, for its logits; a scored prompt wants the logits of all.
+        """
+        if request.score is not None:
+            return None, None, 0
+        most = len(request.tokens) - 1
+        kept, n_kept = self.cache.find(request.tokens)
+        source, n_running = None, 0
+        for other in self.running:
+            n = min(common_prefix(other.tokens, request.tokens), other.n_computed)
+            if n > n_running:
+                source, n_running = other.seq, n
+        if n_running > n_kept:
+            return source, None, min(n_running, most)
+        n = min(n_kept, most)
+        return (None, None, 0) if kept is None or n == 0 else (kept.seq, kept, n)
+
+    def _make_room(self, n_new: int, *, spare: Kept | None) -> bool:
+        """Whether a request with so many new tokens may start; gives up what is kept, but for `spare`."""
+        needed = n_new + sum(r.n_left for r in self.running)
+        while (room := self._backend.room()) < needed:
+            if not self.cache.give_way(needed - room, spare=spare):
+                return not self.running
+        return True
+
+    def _sequence(self, source: SeqId | None, kept: Kept | None, n: int) -> tuple[SeqId, int] | None:
+        """A sequence with the first n tokens of `source`, and how many it has; None when all are running."""
+        if kept is not None and n == len(kept.tokens):
+            return self.cache.take(kept), n
+        seq = self._open(spare=kept)
+        if seq is None and kept is not None:  # only the kept one is left to be had
+            return self.cache.take(kept), self._backend.truncate(kept.seq, n)
+        if seq is None or source is None:
+            return None if seq is None else (seq, 0)
+        if kept is not None:
+            self.cache.touch(kept)
+        return seq, self._backend.fork(source, seq, n)
+
+    def _open(self, *, spare: Kept | None) -> SeqId | None:
+        """A fresh sequence, at the cost of kept ones; None when there is none to be had."""
         while True:
             try:
                 return self._backend.open()
             except NoRoom:
-                if not self.parked.forget_oldest():
-                    if not self.running:
+                if not self.cache.give_sequence(spare=spare):
+                    if not self.running and spare is None:
                         raise
                     return None
+
+    def _keep(self, request: Request) -> None:
+        if request.seq is not None and request.n_computed > 0:
+            self.cache.keep(request.seq, request.tokens[: request.n_computed])
+            request.seq, request.n_computed = None, 0
+        else:
+            self._close(request)
 
     def _close(self, request: Request) -> None:
         if request.seq is not None:

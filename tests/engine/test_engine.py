@@ -112,8 +112,8 @@ def test_a_pool_too_small_for_all_pauses_and_recomputes_without_a_trace() -> Non
     readers = [Reader(engine, [i] * 6, seed=i, max_tokens=24) for i in range(6)]
     for i, reader in enumerate(readers):
         assert reader.ids() == alone([i] * 6, i, 24)
-    assert (backend.n_open, backend.n_blocks_used) == (0, 0)
     engine.close()
+    assert (backend.n_open, backend.n_blocks_used) == (0, 0)
 
 
 def test_equal_priority_keeps_the_order_of_arrival() -> None:
@@ -198,8 +198,8 @@ def test_nan_ends_only_the_request_that_met_it() -> None:
     assert end.reason == "error"
     for reader in others:
         assert reader.result()[1].reason == "length"
-    assert backend.n_open == 0
     engine.close()
+    assert backend.n_open == 0
 
 
 def no_31() -> Sampling:
@@ -220,6 +220,7 @@ def test_a_sink_that_raises_loses_only_its_own_request(engine: Engine, backend: 
     engine.submit(Request([5], SAMPLING, 1, 200, sink=broken))
     assert Reader(engine, [1, 2, 3]).ids() == alone([1, 2, 3], 7, 8)
     assert Reader(engine, [1, 2]).ids() == alone([1, 2], 7, 8)
+    engine.close()
     assert backend.n_open == 0
 
 
@@ -246,8 +247,8 @@ def test_a_failing_step_ends_its_requests_and_the_engine_goes_on(error: Exceptio
     assert end.reason == "error"
     assert isinstance(end.error, EdgeInferError)
     assert Reader(engine, [1, 2, 3]).ids() == alone([1, 2, 3], 7, 8)
-    assert backend.n_open == 0
     engine.close()
+    assert backend.n_open == 0
 
 
 class NeverRoom(FakeBackend):
@@ -270,6 +271,7 @@ def test_cancel_ends_a_decoding_request_and_gives_its_room_back(engine: Engine, 
     _, end = reader.result()
     assert (end.reason, end.error) == ("cancelled", None)
     Reader(engine, [2], max_tokens=1).result()
+    engine.close()
     assert backend.n_blocks_used == 0
 
 
@@ -308,41 +310,137 @@ def test_close_ends_everything_and_shuts_the_backend_down(backend: FakeBackend) 
     engine.close()  # a second time is fine
 
 
-def test_the_next_turn_of_a_session_computes_only_what_is_new(engine: Engine, backend: FakeBackend) -> None:
-    first = Reader(engine, [1, 2, 3, 4, 5, 6], session="chat", max_tokens=4)
+def test_the_next_turn_computes_only_what_is_new(engine: Engine, backend: FakeBackend) -> None:
+    first = Reader(engine, [1, 2, 3, 4, 5, 6], max_tokens=4)
     answer = first.ids()
     turn = [1, 2, 3, 4, 5, 6, *answer, 9, 9]
     n_before = sum(len(b.tokens) for b in backend.batches)
-    tokens, end = Reader(engine, turn, session="chat", max_tokens=4).result()
+    tokens, end = Reader(engine, turn, max_tokens=4).result()
     assert [t.id for t in tokens] == alone(turn, 7, 4)
     assert end.usage.n_cached == 9  # the last sampled token was never computed
     assert sum(len(b.tokens) for b in backend.batches) - n_before == len(turn) - 9 + 3
 
 
 def test_an_edited_history_reuses_what_is_still_the_same(engine: Engine) -> None:
-    Reader(engine, [1, 2, 3, 4, 5, 6], session="chat").result()
-    tokens, end = Reader(engine, [1, 2, 3, 8, 8], session="chat").result()
+    Reader(engine, [1, 2, 3, 4, 5, 6]).result()
+    tokens, end = Reader(engine, [1, 2, 3, 8, 8]).result()
     assert [t.id for t in tokens] == alone([1, 2, 3, 8, 8], 7, 8)
     assert end.usage.n_cached == 3
 
 
 def test_the_same_prompt_again_computes_one_token(engine: Engine) -> None:
-    expected = Reader(engine, [1, 2, 3, 4], session="chat").ids()
-    tokens, end = Reader(engine, [1, 2, 3, 4], session="chat").result()
+    expected = Reader(engine, [1, 2, 3, 4]).ids()
+    tokens, end = Reader(engine, [1, 2, 3, 4]).result()
     assert [t.id for t in tokens] == expected
     assert end.usage.n_cached == 3
 
 
-def test_sessions_do_not_share(engine: Engine) -> None:
-    Reader(engine, [1, 2, 3, 4], session="a").result()
-    assert Reader(engine, [1, 2, 3, 4], session="b").result()[1].usage.n_cached == 0
+def test_a_stranger_shares_what_was_computed_before(engine: Engine) -> None:
+    system = list(range(20))
+    Reader(engine, [*system, 1, 2]).result()
+    tokens, end = Reader(engine, [*system, 5, 6]).result()
+    assert end.usage.n_cached == 20
+    assert [t.id for t in tokens] == alone([*system, 5, 6], 7, 8)
 
 
-def test_parked_sequences_give_way_to_new_requests() -> None:
+def test_equal_prompts_in_flight_are_computed_once() -> None:
+    backend = FakeBackend(n_ctx=512, n_blocks=400)
+    backend.gate = threading.Event()
+    engine = Engine(backend, token_budget=32)
+    system = [i % 31 for i in range(200)]
+    readers = [Reader(engine, [*system, i], seed=i, max_tokens=4) for i in range(6)]
+    backend.entered.wait(20)
+    backend.gate.set()
+    for i, reader in enumerate(readers):
+        tokens, end = reader.result()
+        assert [t.id for t in tokens] == alone([*system, i], i, 4)
+        assert end.usage.n_cached >= (0 if i == 0 else 200 - 64)  # less is not worth waiting for
+    assert sum(len(b.tokens) for b in backend.batches) <= 201 + 5 * 65 + 6 * 3
+    engine.close()
+
+
+def test_those_who_wait_for_a_shared_prompt_let_others_pass() -> None:
+    backend = FakeBackend(n_ctx=512, n_blocks=400)
+    backend.gate = threading.Event()
+    engine = Engine(backend, token_budget=8)
+    system = [i % 31 for i in range(200)]
+    first = Reader(engine, system, max_tokens=1)
+    backend.entered.wait(20)
+    waiting = Reader(engine, [*system, 1], max_tokens=1)
+    stranger = Reader(engine, [31, 31, 31], max_tokens=1)
+    backend.gate.set()
+    assert [r.result()[1].reason for r in (first, waiting, stranger)] == ["length"] * 3
+    engine.close()
+    began = {seq: i for i, b in reversed(list(enumerate(backend.batches))) for seq in b.sequences}
+    assert began[2] < began[3] - 10  # the stranger is the second to get a sequence
+
+
+def test_a_shared_prompt_whose_first_reader_leaves_is_computed_by_the_next() -> None:
+    backend = FakeBackend(n_ctx=512, n_blocks=400)
+    backend.gate = threading.Event()
+    engine = Engine(backend, token_budget=64)
+    system = [i % 31 for i in range(300)]
+    first = Reader(engine, system, max_tokens=1)
+    backend.entered.wait(20)
+    second = Reader(engine, [*system, 1], max_tokens=4)
+    engine.cancel(first.request)
+    backend.gate.set()
+    assert first.result()[1].reason == "cancelled"
+    assert second.ids() == alone([*system, 1], 7, 4)
+    engine.close()
+
+
+def test_a_short_prompt_does_not_wait_for_the_end_of_a_long_one() -> None:
+    backend = FakeBackend(n_ctx=2048, n_blocks=1024)
+    backend.gate = threading.Event()
+    engine = Engine(backend, token_budget=16)
+    long = Reader(engine, [3] * 1000, max_tokens=1)
+    backend.entered.wait(20)
+    short = Reader(engine, [4] * 12, max_tokens=1)
+    backend.gate.set()
+    assert [r.result()[1].reason for r in (long, short)] == ["length"] * 2
+    engine.close()
+    ended = {seq: i for i, b in enumerate(backend.batches) for seq in b.sequences}
+    assert ended[2] < 5
+    assert ended[1] > 50
+
+
+def test_a_paused_request_goes_on_from_what_is_still_kept() -> None:
+    backend = FakeBackend(n_blocks=160, block_size=4, n_ctx=400)
+    engine = Engine(backend, token_budget=64)
+    readers = [Reader(engine, [i] * 200, seed=i, max_tokens=60) for i in range(3)]
+    for i, reader in enumerate(readers):
+        tokens, end = reader.result()
+        assert [t.id for t in tokens] == alone([i] * 200, i, 60)
+        assert end.usage.n_cached == 0  # its own work is no gift
+    assert engine.stats().n_paused > 0
+    assert sum(len(b.tokens) for b in backend.batches) < 3 * (200 + 59) + 200
+    engine.close()
+
+
+def test_the_beginning_of_what_is_kept_stays_longest() -> None:
+    backend = FakeBackend(n_blocks=64, block_size=4, n_ctx=256)
+    engine = Engine(backend)
+    system = [i % 31 for i in range(100)]
+    Reader(engine, [*system, *[7] * 80], max_tokens=1).result()
+    Reader(engine, [9] * 120, max_tokens=1).result()  # needs some of the room
+    assert Reader(engine, [*system, 1], max_tokens=1).result()[1].usage.n_cached >= 90
+    engine.close()
+
+
+def test_stats_tell_what_was_saved(engine: Engine) -> None:
+    Reader(engine, [1] * 10, max_tokens=2).result()
+    Reader(engine, [1] * 10, max_tokens=2).result()
+    stats = engine.stats()
+    assert (stats.n_prompt, stats.n_cached, stats.n_running, stats.n_waiting) == (20, 9, 0, 0)
+    assert stats.n_kept == 1
+
+
+def test_kept_sequences_give_way_to_new_requests() -> None:
     backend = FakeBackend(n_blocks=16, block_size=4, max_sequences=4)
     engine = Engine(backend)
     for i in range(12):
-        assert Reader(engine, [i] * 20, session=f"s{i}", max_tokens=8).ids() == alone([i] * 20, 7, 8)
+        assert Reader(engine, [i] * 20, max_tokens=8).ids() == alone([i] * 20, 7, 8)
     assert backend.n_open <= 4
     engine.close()
 
@@ -370,8 +468,7 @@ def test_random_traffic_ends_every_request_and_loses_no_room() -> None:
     readers = []
     for i in range(200):
         prompt = [rng.randrange(32) for _ in range(rng.randint(1, 60))]
-        session = rng.choice([None, None, "x", "y"])
-        reader = Reader(engine, prompt, seed=i, max_tokens=rng.randint(1, 12), session=session)
+        reader = Reader(engine, prompt, seed=i, max_tokens=rng.randint(1, 12))
         readers.append((prompt, i, reader))
         if rng.random() < 0.2:
             engine.cancel(rng.choice(readers)[2].request)
@@ -382,7 +479,7 @@ def test_random_traffic_ends_every_request_and_loses_no_room() -> None:
             assert len(prompt) + 1 > 48
         assert [t.id for t in tokens] == alone(prompt, seed_i, len(tokens))
     engine.close()
-    assert backend.n_open <= 2  # the parked ones of x and y
+    assert (backend.n_open, backend.n_blocks_used) == (0, 0)
 
 
 def test_an_idle_engine_takes_no_processor_time(engine: Engine) -> None:
