@@ -25,6 +25,10 @@ from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEn
 from edgeinfer.settings import Settings, kv_type_named
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeinfer.backends.base import Traits
+    from edgeinfer.kv.disk import SavedPrefixes
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
 
@@ -424,8 +428,24 @@ def load(
         kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
     )
     tokenizer = Tokenizer.from_gguf(file)
-    engine = Engine(choose.open_backend(file, wanted))
+    opened = choose.open_backend(file, wanted)
+    engine = Engine(opened, store=_saved_prefixes(path, file.shards, opened.traits, settings))
     return Model(engine, tokenizer, lambda: ChatTemplate.from_gguf(file, tokenizer), name=path.stem)
+
+
+def _saved_prefixes(path: Path, n_shards: int, traits: Traits, settings: Settings) -> SavedPrefixes | None:
+    """Where the keys and values of this model are saved; None if they are not."""
+    if settings.kv_disk_bytes == 0 or n_shards > 1:  # the key knows one file only
+        return None
+    from platformdirs import user_cache_path
+
+    from edgeinfer.kv.disk import SavedPrefixes, model_key
+
+    try:
+        folder = user_cache_path("edgeinfer", appauthor=False) / "kv"
+        return SavedPrefixes(folder, model_key(path, traits.kv_format), settings.kv_disk_bytes)
+    except OSError:  # no home, no permission: without them
+        return None
 
 
 def check_file(path: str | os.PathLike[str]) -> None:

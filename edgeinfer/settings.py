@@ -21,6 +21,7 @@ class Settings:
     threads: int | None = None  # EDGEINFER_THREADS
     context_length: int | None = None  # EDGEINFER_CONTEXT_LENGTH, tokens
     kv_type: KvType = "f16"  # EDGEINFER_KV_TYPE
+    kv_disk_bytes: int = 4 << 30  # EDGEINFER_KV_DISK_BYTES, of saved keys and values; 0: none
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -35,6 +36,7 @@ class Settings:
             threads=_count(found, "THREADS"),
             context_length=_count(found, "CONTEXT_LENGTH"),
             kv_type=kv_type_named(found.get("KV_TYPE", cls.kv_type)),
+            kv_disk_bytes=_bytes(found, "KV_DISK_BYTES", cls.kv_disk_bytes),
         )
 
 
@@ -44,6 +46,13 @@ def kv_type_named(name: str) -> KvType:
         if name == known:
             return cast(KvType, known)
     raise InvalidRequest(f"kv_type must be f16 or q8_0, not {name!r}")
+
+
+def _bytes(found: Mapping[str, str], name: str, otherwise: int) -> int:
+    text = found.get(name, str(otherwise))
+    if not text.isdecimal():
+        raise InvalidRequest(f"{_PREFIX}{name} must be a number of bytes, not {text!r}")
+    return int(text)
 
 
 def _count(found: Mapping[str, str], name: str) -> int | None:

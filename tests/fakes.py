@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import Counter
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,7 +31,9 @@ class FakeBackend:
         max_sequences: int = 16,
         nan_after: int | None = None,
     ) -> None:
-        self.traits = Traits(n_vocab, n_ctx, max_sequences, row_invariant=True, description="fake")
+        self.traits = Traits(
+            n_vocab, n_ctx, max_sequences, block_size, "fake", row_invariant=True, description="fake"
+        )
         self.batches: list[Batch] = []
         self.closed = False
         self.gate: threading.Event | None = None  # when set, forward waits for it or for cancel
@@ -81,6 +84,18 @@ class FakeBackend:
     def close(self, seq: SeqId) -> None:
         self._release(self._tables.pop(seq))
         del self._tokens[seq]
+
+    def snapshot(self, seq: SeqId) -> list[NDArray[np.uint8]]:
+        tokens = self._tokens[seq]
+        size = self._block_size
+        padded = tokens + [0] * (-len(tokens) % size)
+        return [np.array(padded[i : i + size], np.uint8) for i in range(0, len(padded), size)]
+
+    def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
+        held = [int(t) for block in blocks for t in block][:n]
+        self._reserve((seq,), [held])
+        self._tokens[seq] = held
+        return len(held)
 
     def room(self) -> int:
         return (self._n_blocks - self.n_blocks_used) * self._block_size

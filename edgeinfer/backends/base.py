@@ -6,6 +6,7 @@ scheduler computes the rest again. So no code above this seam asks what a backen
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -22,6 +23,8 @@ class Traits:
     n_vocab: int
     n_ctx: int  # most tokens that one sequence can hold
     max_sequences: int  # most sequences that can be open at once
+    kv_block_tokens: int  # tokens of a block of a snapshot
+    kv_format: str  # what `snapshot` gives is of use where this and the model are the same
     row_invariant: bool  # logits of a token depend only on its own sequence, bit for bit
     description: str  # for people: "native avx2, 4 threads, f16 KV"
 
@@ -57,6 +60,18 @@ class Backend(Protocol):
 
     def close(self, seq: SeqId) -> None:
         """Forget a sequence and free what nobody else holds."""
+
+    def snapshot(self, seq: SeqId) -> list[NDArray[np.uint8]]:
+        """The memory of its tokens, block after block; borrowed until the sequence changes or is closed.
+
+        Empty where a backend cannot tell. May be read from other threads.
+        """
+
+    def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
+        """Give seq (empty) n tokens from the beginning of a snapshot. Returns how many it has, 0..n.
+
+        Raises NoRoom, and nothing has changed.
+        """
 
     def room(self) -> int:
         """Tokens that can still be appended to one sequence before NoRoom."""

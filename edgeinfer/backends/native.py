@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
 
@@ -61,6 +61,8 @@ class NativeBackend:
             n_vocab=spec.n_vocab,
             n_ctx=n_ctx,
             max_sequences=max_sequences,
+            kv_block_tokens=block_tokens,
+            kv_format=f"native 1, {kv_type}, blocks of {block_tokens}, {self._engine.block_bytes} bytes",
             row_invariant=True,
             description=f"native {_native.target()}, {n_threads} threads, {kv_type} KV",
         )
@@ -69,16 +71,6 @@ class NativeBackend:
     def traits(self) -> Traits:
         """What this backend is."""
         return self._traits
-
-    @property
-    def scratch_bytes(self) -> int:
-        """Working memory of the steps so far, in bytes."""
-        return int(self._engine.scratch_bytes)
-
-    @property
-    def kv_bytes_used(self) -> int:
-        """Memory of the KV blocks in use, in bytes."""
-        return self._pool.n_used * int(self._engine.block_bytes)
 
     def open(self) -> SeqId:
         """A new empty sequence. Raises NoRoom when `max_sequences` are open."""
@@ -100,6 +92,18 @@ class NativeBackend:
         """Forget a sequence and free the blocks that nobody else holds."""
         self._open.remove(seq)
         self._tables.close(seq)
+
+    def snapshot(self, seq: SeqId) -> list[NDArray[np.uint8]]:
+        """Views of the blocks of a sequence."""
+        return [self._engine.block(i) for i in self._tables.blocks(seq)]
+
+    def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
+        """Copy blocks of a snapshot into new ones of an empty sequence."""
+        n = min(n, len(blocks) * self._block_tokens)
+        self._tables.extend([seq], [n])
+        for i, source in zip(self._tables.blocks(seq), blocks, strict=False):
+            np.copyto(self._engine.block(i), source)
+        return n
 
     def room(self) -> int:
         """Tokens that fit into free blocks."""

@@ -18,8 +18,10 @@ from numpy.typing import NDArray
 from edgeinfer.backends.base import Backend, Traits
 from edgeinfer.engine.request import EndEvent, FinishReason, Request, TokenEvent
 from edgeinfer.engine.sampler import sample
+from edgeinfer.engine.saving import PrefixSaver
 from edgeinfer.engine.scheduler import Scheduler, Slice, Stats, batch_of
 from edgeinfer.errors import Cancelled, EdgeInferError, NonFiniteLogits, NoRoom
+from edgeinfer.kv.disk import SavedPrefixes
 
 _TOKEN_BUDGET = 512  # tokens in one step: large enough for full speed, small enough to stay responsive
 _WORTH_INTERRUPTING = 16  # tokens in a step; a shorter one ends soon enough by itself
@@ -28,10 +30,14 @@ _WORTH_INTERRUPTING = 16  # tokens in a step; a shorter one ends soon enough by 
 class Engine:
     """Runs requests on a backend, and owns it: `close` shuts it down.
 
+    With a store, sequences are saved there when nothing else is to be done, and found again after a restart.
+
     `submit`, `cancel`, `stats` and `close` may be called from any thread.
     """
 
-    def __init__(self, backend: Backend, *, token_budget: int = _TOKEN_BUDGET) -> None:
+    def __init__(
+        self, backend: Backend, *, token_budget: int = _TOKEN_BUDGET, store: SavedPrefixes | None = None
+    ) -> None:
         self._backend = backend
         self._scheduler = Scheduler(backend, token_budget=token_budget)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
@@ -39,6 +45,8 @@ class Engine:
         self._step: tuple[Slice, ...] = ()  # in the running forward, read by cancel
         self._closing = False
         self._lock = threading.Lock()  # no request enters the inbox behind the closing message
+        if store is not None:
+            self._scheduler.saver = PrefixSaver(backend, self._scheduler.cache, store, self._inbox.put)
         self._thread = threading.Thread(target=self._run, name="edgeinfer-engine", daemon=True)
         self._thread.start()
         atexit.register(self.close)
@@ -91,6 +99,8 @@ class Engine:
     def _run(self) -> None:
         try:
             while not self._closing:
+                if not self._scheduler.requests():
+                    self._save_next()
                 self._drain(wait=not self._scheduler.requests())
                 self._drop_cancelled()
                 self._advance()
@@ -101,8 +111,15 @@ class Engine:
         finally:
             self._drain(wait=False)
             self._end_all("cancelled", None)
+            if self._scheduler.saver is not None:
+                self._scheduler.saver.finish()
+                self._drain(wait=False)
             self._scheduler.cache.clear()
             self._backend.shutdown()
+
+    def _save_next(self) -> None:
+        if self._scheduler.saver is not None:
+            self._scheduler.saver.save_next()
 
     def _drain(self, *, wait: bool) -> None:
         """Handle all messages; with `wait` sleep until there is one."""

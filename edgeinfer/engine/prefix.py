@@ -6,7 +6,7 @@ the least recently used sequence, from its end, since beginnings (system prompts
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from edgeinfer.backends.base import Backend, SeqId
@@ -38,6 +38,10 @@ class PrefixCache:
     def n_tokens(self) -> int:
         """Tokens of all kept sequences, shared ones counted for each."""
         return sum(len(kept.tokens) for kept in self._kept)
+
+    def latest_first(self) -> Iterator[Kept]:
+        """What is kept, the most recently used first."""
+        return reversed(self._kept)
 
     def keep(self, seq: SeqId, tokens: Sequence[int]) -> None:
         """Take over a sequence that holds these tokens, unless one that begins with them is kept already."""

@@ -18,6 +18,7 @@ from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.engine.budget import StepBudget
 from edgeinfer.engine.prefix import Kept, PrefixCache, common_prefix
 from edgeinfer.engine.request import Request
+from edgeinfer.engine.saving import PrefixSaver
 from edgeinfer.errors import ContextLengthExceeded, InvalidRequest, NoRoom
 
 _SCORE_BYTES = 64 << 20  # at most this much float32 logits for scored prompts in one step
@@ -36,6 +37,9 @@ class Stats:
     n_kept: int  # sequences without a request
     n_kept_tokens: int  # theirs, shared ones counted for each
     n_evicted: int  # tokens of theirs that gave way
+    n_saved: int  # tokens written to files
+    n_loaded: int  # tokens read back from them
+    save_error: str | None  # why nothing is saved any more
     n_paused: int  # times that a running request gave way
     n_steps: int
     step_s: float  # all steps together
@@ -61,6 +65,7 @@ class Scheduler:
         self._capacity = backend.room()
         self._arrivals = 0
         self.cache = PrefixCache(backend)
+        self.saver: PrefixSaver | None = None
         self._n_paused = self._n_prompt = self._n_cached = self._n_steps = 0
         self._step_s = 0.0
         self.waiting: list[Request] = []  # by order
@@ -137,7 +142,10 @@ class Scheduler:
         self._n_steps += 1
         self._step_s += seconds
         n_decoding = sum(1 for s in slices if _decodes(s.request))
-        self.budget.observe(n_decoding, sum(s.n for s in slices) - n_decoding, seconds)
+        n_prompt = sum(s.n for s in slices) - n_decoding
+        self.budget.observe(n_decoding, n_prompt, seconds)
+        if self.saver is not None and n_decoding == 0:
+            self.saver.observe_reading(n_prompt, seconds)
 
     def stats(self) -> Stats:
         """Where the engine stands."""
@@ -149,6 +157,9 @@ class Scheduler:
             n_kept=len(self.cache),
             n_kept_tokens=self.cache.n_tokens,
             n_evicted=self.cache.n_evicted,
+            n_saved=0 if self.saver is None else self.saver.n_saved,
+            n_loaded=0 if self.saver is None else self.saver.n_loaded,
+            save_error=None if self.saver is None or self.saver.error is None else str(self.saver.error),
             n_paused=self._n_paused,
             n_steps=self._n_steps,
             step_s=self._step_s,
@@ -196,6 +207,9 @@ class Scheduler:
     def _start(self, request: Request) -> bool:
         """Give a waiting request a sequence with what is known of its tokens; False: there is no room yet."""
         source, kept, n = self._find(request)
+        if self.saver is not None and request.score is None:
+            self.saver.recall(request.tokens, n, self._open_with_room)
+            source, kept, n = self._find(request)
         if not self._make_room(len(request.tokens) - n, spare=kept):
             return False
         found = self._sequence(source, kept, n)
@@ -260,6 +274,16 @@ class Scheduler:
                     if not self.running and spare is None:
                         raise
                     return None
+
+    def _open_with_room(self, n_tokens: int) -> SeqId | None:
+        """A fresh sequence that so many tokens fit into; None when there is none to be had."""
+        while (room := self._backend.room()) < n_tokens:
+            if not self.cache.give_way(n_tokens - room):
+                return None
+        try:
+            return self._open(spare=None)
+        except NoRoom:
+            return None
 
     def _keep(self, request: Request) -> None:
         if request.seq is not None and request.n_computed > 0:

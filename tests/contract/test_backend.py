@@ -163,3 +163,31 @@ def test_only_the_wanted_rows_are_written(backend: Backend) -> None:
     seq = backend.open()
     got = run(backend, batch((seq, [3, 1, 2, 5]), rows=[1, 3]))
     np.testing.assert_array_equal(got, fresh_rows(backend, [3, 1, 2, 5])[[1, 3]])
+
+
+def test_a_restored_snapshot_goes_on_like_the_sequence(backend: Backend) -> None:
+    tokens = [(5 * i) % 29 for i in range(24)]
+    source = backend.open()
+    run(backend, batch((source, tokens)))
+    expected = run(backend, batch((source, [3, 4])))
+    blocks = [np.array(block) for block in backend.snapshot(source)]
+    backend.close(source)
+    for n in (24, 23, 9, 1):
+        restored = backend.open()
+        assert backend.restore(restored, n, blocks[: -(-n // backend.traits.kv_block_tokens)]) == n
+        rest = [*tokens[n:], 3, 4]
+        logits = run(backend, batch((restored, rest)))
+        np.testing.assert_array_equal(logits[-2:], expected)
+        backend.close(restored)
+
+
+def test_a_snapshot_that_does_not_fit_changes_nothing(backend: Backend) -> None:
+    source = backend.open()
+    run(backend, batch((source, [1] * 8)))
+    block = np.array(backend.snapshot(source)[0])
+    size = backend.traits.kv_block_tokens
+    room, target = backend.room(), backend.open()
+    with pytest.raises(NoRoom):
+        backend.restore(target, room + size, [block] * (room // size + 1))
+    assert backend.room() == room
+    backend.close(target)

@@ -117,14 +117,19 @@ void add_engine(nb::module_& m) {
       .def(
           "copy_block", [](Engine& e, int from, int to) { e.kv().copy_block(from, to); }, nb::arg("src"), nb::arg("dst"))
       .def(
-          "release_block", [](Engine& e, int id) { e.kv().release_block(id); }, nb::arg("block"))
+          "block",
+          [](nb::handle self, int id) {
+            KvPool& kv = nb::cast<Engine&>(self).kv();
+            if (id < 0 || id >= kv.n_blocks()) throw nb::index_error("no such block");
+            return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(kv.block(id), {kv.block_bytes()}, self);
+          },
+          nb::arg("block"), "The memory of a block, to be read, or written before a sequence uses it.")
       .def("cancel", &Engine::cancel)
       .def(
           "start_profile", [](Engine& e) { e.profile().start(); }, "Measures the steps that follow.")
       .def("take_profile", &take_profile,
            "What was measured since start_profile: (operation, layer or -1, calls, seconds on one thread).")
       .def_prop_ro("block_bytes", [](Engine& e) { return e.kv().block_bytes(); })
-      .def_prop_ro("scratch_bytes", &Engine::scratch_bytes)
       .def_prop_ro("copied_weight_bytes", &Engine::copied_weight_bytes);
 }
 

@@ -37,7 +37,6 @@ class Engine {
   KvPool& kv() { return kv_; }
   int n_vocab() const { return decoder_.spec().n_vocab; }
   Profile& profile() { return decoder_.profile(); }
-  size_t scratch_bytes() const { return decoder_.scratch_bytes(); }
   size_t copied_weight_bytes() const { return decoder_.weights().copied_bytes; }
 
  private:

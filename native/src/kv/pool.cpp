@@ -1,9 +1,7 @@
 #include "kv/pool.h"
 
 #include <sys/mman.h>
-#include <unistd.h>
 
-#include <cstdint>
 #include <cstring>
 #include <string>
 
@@ -32,13 +30,5 @@ KvPool::KvPool(KvType type, int n_blocks, int n_layers, int n_kv_heads, int head
 KvPool::~KvPool() { munmap(base_, block_bytes_ * size_t(n_blocks_)); }
 
 void KvPool::copy_block(int from, int to) { std::memcpy(block(to), block(from), block_bytes_); }
-
-void KvPool::release_block(int id) {
-  // Only whole pages can be given back; the rest is overwritten when the block is used again.
-  const auto page = uintptr_t(sysconf(_SC_PAGESIZE));
-  const auto begin = (reinterpret_cast<uintptr_t>(block(id)) + page - 1) / page * page;
-  const auto end = reinterpret_cast<uintptr_t>(block(id) + block_bytes_) / page * page;
-  if (begin < end) madvise(reinterpret_cast<void*>(begin), end - begin, MADV_DONTNEED);
-}
 
 }  // namespace edgeinfer

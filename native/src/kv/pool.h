@@ -19,8 +19,6 @@ class KvPool {
 
   std::byte* block(int id) { return base_ + size_t(id) * block_bytes_; }
   void copy_block(int from, int to);
-  // Gives the memory of a block back to the system; it reads as zeros afterwards.
-  void release_block(int id);
 
   // Offset in a block of K (or V) of one layer and head: [layer][K, V][kv head].
   size_t k_offset(int layer, int head) const { return (size_t(layer) * 2 * n_kv_heads_ + head) * head_bytes_; }

@@ -58,8 +58,6 @@ QuantizedActivations Activations::of(ActivationForm form, int first_panel) const
   return a;
 }
 
-size_t Activations::bytes() const { return storage_.bytes() + panel_storage_.bytes() + s32_.bytes() + s256_.bytes(); }
-
 namespace {
 
 // Rows of one piece of work: one tile when many tokens share the unpacked rows; otherwise enough for a long read, and few

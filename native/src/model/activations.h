@@ -23,7 +23,6 @@ class Buffer {
     return data_.get();
   }
   T* data() const { return data_.get(); }
-  size_t bytes() const { return size_ * sizeof(T); }
 
  private:
   struct Free {
@@ -71,7 +70,6 @@ class Activations {
   const QuantizedActivations* of(ActivationForm form) const { return form == ActivationForm::Group32 ? &q32_ : &q256_; }
   // With panels counted from `first_panel` on.
   QuantizedActivations of(ActivationForm form, int first_panel) const;
-  size_t bytes() const;
 
  private:
   struct Storage {
@@ -79,7 +77,6 @@ class Activations {
     Buffer<float> d, panel_d;
     Buffer<int16_t> sums, panel_sums;
     QuantizedActivations shape(int n_tokens, int n_in, int group, int n_panels);
-    size_t bytes() const { return q.bytes() + panel_q.bytes() + d.bytes() + panel_d.bytes() + sums.bytes() + panel_sums.bytes(); }
   };
 
   int n_tokens_ = 0, n_in_ = 0;

@@ -543,11 +543,4 @@ void Decoder::head(int i_thread, const Step& step) {
   }
 }
 
-size_t Decoder::scratch_bytes() const {
-  size_t total = x_.bytes() + asked_x_.bytes() + qkv_.bytes() + q_.bytes() + angles_.bytes() + added_.bytes() + up_.bytes() +
-                 router_.bytes() + expert_out_.bytes() + input_.bytes() + attended_.bytes() + hidden_.bytes() + last_.bytes();
-  for (const Thread& t : threads_) total += t.matmul.bytes() + t.attention.bytes();
-  return total;
-}
-
 }  // namespace edgeinfer

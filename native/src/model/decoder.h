@@ -34,7 +34,6 @@ class Decoder {
 
   const DecoderSpec& spec() const { return spec_; }
   const Weights& weights() const { return weights_; }
-  size_t scratch_bytes() const;
   Profile& profile() { return profile_; }
 
  private:

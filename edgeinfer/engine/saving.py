@@ -1,0 +1,130 @@
+"""Kept sequences on their way to files and back, see kv/disk.py.
+
+A sequence is written by a thread of its own while the engine is idle: a fork holds its blocks meanwhile, so
+nobody writes into them. It is read back in the engine's thread when a request needs it, as long as that was
+measured to be faster than computing it again.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Sequence
+
+from edgeinfer.backends.base import Backend, SeqId
+from edgeinfer.engine.prefix import Kept, PrefixCache, common_prefix
+from edgeinfer.errors import DiskError, EdgeInferError, NoRoom
+from edgeinfer.kv.disk import Blocks, Saved, SavedPrefixes
+
+_LEAST = 256  # tokens; fewer are read again soon enough
+_WEIGHT = 0.5  # of the newest measurement in a moving average
+
+
+class PrefixSaver:
+    """Belongs to the engine's thread.
+
+    Args:
+        post: runs something in the engine's thread, from any thread.
+    """
+
+    def __init__(
+        self,
+        backend: Backend,
+        cache: PrefixCache,
+        store: SavedPrefixes,
+        post: Callable[[Callable[[], None]], None],
+    ) -> None:
+        self._backend, self._cache, self._store, self._post = backend, cache, store, post
+        self._writer: threading.Thread | None = None
+        self._load_s: float | None = None  # of a token
+        self._read_s: float | None = None
+        self._too_long = 1 << 30  # tokens; a sequence of so many is larger than all files may be
+        self.n_saved = 0  # tokens written
+        self.n_loaded = 0  # tokens read back
+        self.error: EdgeInferError | None = None  # why nothing is saved any more
+
+    def observe_reading(self, n_tokens: int, seconds: float) -> None:
+        """So many prompt tokens were computed in so long, by themselves."""
+        if n_tokens >= _LEAST:
+            self._read_s = _moved(self._read_s, seconds / n_tokens)
+
+    def save_next(self) -> None:
+        """Begin to write the kept sequence that was used last, unless one is being written."""
+        if self._writer is not None or self.error is not None:
+            return
+        kept = next((k for k in self._cache.latest_first() if self._worth_saving(k)), None)
+        if kept is None:
+            return
+        try:
+            held = self._backend.open()
+        except NoRoom:
+            return
+        n = self._backend.fork(kept.seq, held, len(kept.tokens))
+        tokens, blocks = kept.tokens[:n], self._backend.snapshot(held)
+        self._writer = threading.Thread(target=self._write, args=(held, tokens, blocks), name="save-kv")
+        self._writer.start()
+
+    def recall(
+        self, tokens: Sequence[int], n_there: int, open_with_room: Callable[[int], SeqId | None]
+    ) -> None:
+        """Read back what a request needs, if a file has much more of it than is there; it is kept then."""
+        best, n = None, n_there + _LEAST - 1
+        for saved in self._store.all:
+            common = min(common_prefix(saved.tokens, tokens), len(tokens) - 1)
+            if common > n:
+                best, n = saved, common
+        if best is None or self._is_slower():
+            return
+        seq = open_with_room(n)
+        if seq is None:
+            return
+        start = time.perf_counter()
+        blocks = self._store.load(best, -(-n // self._backend.traits.kv_block_tokens))
+        try:
+            got = 0 if blocks is None else self._backend.restore(seq, n, blocks)
+        except NoRoom:
+            got = 0
+        if got == 0:
+            self._backend.close(seq)
+            return
+        self._load_s = _moved(self._load_s, (time.perf_counter() - start) / got)
+        self.n_loaded += got
+        self._cache.keep(seq, tokens[:got])
+
+    def finish(self) -> None:
+        """Wait for what is being written."""
+        if self._writer is not None:
+            self._writer.join()
+
+    def _worth_saving(self, kept: Kept) -> bool:
+        if not _LEAST <= len(kept.tokens) < self._too_long:
+            return False
+        return not any(
+            len(kept.tokens) - common_prefix(s.tokens, kept.tokens) < _LEAST for s in self._store.all
+        )
+
+    def _is_slower(self) -> bool:
+        return self._load_s is not None and self._read_s is not None and self._load_s > self._read_s
+
+    def _write(self, held: SeqId, tokens: list[int], blocks: Blocks) -> None:
+        saved: Saved | None = None
+        error: DiskError | None = None
+        try:
+            saved = self._store.write(tokens, blocks)
+        except DiskError as full:
+            error = full
+        self._post(lambda: self._written(held, len(tokens), saved, error))
+
+    def _written(self, held: SeqId, n_tokens: int, saved: Saved | None, error: DiskError | None) -> None:
+        self._writer = None
+        self._backend.close(held)
+        if saved is not None:
+            self.n_saved += len(saved.tokens)
+            self._store.add(saved)
+        elif error is None:
+            self._too_long = n_tokens
+        self.error = error
+
+
+def _moved(old: float | None, new: float) -> float:
+    return new if old is None else (1 - _WEIGHT) * old + _WEIGHT * new

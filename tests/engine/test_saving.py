@@ -1,0 +1,143 @@
+"""An engine that is started again goes on where the one before ended, or computes; never anything else."""
+
+from __future__ import annotations
+
+import queue
+import time
+from pathlib import Path
+
+import pytest
+
+from edgeinfer import _native, models
+from edgeinfer.backends.native import NativeBackend
+from edgeinfer.engine.engine import Engine
+from edgeinfer.engine.request import EndEvent, Event, Request, Usage
+from edgeinfer.engine.sampler import Sampling
+from edgeinfer.kv.disk import SavedPrefixes
+
+PROMPT = [(7 * i) % 60 + 3 for i in range(700)]
+
+
+def start(model: Path, folder: Path | None, most_bytes: int = 1 << 30) -> Engine:
+    file = _native.gguf_open(str(model))
+    backend = NativeBackend(file, models.load_spec(file, 1024), n_threads=2, n_ctx=1024, n_blocks=80)
+    store = None if folder is None else SavedPrefixes(folder, "key", most_bytes)
+    return Engine(backend, store=store)
+
+
+def ask(engine: Engine, tokens: list[int], n: int = 8) -> tuple[list[int], Usage]:
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    engine.submit(Request(list(tokens), Sampling(temperature=1.0), 5, n, sink=events.put))
+    answer: list[int] = []
+    while True:
+        event = events.get(timeout=60)
+        if isinstance(event, EndEvent):
+            assert event.error is None
+            return answer, event.usage
+        answer.append(event.id)
+
+
+def until_saved(engine: Engine) -> None:
+    for _ in range(2000):
+        if engine.stats().n_saved:
+            return
+        time.sleep(0.005)
+    raise AssertionError("nothing was saved")
+
+
+@pytest.fixture
+def expected(random_model: Path) -> list[int]:
+    engine = start(random_model, None)
+    answer, _ = ask(engine, PROMPT)
+    engine.close()
+    return answer
+
+
+def test_a_conversation_goes_on_after_a_restart(
+    random_model: Path, tmp_path: Path, expected: list[int]
+) -> None:
+    engine = start(random_model, tmp_path)
+    assert ask(engine, PROMPT)[0] == expected
+    engine.close()  # waits for what is being written
+    engine = start(random_model, tmp_path)
+    answer, usage = ask(engine, PROMPT)
+    assert (answer, usage.n_cached) == (expected, 699)
+    turn = [*PROMPT, *answer, 4, 5, 6]
+    longer, usage = ask(engine, turn)
+    engine.close()
+    fresh = start(random_model, None)
+    assert ask(fresh, turn)[0] == longer
+    assert usage.n_cached == 707
+    fresh.close()
+
+
+def test_a_part_of_what_was_saved_is_of_use(random_model: Path, tmp_path: Path) -> None:
+    engine = start(random_model, tmp_path)
+    ask(engine, PROMPT)
+    engine.close()
+    other = [*PROMPT[:450], *[9] * 100]
+    fresh, engine = start(random_model, None), start(random_model, tmp_path)
+    answer, usage = ask(engine, other)
+    assert usage.n_cached == 450
+    assert answer == ask(fresh, other)[0]
+    engine.close()
+    fresh.close()
+
+
+def test_short_prompts_are_not_saved(random_model: Path, tmp_path: Path) -> None:
+    engine = start(random_model, tmp_path)
+    ask(engine, PROMPT[:200])
+    engine.close()
+    assert list(tmp_path.rglob("*.kv")) == []
+
+
+def test_damaged_files_are_computed_anew(random_model: Path, tmp_path: Path, expected: list[int]) -> None:
+    engine = start(random_model, tmp_path)
+    ask(engine, PROMPT)
+    engine.close()
+    (path,) = tmp_path.rglob("*.kv")
+    whole = bytearray(path.read_bytes())
+    whole[len(whole) // 2] ^= 1
+    path.write_bytes(whole)
+    engine = start(random_model, tmp_path)
+    answer, usage = ask(engine, PROMPT)
+    assert (answer, usage.n_cached) == (expected, 0)
+    engine.close()
+
+
+def test_answers_come_although_nothing_can_be_saved(
+    random_model: Path, tmp_path: Path, expected: list[int]
+) -> None:
+    (tmp_path / "file").write_text("")
+    engine = start(random_model, tmp_path / "file")
+    assert ask(engine, PROMPT)[0] == expected
+    for _ in range(2000):
+        if (error := engine.stats().save_error) is not None:
+            break
+        time.sleep(0.005)
+    assert error is not None
+    assert "cannot save" in error
+    assert ask(engine, [*PROMPT, 1])[1].n_cached == 700
+    engine.close()
+
+
+def test_a_sequence_that_is_too_large_to_save_is_left(random_model: Path, tmp_path: Path) -> None:
+    engine = start(random_model, tmp_path, most_bytes=1000)
+    ask(engine, PROMPT)
+    ask(engine, PROMPT[::-1])
+    assert engine.stats().save_error is None
+    engine.close()
+    assert list(tmp_path.rglob("*.kv")) == []
+
+
+def test_saving_goes_on_while_the_sequence_is_used(random_model: Path, tmp_path: Path) -> None:
+    engine = start(random_model, tmp_path)
+    answer, _ = ask(engine, PROMPT)
+    for _ in range(5):  # the same blocks, at once
+        answer, _ = ask(engine, [*PROMPT, *answer], 20)
+    until_saved(engine)
+    engine.close()
+    again, fresh = start(random_model, tmp_path), start(random_model, None)
+    assert ask(again, [*PROMPT, *answer])[0] == ask(fresh, [*PROMPT, *answer])[0]
+    again.close()
+    fresh.close()
