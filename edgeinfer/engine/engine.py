@@ -112,8 +112,7 @@ class Engine:
             self._drain(wait=False)
             self._end_all("cancelled", None)
             if self._scheduler.saver is not None:
-                self._scheduler.saver.finish()
-                self._drain(wait=False)
+                self._scheduler.saver.finish(lambda: self._drain(wait=False))
             self._scheduler.cache.clear()
             self._backend.shutdown()
 

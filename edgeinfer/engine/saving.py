@@ -17,6 +17,7 @@ from edgeinfer.errors import DiskError, EdgeInferError, NoRoom
 from edgeinfer.kv.disk import Blocks, Saved, SavedPrefixes
 
 _LEAST = 256  # tokens; fewer are read again soon enough
+_GROWTH = 8  # files are written whole: again when the eighth part of a sequence is new
 _WEIGHT = 0.5  # of the newest measurement in a moving average
 
 
@@ -38,6 +39,7 @@ class PrefixSaver:
         self._writer: threading.Thread | None = None
         self._load_s: float | None = None  # of a token
         self._read_s: float | None = None
+        self._closing = False
         self._too_long = 1 << 30  # tokens; a sequence of so many is larger than all files may be
         self.n_saved = 0  # tokens written
         self.n_loaded = 0  # tokens read back
@@ -91,17 +93,24 @@ class PrefixSaver:
         self.n_loaded += got
         self._cache.keep(seq, tokens[:got])
 
-    def finish(self) -> None:
-        """Wait for what is being written."""
+    def finish(self, run_posted: Callable[[], None]) -> None:
+        """Write the last state of what was used last, and wait for it."""
+        self._wait(run_posted)
+        self._closing = True
+        self.save_next()
+        self._wait(run_posted)
+
+    def _wait(self, run_posted: Callable[[], None]) -> None:
         if self._writer is not None:
             self._writer.join()
+            run_posted()
 
     def _worth_saving(self, kept: Kept) -> bool:
         if not _LEAST <= len(kept.tokens) < self._too_long:
             return False
-        return not any(
-            len(kept.tokens) - common_prefix(s.tokens, kept.tokens) < _LEAST for s in self._store.all
-        )
+        n = len(kept.tokens)
+        least = _LEAST if self._closing else max(_LEAST, n // _GROWTH)
+        return not any(n - common_prefix(s.tokens, kept.tokens) < least for s in self._store.all)
 
     def _is_slower(self) -> bool:
         return self._load_s is not None and self._read_s is not None and self._load_s > self._read_s

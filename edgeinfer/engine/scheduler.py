@@ -132,7 +132,7 @@ class Scheduler:
     def remove(self, request: Request, *, reuse: bool) -> None:
         """Take a request out; its sequence is kept for others if `reuse`, else closed."""
         (self.running if request in self.running else self.waiting).remove(request)
-        if reuse:
+        if reuse and request.score is None:
             self._keep(request)
         else:
             self._close(request)

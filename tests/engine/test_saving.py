@@ -91,6 +91,34 @@ def test_short_prompts_are_not_saved(random_model: Path, tmp_path: Path) -> None
     assert list(tmp_path.rglob("*.kv")) == []
 
 
+def test_what_was_said_last_is_saved_at_the_end(random_model: Path, tmp_path: Path) -> None:
+    engine = start(random_model, tmp_path)
+    ask(engine, PROMPT[:500], 1)
+    until_saved(engine)
+    engine.close()
+    engine = start(random_model, tmp_path)
+    ask(engine, [*PROMPT[:500], *[8] * 20], 1)  # too little to write again meanwhile or in the end
+    engine.close()
+    assert [s.tokens for s in SavedPrefixes(tmp_path, "key", 1 << 30).all] == [PROMPT[:500]]
+    engine = start(random_model, tmp_path)
+    ask(engine, PROMPT, 1)
+    assert ask(engine, [*PROMPT, *[8] * 300], 1)[1].n_cached == 700
+    engine.close()
+    saved = [len(s.tokens) for s in SavedPrefixes(tmp_path, "key", 1 << 30).all]
+    assert saved == [1000]
+
+
+def test_scored_texts_are_not_kept(random_model: Path, tmp_path: Path) -> None:
+    engine = start(random_model, tmp_path)
+    events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+    scored = Request(PROMPT, Sampling(), 0, 0, sink=events.put, score=lambda first, rows: None)
+    engine.submit(scored)
+    assert isinstance(events.get(timeout=60), EndEvent)
+    assert engine.stats().n_kept == 0
+    engine.close()
+    assert list(tmp_path.rglob("*.kv")) == []
+
+
 def test_damaged_files_are_computed_anew(random_model: Path, tmp_path: Path, expected: list[int]) -> None:
     engine = start(random_model, tmp_path)
     ask(engine, PROMPT)
