@@ -37,6 +37,7 @@ class PrefixSaver:
     ) -> None:
         self._backend, self._cache, self._store, self._post = backend, cache, store, post
         self._writer: threading.Thread | None = None
+        self._held: SeqId | None = None  # the fork that is being written
         self._load_s: float | None = None  # of a token
         self._read_s: float | None = None
         self._closing = False
@@ -63,7 +64,8 @@ class PrefixSaver:
             return
         n = self._backend.fork(kept.seq, held, len(kept.tokens))
         tokens, blocks = kept.tokens[:n], self._backend.snapshot(held)
-        self._writer = threading.Thread(target=self._write, args=(held, tokens, blocks), name="save-kv")
+        self._held = held
+        self._writer = threading.Thread(target=self._write, args=(tokens, blocks), name="save-kv")
         self._writer.start()
 
     def recall(
@@ -93,6 +95,15 @@ class PrefixSaver:
         self.n_loaded += got
         self._cache.keep(seq, tokens[:got])
 
+    def release(self) -> bool:
+        """Let go of the blocks that are being written, once they are; False when there are none."""
+        if self._held is None or self._writer is None:
+            return False
+        self._writer.join()
+        self._backend.close(self._held)
+        self._held = None
+        return True
+
     def finish(self, run_posted: Callable[[], None]) -> None:
         """Write the last state of what was used last, and wait for it."""
         self._wait(run_posted)
@@ -115,18 +126,18 @@ class PrefixSaver:
     def _is_slower(self) -> bool:
         return self._load_s is not None and self._read_s is not None and self._load_s > self._read_s
 
-    def _write(self, held: SeqId, tokens: list[int], blocks: Blocks) -> None:
+    def _write(self, tokens: list[int], blocks: Blocks) -> None:
         saved: Saved | None = None
         error: DiskError | None = None
         try:
             saved = self._store.write(tokens, blocks)
         except DiskError as full:
             error = full
-        self._post(lambda: self._written(held, len(tokens), saved, error))
+        self._post(lambda: self._written(len(tokens), saved, error))
 
-    def _written(self, held: SeqId, n_tokens: int, saved: Saved | None, error: DiskError | None) -> None:
+    def _written(self, n_tokens: int, saved: Saved | None, error: DiskError | None) -> None:
+        self.release()
         self._writer = None
-        self._backend.close(held)
         if saved is not None:
             self.n_saved += len(saved.tokens)
             self._store.add(saved)

@@ -115,11 +115,11 @@ class Scheduler:
         return slices
 
     def relieve(self) -> bool:
-        """Free room after NoRoom: give up what is kept, else pause the last in order.
+        """Free room after NoRoom: give up what is kept or being saved, else pause the last in order.
 
         False when only one request is left to pause: it does not fit.
         """
-        if self.cache.give_way(1):
+        if self.cache.give_way(1) or (self.saver is not None and self.saver.release()):
             return True
         if len(self.running) < 2:
             return False
@@ -270,7 +270,9 @@ class Scheduler:
             try:
                 return self._backend.open()
             except NoRoom:
-                if not self.cache.give_sequence(spare=spare):
+                if self.cache.give_sequence(spare=spare):
+                    continue
+                if self.saver is None or not self.saver.release():
                     if not self.running and spare is None:
                         raise
                     return None

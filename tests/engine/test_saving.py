@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import queue
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ from edgeinfer.backends.native import NativeBackend
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.request import EndEvent, Event, Request, Usage
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.kv.disk import SavedPrefixes
+from edgeinfer.kv.disk import Blocks, Saved, SavedPrefixes
 
 PROMPT = [(7 * i) % 60 + 3 for i in range(700)]
 
@@ -156,6 +157,25 @@ def test_a_sequence_that_is_too_large_to_save_is_left(random_model: Path, tmp_pa
     assert engine.stats().save_error is None
     engine.close()
     assert list(tmp_path.rglob("*.kv")) == []
+
+
+class SlowStore(SavedPrefixes):
+    def write(self, tokens: Sequence[int], blocks: Blocks) -> Saved | None:
+        time.sleep(0.3)
+        return super().write(tokens, blocks)
+
+
+def test_a_request_that_needs_the_room_of_what_is_being_saved_gets_it(
+    random_model: Path, tmp_path: Path
+) -> None:
+    file = _native.gguf_open(str(random_model))
+    spec = models.load_spec(file, 1024)
+    backend = NativeBackend(file, spec, n_threads=1, n_ctx=1024, n_blocks=24, max_sequences=2)
+    engine = Engine(backend, store=SlowStore(tmp_path, "key", 1 << 30))
+    ask(engine, PROMPT, 1)
+    answer, _ = ask(engine, PROMPT[::-1], 8)  # all 24 blocks, while the first are being written
+    assert len(answer) == 8
+    engine.close()
 
 
 def test_saving_goes_on_while_the_sequence_is_used(random_model: Path, tmp_path: Path) -> None:
