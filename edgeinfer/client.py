@@ -439,11 +439,13 @@ def _saved_prefixes(path: Path, n_shards: int, traits: Traits, settings: Setting
         return None
     from platformdirs import user_cache_path
 
+    from edgeinfer import __version__
     from edgeinfer.kv.disk import SavedPrefixes, model_key
 
     try:
         folder = user_cache_path("edgeinfer", appauthor=False) / "kv"
-        return SavedPrefixes(folder, model_key(path, traits.kv_format), settings.kv_disk_bytes)
+        key = model_key(path, f"{__version__} {traits.kv_format}")
+        return SavedPrefixes(folder, key, settings.kv_disk_bytes)
     except OSError:  # no home, no permission: without them
         return None
 

@@ -272,3 +272,23 @@ def test_a_forgotten_model_gives_its_thread_back_when_its_streams_are_gone(rando
     del stream
     gc.collect()
     assert threading.active_count() == before
+
+
+def test_a_conversation_is_found_again_after_a_restart(
+    random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEINFER_KV_DISK_BYTES", str(1 << 30))
+    monkeypatch.setattr("platformdirs.user_cache_path", lambda *names, **options: tmp_path)
+    prompt = [i % 50 + 3 for i in range(400)]
+
+    def answer(**options: str) -> tuple[list[edgeinfer.Token], int]:
+        with edgeinfer.load(random_model, threads=1, context_length=512, **options) as model:
+            stream = model.generate(prompt, max_tokens=5, seed=2)
+            return list(stream), stream.usage.n_cached
+
+    first, again = answer(), answer()
+    assert first[0] == again[0]
+    assert (first[1], again[1]) == (0, 399)
+    assert answer(kv_type="q8_0")[1] == 0  # other keys and values
+    os.utime(random_model)
+    assert answer()[1] == 0  # perhaps another model

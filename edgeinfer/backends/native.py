@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Literal
@@ -62,7 +63,7 @@ class NativeBackend:
             n_ctx=n_ctx,
             max_sequences=max_sequences,
             kv_block_tokens=block_tokens,
-            kv_format=f"native 1, {kv_type}, blocks of {block_tokens}, {self._engine.block_bytes} bytes",
+            kv_format=_kv_format(spec, kv_type),
             row_invariant=True,
             description=f"native {_native.target()}, {n_threads} threads, {kv_type} KV",
         )
@@ -157,3 +158,9 @@ class NativeBackend:
     def shutdown(self) -> None:
         """Give back threads, KV memory and the mapped file."""
         del self._engine
+
+
+def _kv_format(spec: DecoderSpec, kv_type: KvType) -> str:
+    """What keys and values depend on beside the weights; some rope tables follow the context length."""
+    decoder = hashlib.sha256(repr(spec).encode()).hexdigest()
+    return f"native {_native.KV_BLOCK_TOKENS} {kv_type} {decoder}"

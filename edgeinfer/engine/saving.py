@@ -133,6 +133,8 @@ class PrefixSaver:
             saved = self._store.write(tokens, blocks)
         except DiskError as full:
             error = full
+        except Exception as bug:
+            error = DiskError(f"cannot save keys and values: {type(bug).__name__}: {bug}")
         self._post(lambda: self._written(len(tokens), saved, error))
 
     def _written(self, n_tokens: int, saved: Saved | None, error: DiskError | None) -> None:
