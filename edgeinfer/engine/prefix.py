@@ -9,10 +9,15 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
+from numpy.typing import NDArray
+
 from edgeinfer.backends.base import Backend, SeqId
 
-_CHUNK = 256  # tokens compared at once
 _LEAST = 32  # tokens given up at once; fewer would only be asked for again
+
+
+Tokens = NDArray[np.int32]
 
 
 @dataclass(eq=False)
@@ -20,7 +25,7 @@ class Kept:
     """A sequence that no request computes on."""
 
     seq: SeqId
-    tokens: list[int]  # exactly what the sequence holds
+    tokens: Tokens  # exactly what the sequence holds
 
 
 class PrefixCache:
@@ -43,9 +48,9 @@ class PrefixCache:
         """What is kept, the most recently used first."""
         return reversed(self._kept)
 
-    def keep(self, seq: SeqId, tokens: Sequence[int]) -> None:
+    def keep(self, seq: SeqId, tokens: Sequence[int] | Tokens) -> None:
         """Take over a sequence that holds these tokens, unless one that begins with them is kept already."""
-        new = Kept(seq, list(tokens))
+        new = Kept(seq, np.array(tokens, np.int32))
         for kept in list(self._kept):
             n = common_prefix(kept.tokens, new.tokens)
             if n == len(kept.tokens):  # the new one says it all
@@ -56,7 +61,7 @@ class PrefixCache:
                 return
         self._kept.append(new)
 
-    def find(self, tokens: Sequence[int]) -> tuple[Kept | None, int]:
+    def find(self, tokens: Tokens) -> tuple[Kept | None, int]:
         """The kept sequence with the most first tokens in common, and how many those are."""
         best, most = None, 0
         for kept in self._kept:
@@ -90,9 +95,9 @@ class PrefixCache:
             return False
         before = len(kept.tokens)
         left = self._backend.truncate(kept.seq, max(0, before - max(n_tokens, _LEAST)))
-        del kept.tokens[left:]
+        kept.tokens = kept.tokens[:left]
         self.n_evicted += before - left
-        if not kept.tokens:
+        if left == 0:
             self._close(kept)
         return True
 
@@ -110,12 +115,11 @@ class PrefixCache:
         self._backend.close(kept.seq)
 
 
-def common_prefix(a: Sequence[int], b: Sequence[int]) -> int:
+def common_prefix(a: Tokens, b: Tokens) -> int:
     """How many first tokens are the same."""
     most = min(len(a), len(b))
-    at = 0
-    while at < most and a[at : at + _CHUNK] == b[at : at + _CHUNK]:
-        at += _CHUNK
-    while at < most and a[at] == b[at]:
-        at += 1
-    return min(at, most)
+    if most == 0 or a[0] != b[0]:  # almost always
+        return 0
+    differ = a[:most] != b[:most]
+    first = int(differ.argmax())
+    return first if differ[first] else most

@@ -81,6 +81,7 @@ class Request:
     score: Scorer | None = None
 
     arrival: int = 0
+    prompt: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))  # once it is accepted
     seq: SeqId | None = None
     n_computed: int = 0
     n_cached: int | None = None  # prompt tokens that were there already, once it has started

@@ -9,10 +9,10 @@ from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 
 from edgeinfer.backends.base import Backend, SeqId
-from edgeinfer.engine.prefix import Kept, PrefixCache, common_prefix
+from edgeinfer.engine.prefix import Kept, PrefixCache, Tokens, common_prefix
 from edgeinfer.errors import DiskError, EdgeInferError, NoRoom
 from edgeinfer.kv.disk import Blocks, Saved, SavedPrefixes
 
@@ -68,9 +68,7 @@ class PrefixSaver:
         self._writer = threading.Thread(target=self._write, args=(tokens, blocks), name="save-kv")
         self._writer.start()
 
-    def recall(
-        self, tokens: Sequence[int], n_there: int, open_with_room: Callable[[int], SeqId | None]
-    ) -> None:
+    def recall(self, tokens: Tokens, n_there: int, open_with_room: Callable[[int], SeqId | None]) -> None:
         """Read back what a request needs, if a file has much more of it than is there; it is kept then."""
         best, n = None, n_there + _LEAST - 1
         for saved in self._store.all:
@@ -126,7 +124,7 @@ class PrefixSaver:
     def _is_slower(self) -> bool:
         return self._load_s is not None and self._read_s is not None and self._load_s > self._read_s
 
-    def _write(self, tokens: list[int], blocks: Blocks) -> None:
+    def _write(self, tokens: Tokens, blocks: Blocks) -> None:
         saved: Saved | None = None
         error: DiskError | None = None
         try:

@@ -16,7 +16,7 @@ import numpy as np
 
 from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.engine.budget import StepBudget
-from edgeinfer.engine.prefix import Kept, PrefixCache, common_prefix
+from edgeinfer.engine.prefix import Kept, PrefixCache, Tokens, common_prefix
 from edgeinfer.engine.request import Request
 from edgeinfer.engine.saving import PrefixSaver
 from edgeinfer.errors import ContextLengthExceeded, InvalidRequest, NoRoom
@@ -79,6 +79,7 @@ class Scheduler:
     def add(self, request: Request) -> None:
         """Queue a request. Raises ContextLengthExceeded or InvalidRequest if it can never run."""
         self._check(request)
+        request.prompt = np.array(request.tokens, np.int32)
         self._arrivals += 1
         request.arrival = self._arrivals
         bisect.insort(self.waiting, request, key=lambda r: r.order)
@@ -195,21 +196,22 @@ class Scheduler:
         for other in self.running:
             if other.order > request.order or other.n_left <= 1:
                 continue
-            n = min(common_prefix(other.tokens, request.tokens), len(request.tokens) - 1)
+            n = min(common_prefix(other.prompt, request.prompt), request.n_prompt - 1)
             if n - other.n_computed < _WORTH_WAITING:
                 continue
             if there < 0:
-                there = self.cache.find(request.tokens)[1]
+                there = self.cache.find(request.prompt)[1]
             if n - there >= _WORTH_WAITING:
                 return True
         return False
 
     def _start(self, request: Request) -> bool:
         """Give a waiting request a sequence with what is known of its tokens; False: there is no room yet."""
-        source, kept, n = self._find(request)
+        tokens = np.array(request.tokens, np.int32)
+        source, kept, n = self._find(request, tokens)
         if self.saver is not None and request.score is None:
-            self.saver.recall(request.tokens, n, self._open_with_room)
-            source, kept, n = self._find(request)
+            self.saver.recall(tokens, n, self._open_with_room)
+            source, kept, n = self._find(request, tokens)
         if not self._make_room(len(request.tokens) - n, spare=kept):
             return False
         found = self._sequence(source, kept, n)
@@ -224,18 +226,18 @@ class Scheduler:
         bisect.insort(self.running, request, key=lambda r: r.order)
         return True
 
-    def _find(self, request: Request) -> tuple[SeqId | None, Kept | None, int]:
+    def _find(self, request: Request, tokens: Tokens) -> tuple[SeqId | None, Kept | None, int]:
         """The sequence that begins most like the request, kept or running, and how many tokens are of use.
 
         The last token is always left to compute, for its logits; a scored prompt wants the logits of all.
         """
         if request.score is not None:
             return None, None, 0
-        most = len(request.tokens) - 1
-        kept, n_kept = self.cache.find(request.tokens)
+        most = len(tokens) - 1
+        kept, n_kept = self.cache.find(tokens)
         source, n_running = None, 0
         for other in self.running:
-            n = min(common_prefix(other.tokens, request.tokens), other.n_computed)
+            n = min(common_prefix(other.prompt, tokens), other.n_computed)
             if n > n_running:
                 source, n_running = other.seq, n
         if n_running > n_kept:

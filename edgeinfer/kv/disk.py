@@ -39,12 +39,12 @@ _MOST_TOKENS = 1 << 24
 Blocks = list[NDArray[np.uint8]]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Saved:
     """A file, as far as it has been looked at."""
 
     path: Path
-    tokens: list[int]
+    tokens: NDArray[np.int32]
     n_blocks: int
     block_bytes: int
 
@@ -89,7 +89,7 @@ class SavedPrefixes:
         """What there is."""
         return self._saved
 
-    def write(self, tokens: Sequence[int], blocks: Blocks) -> Saved | None:
+    def write(self, tokens: NDArray[np.int32], blocks: Blocks) -> Saved | None:
         """Write a sequence; None if it is larger than all files may be.
 
         Safe from any thread; `add` makes it known.
@@ -99,18 +99,22 @@ class SavedPrefixes:
         """
         if not blocks or sum(block.nbytes for block in blocks) > self._most_bytes:
             return None
-        named = hashlib.sha256(np.array(tokens, "<i4").tobytes()).hexdigest()[:24]
+        named = hashlib.sha256(tokens.astype("<i4").tobytes()).hexdigest()[:24]
         to = self._folder / (named + _SUFFIX)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             _write_whole(to, tokens, blocks)
         except OSError as error:
             raise DiskError(f"cannot save keys and values in {self._folder}: {error.strerror}") from error
-        return Saved(to, list(tokens), len(blocks), blocks[0].nbytes)
+        return Saved(to, tokens, len(blocks), blocks[0].nbytes)
 
     def add(self, new: Saved) -> None:
         """Make a written file known; files of sequences that it begins with go, and what is too much."""
-        older = [s for s in self._saved if s.path == new.path or new.tokens[: len(s.tokens)] == s.tokens]
+        older = [
+            s
+            for s in self._saved
+            if s.path == new.path or np.array_equal(new.tokens[: len(s.tokens)], s.tokens)
+        ]
         self._saved = [s for s in self._saved if s not in older] + [new]
         for saved in older:
             if saved.path != new.path:
@@ -129,7 +133,7 @@ class SavedPrefixes:
                 file.seek(saved.first_block)
                 blocks = [np.empty(saved.block_bytes, np.uint8) for _ in range(min(n_blocks, saved.n_blocks))]
                 for block, expected in zip(blocks, sums, strict=False):
-                    if file.readinto(block) != saved.block_bytes or zlib.crc32(block) != expected:
+                    if file.readinto(block.data) != saved.block_bytes or zlib.crc32(block.data) != expected:
                         raise ValueError("changed")
             os.utime(saved.path)  # it was of use just now
         except (OSError, ValueError):
@@ -180,16 +184,16 @@ def _file_bytes(n_tokens: int, n_blocks: int, block_bytes: int) -> int:
     return _HEAD.size + 4 * n_tokens + n_blocks * (block_bytes + 4) + 4
 
 
-def _write_whole(to: Path, tokens: Sequence[int], blocks: Blocks) -> None:
-    head = _HEAD.pack(_MAGIC, len(tokens), len(blocks), blocks[0].nbytes) + np.array(tokens, "<i4").tobytes()
+def _write_whole(to: Path, tokens: NDArray[np.int32], blocks: Blocks) -> None:
+    head = _HEAD.pack(_MAGIC, len(tokens), len(blocks), blocks[0].nbytes) + tokens.astype("<i4").tobytes()
     handle, name = tempfile.mkstemp(_TEMPORARY, dir=to.parent)  # mode 0600
     try:
         with open(handle, "wb") as file:
             file.write(head)
             sums = []
             for block in blocks:
-                sums.append(zlib.crc32(block))
-                file.write(block)
+                sums.append(zlib.crc32(block.data))
+                file.write(block.data)
             tail = np.array(sums, "<u4").tobytes()
             file.write(tail + struct.pack("<I", zlib.crc32(head + tail)))
             file.flush()
@@ -225,4 +229,4 @@ def _read_head(path: Path) -> Saved | None:
         return None
     if zlib.crc32(fixed + tokens + tail[:-4]) != struct.unpack("<I", tail[-4:])[0]:
         return None
-    return Saved(path, np.frombuffer(tokens, "<i4").tolist(), n_blocks, block_bytes)
+    return Saved(path, np.frombuffer(tokens, "<i4").astype(np.int32), n_blocks, block_bytes)

@@ -178,7 +178,7 @@ def test_generation_ends_where_the_context_ends() -> None:
 
 
 def test_a_token_outside_the_vocabulary_is_refused(engine: Engine) -> None:
-    for prompt in ([1, 32], [-1]):
+    for prompt in ([1, 32], [-1], [1 << 40]):
         _, end = Reader(engine, prompt).result()
         assert isinstance(end.error, InvalidRequest)
 

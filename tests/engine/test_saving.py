@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import queue
 import time
-from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
 import pytest
+from numpy.typing import NDArray
 
 from edgeinfer import _native, models
 from edgeinfer.backends.native import NativeBackend
@@ -100,7 +101,7 @@ def test_what_was_said_last_is_saved_at_the_end(random_model: Path, tmp_path: Pa
     engine = start(random_model, tmp_path)
     ask(engine, [*PROMPT[:500], *[8] * 20], 1)  # too little to write again meanwhile or in the end
     engine.close()
-    assert [s.tokens for s in SavedPrefixes(tmp_path, "key", 1 << 30).all] == [PROMPT[:500]]
+    assert [s.tokens.tolist() for s in SavedPrefixes(tmp_path, "key", 1 << 30).all] == [PROMPT[:500]]
     engine = start(random_model, tmp_path)
     ask(engine, PROMPT, 1)
     assert ask(engine, [*PROMPT, *[8] * 300], 1)[1].n_cached == 700
@@ -160,7 +161,7 @@ def test_a_sequence_that_is_too_large_to_save_is_left(random_model: Path, tmp_pa
 
 
 class SlowStore(SavedPrefixes):
-    def write(self, tokens: Sequence[int], blocks: Blocks) -> Saved | None:
+    def write(self, tokens: NDArray[np.int32], blocks: Blocks) -> Saved | None:
         time.sleep(0.3)
         return super().write(tokens, blocks)
 

@@ -64,7 +64,7 @@ class Driver:
         fake, scheduler = self.backend, self.scheduler
         held = Counter(block for table in fake._tables.values() for block in table)
         assert held == +fake._holders, "a block's count is not the number of its holders"
-        kept = {k.seq: k.tokens for k in scheduler.cache._kept}
+        kept = {k.seq: k.tokens.tolist() for k in scheduler.cache._kept}
         running = {r.seq: r.tokens[: r.n_computed] for r in scheduler.running}
         assert len(kept) + len(running) == fake.n_open, "a sequence is lost or held twice"
         for seq, tokens in [*kept.items(), *running.items()]:

@@ -28,7 +28,7 @@ def blocks_of(tokens: list[int]) -> Blocks:
 
 
 def put(store: SavedPrefixes, tokens: list[int]) -> Path:
-    saved = store.write(tokens, blocks_of(tokens))
+    saved = store.write(np.array(tokens, np.int32), blocks_of(tokens))
     assert saved is not None
     store.add(saved)
     return saved.path
@@ -43,7 +43,7 @@ def test_what_was_saved_is_there_after_a_restart(tmp_path: Path) -> None:
     put(opened(tmp_path), tokens)
     store = opened(tmp_path)
     (saved,) = store.all
-    assert saved.tokens == tokens
+    assert saved.tokens.tolist() == tokens
     for n in (1, 3, 8):
         loaded = store.load(saved, n)
         assert loaded is not None
@@ -110,14 +110,14 @@ def test_the_longest_unused_go_first_of_any_model(tmp_path: Path) -> None:
     assert store.load(store.all[0], 1) is not None  # of use just now
     put(store, [9] * 40)
     assert [p.exists() for p in paths] == [False, True, True, True]
-    assert store.write([5] * 400, blocks_of([5] * 400)) is None  # larger than all may be
+    assert store.write(np.full(400, 5, np.int32), blocks_of([5] * 400)) is None  # larger than all may be
 
 
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = SavedPrefixes(tmp_path / "file", "model", 1 << 30)
     with pytest.raises(DiskError, match="cannot save"):
-        store.write([1] * 8, blocks_of([1] * 8))
+        store.write(np.ones(8, np.int32), blocks_of([1] * 8))
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs /dev/full")
@@ -131,7 +131,7 @@ def test_a_full_disk_leaves_nothing_behind(tmp_path: Path, monkeypatch: pytest.M
 
     monkeypatch.setattr(os, "fsync", full)
     with pytest.raises(DiskError, match="No space left"):
-        store.write([1] * 8, blocks_of([1] * 8))
+        store.write(np.ones(8, np.int32), blocks_of([1] * 8))
     assert [p for p in tmp_path.rglob("*") if p.is_file()] == []
 
 
@@ -163,7 +163,7 @@ def test_a_kill_while_saving_leaves_whole_files_only(tmp_path: Path) -> None:
             n = saved.n_blocks
             loaded = store.load(saved, n)
             assert loaded is not None, "a file with its name was not whole"
-            np.testing.assert_array_equal(loaded, blocks_of(saved.tokens))
+            np.testing.assert_array_equal(loaded, blocks_of(saved.tokens.tolist()))
 
 
 def test_the_key_changes_with_the_file(tmp_path: Path) -> None:
