@@ -68,9 +68,10 @@ class Backend(Protocol):
         """
 
     def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
-        """Give seq (empty) n tokens from the beginning of a snapshot. Returns how many it has, 0..n.
+        """Give seq (empty) n tokens from the beginning of a snapshot.
 
-        Raises NoRoom, and nothing has changed.
+        Returns how many it has, 0..n; 0 if the blocks are not of this backend. Raises NoRoom, and nothing
+        has changed.
         """
 
     def room(self) -> int:

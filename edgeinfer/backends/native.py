@@ -99,7 +99,9 @@ class NativeBackend:
         return [self._engine.block(i) for i in self._tables.blocks(seq)]
 
     def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
-        """Copy blocks of a snapshot into new ones of an empty sequence."""
+        """Copy blocks of a snapshot into new ones of an empty sequence; none of a foreign size."""
+        if any(block.size != self._engine.block_bytes for block in blocks):
+            return 0
         n = min(n, len(blocks) * self._block_tokens)
         self._tables.extend([seq], [n])
         for i, source in zip(self._tables.blocks(seq), blocks, strict=False):

@@ -135,6 +135,17 @@ def test_damaged_files_are_computed_anew(random_model: Path, tmp_path: Path, exp
     engine.close()
 
 
+def test_blocks_of_a_foreign_size_are_not_used(
+    random_model: Path, tmp_path: Path, expected: list[int]
+) -> None:
+    store = SavedPrefixes(tmp_path, "key", 1 << 30)
+    assert store.write(np.array(PROMPT, np.int32), [np.zeros(100, np.uint8)] * 22) is not None
+    engine = start(random_model, tmp_path)
+    answer, usage = ask(engine, PROMPT)
+    assert (answer, usage.n_cached) == (expected, 0)
+    engine.close()
+
+
 def test_answers_come_although_nothing_can_be_saved(
     random_model: Path, tmp_path: Path, expected: list[int]
 ) -> None:
