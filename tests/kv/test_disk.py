@@ -113,6 +113,15 @@ def test_the_longest_unused_go_first_of_any_model(tmp_path: Path) -> None:
     assert store.write(np.full(400, 5, np.int32), blocks_of([5] * 400)) is None  # larger than all may be
 
 
+def test_there_are_never_very_many_files(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("edgeinfer.kv.disk._MOST_FILES", 10)
+    store = opened(tmp_path)
+    for i in range(14):
+        os.utime(put(store, [i, 1, 2, 3]), (i, i))
+    assert {int(s.tokens[0]) for s in store.all} == set(range(4, 14))
+    assert len(list(tmp_path.rglob("*.kv"))) == 10
+
+
 def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     store = SavedPrefixes(tmp_path / "file", "model", 1 << 30)
