@@ -35,6 +35,11 @@ class Buffer {
 // Which forms of its input a set of matrices reads.
 struct Forms {
   bool floats = false, group32 = false, group256 = false;
+  static Forms of(const Matrix& m) {
+    Forms forms;
+    forms.add(m);
+    return forms;
+  }
   bool any() const { return floats || group32 || group256; }
   void add(const Matrix& m) { add(kTensorTypes[int(m.type)].form); }
   void add(ActivationForm form) {

@@ -207,9 +207,7 @@ void Decoder::add_block(int token, const std::vector<float>& post_norm) {
 void Decoder::activate(int row, const Matrix& down) {
   const auto activation = spec_.activation == Activation::kSilu ? kernels_.silu_mul : kernels_.gelu_mul;
   activation(hidden_.row(row), up_.data() + size_t(row) * hidden_.n_in(), hidden_.n_in());
-  Forms forms;
-  forms.add(down);
-  hidden_.quantize(kernels_, row, forms);
+  hidden_.quantize(kernels_, row, Forms::of(down));
 }
 
 // Adds what the feed-forward gave, and begins the next layer.
@@ -232,8 +230,7 @@ void Decoder::project(int i_thread, int layer) {
   q.n_columns = n_rows_;
   q.first_panel = input_.n_panels();
   if (n_rows_ > kMaxDirectTokens) {
-    Forms forms;
-    forms.add(w.q);
+    const Forms forms = Forms::of(w.q);
     for (int i = pool_.next_piece(); i * kPanelTokens < n_rows_; i = pool_.next_piece())
       input_.pack(kernels_, q.first_panel + i, forms, rows_ + i * kPanelTokens,
                   std::min(kPanelTokens, n_rows_ - i * kPanelTokens));
@@ -271,8 +268,7 @@ void Decoder::attention_block(int i_thread, int layer) {
   pool_.barrier();
   measured(i_thread, Op::kAttend, layer);
 
-  Forms out_forms;
-  out_forms.add(w.output);
+  const Forms out_forms = Forms::of(w.output);
   const auto [begin, end] = share(n_tokens_, i_thread);
   for (int t = begin; t < end; ++t) attended_.quantize(kernels_, t, out_forms);
   pack(attended_, out_forms);
@@ -389,8 +385,7 @@ void Decoder::feed_forward(int i_thread, int layer) {
   pool_.barrier();
   measured(i_thread, Op::kGateUp, layer);
 
-  Forms down_forms;
-  down_forms.add(w.down);
+  const Forms down_forms = Forms::of(w.down);
   const auto [begin, end] = share(n_tokens_, i_thread);
   for (int t = begin; t < end; ++t) activate(t, w.down);
   measured(i_thread, Op::kActivate, layer);
@@ -474,10 +469,9 @@ void Decoder::experts(int i_thread, int layer) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
   const int used = spec_.n_experts_used;
   const auto [begin, end] = share(n_tokens_, i_thread);
-  Forms router_forms, expert_forms, down_forms;
-  router_forms.add(w.router);
+  const Forms router_forms = Forms::of(w.router), down_forms = Forms::of(w.down_experts);
+  Forms expert_forms;
   for (const Matrix* m : {&w.gate_experts, &w.up_experts}) expert_forms.add(*m);
-  down_forms.add(w.down_experts);
 
   pack(input_, router_forms);
   multiply(i_thread, input_, {{&w.router, router_.data(), size_t(spec_.n_experts)}});
@@ -523,8 +517,7 @@ void Decoder::experts(int i_thread, int layer) {
 // Final norm, output head, scale and cap, for the rows asked for only.
 void Decoder::head(int i_thread, const Step& step) {
   pool_.barrier();
-  Forms forms;
-  forms.add(weights_.head);
+  const Forms forms = Forms::of(weights_.head);
   const auto [begin, end] = share(step.n_rows, i_thread);
   for (int r = begin; r < end; ++r) {
     const float* x = residual_ + size_t(r) * spec_.n_embd;
