@@ -268,14 +268,11 @@ def _measure(
 
 
 def _profile(runner: EngineRunner, threads: int, measure: Measure, by_layer: bool) -> Iterator[ProfileRow]:
-    engine = getattr(runner.backend, "profiled", None)
-    if engine is None:
-        return
-    with engine() as entries:
+    with runner.backend.profiled() as entries:
         runner.seconds(measure)
     totals: dict[tuple[str, int | None], float] = {}
     for operation, layer, _, seconds in entries:
         key = (operation, layer if by_layer and layer >= 0 else None)
         totals[key] = totals.get(key, 0.0) + seconds
-    for (operation, layer), seconds in totals.items():
-        yield ProfileRow(threads, measure, operation, layer, seconds / STEPS[measure.kind])
+    for (operation, shown), seconds in totals.items():
+        yield ProfileRow(threads, measure, operation, shown, seconds / STEPS[measure.kind])

@@ -7,11 +7,14 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass
-from typing import Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from edgeinfer.backends.base import Backend, Batch, SeqId
+from edgeinfer.backends.base import Batch, SeqId
+
+if TYPE_CHECKING:
+    from edgeinfer.backends.native import NativeBackend
 
 Kind = Literal["prefill", "decode", "batch", "verify"]
 STEPS = {"prefill": 1, "decode": 16, "batch": 8, "verify": 4}
@@ -58,7 +61,7 @@ class Runner(Protocol):
 class EngineRunner:
     """Our engine, through the backend seam."""
 
-    def __init__(self, backend: Backend, chunk: int = 512) -> None:
+    def __init__(self, backend: NativeBackend, chunk: int = 512) -> None:
         self.backend = backend
         self._n_vocab = backend.traits.n_vocab
         self._chunk = chunk

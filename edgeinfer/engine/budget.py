@@ -42,18 +42,19 @@ class StepBudget:
         if n_decoding == 0:
             return
         if n_prompt == 0:
-            self._decode = _moved(self._decode, seconds)
+            self._decode = moving_average(self._decode, seconds, _WEIGHT)
             self._until_look = _LOOK_AGAIN
             return
         self._until_look -= 1
         if self._decode is None or n_prompt < self._n // 2:
             return  # the rest of a prompt: too few tokens to tell
         allowed = max(_STRETCH * self._decode, _UNNOTICED) - self._decode
-        self._extra = _moved(self._extra, max(seconds - self._decode, 0.0) / n_prompt)
+        self._extra = moving_average(self._extra, max(seconds - self._decode, 0.0) / n_prompt, _WEIGHT)
         wanted = allowed / max(self._extra, 1e-9)
         # The cost of a token holds near the size where it was measured: other sizes are approached by halves.
         self._n = int(min(max(wanted, self._n / 2, _TILE), 2 * self._n, self.most))
 
 
-def _moved(old: float | None, new: float) -> float:
-    return new if old is None else (1 - _WEIGHT) * old + _WEIGHT * new
+def moving_average(old: float | None, new: float, weight: float) -> float:
+    """The average after one more measurement; `weight`: how much that one counts."""
+    return new if old is None else (1 - weight) * old + weight * new

@@ -63,10 +63,7 @@ class Engine:
 
     def submit(self, request: Request) -> None:
         """Queue a request; its events, an EndEvent last, go to its sink."""
-        with self._lock:
-            if self._closing:
-                raise EdgeInferError("the model is closed", hint="load it again")
-            self._inbox.put(lambda: self._accept(request))
+        self._post(lambda: self._accept(request))
 
     def cancel(self, request: Request) -> None:
         """Stop a request now: between two layers if it is computing a long slice."""
@@ -78,10 +75,7 @@ class Engine:
     def stats(self) -> Stats:
         """Where the engine stands between two steps. Raises EdgeInferError when it is closed."""
         answer: queue.SimpleQueue[Stats] = queue.SimpleQueue()
-        with self._lock:
-            if self._closing:
-                raise EdgeInferError("the model is closed", hint="load it again")
-            self._inbox.put(lambda: answer.put(self._scheduler.stats()))
+        self._post(lambda: answer.put(self._scheduler.stats()))
         return answer.get()
 
     def close(self) -> None:
@@ -93,6 +87,12 @@ class Engine:
             self._inbox.put(lambda: None)
             self._backend.cancel()
         self._thread.join()
+
+    def _post(self, message: Callable[[], None]) -> None:
+        with self._lock:
+            if self._closing:
+                raise EdgeInferError("the model is closed", hint="load it again")
+            self._inbox.put(message)
 
     # --- below: the engine's thread only ----------------------------------------------------------
 

@@ -6,6 +6,7 @@ the least recently used sequence, from its end, since beginnings (system prompts
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -103,12 +104,7 @@ class PrefixCache:
 
     def give_sequence(self, *, spare: Kept | None = None) -> bool:
         """Close the least recently used sequence; False when there is none but `spare`."""
-        kept = next((k for k in self._kept if k is not spare), None)
-        if kept is None:
-            return False
-        self.n_evicted += len(kept.tokens)
-        self._close(kept)
-        return True
+        return self.give_way(sys.maxsize, spare=spare)
 
     def _close(self, kept: Kept) -> None:
         self._kept.remove(kept)

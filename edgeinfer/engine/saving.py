@@ -12,6 +12,7 @@ import time
 from collections.abc import Callable
 
 from edgeinfer.backends.base import Backend, SeqId
+from edgeinfer.engine.budget import moving_average
 from edgeinfer.engine.prefix import Kept, PrefixCache, Tokens, common_prefix
 from edgeinfer.errors import DiskError, EdgeInferError, NoRoom
 from edgeinfer.kv.disk import Blocks, Saved, SavedPrefixes
@@ -49,7 +50,7 @@ class PrefixSaver:
     def observe_reading(self, n_tokens: int, seconds: float) -> None:
         """So many prompt tokens were computed in so long, by themselves."""
         if n_tokens >= _LEAST:
-            self._read_s = _moved(self._read_s, seconds / n_tokens)
+            self._read_s = moving_average(self._read_s, seconds / n_tokens, _WEIGHT)
 
     def save_next(self) -> None:
         """Begin to write the kept sequence that was used last, unless one is being written."""
@@ -68,18 +69,23 @@ class PrefixSaver:
         self._writer = threading.Thread(target=self._write, args=(tokens, blocks), name="save-kv")
         self._writer.start()
 
-    def recall(self, tokens: Tokens, n_there: int, open_with_room: Callable[[int], SeqId | None]) -> None:
-        """Read back what a request needs, if a file has much more of it than is there; it is kept then."""
+    def recall(self, tokens: Tokens, n_there: int, open_with_room: Callable[[int], SeqId | None]) -> bool:
+        """Read back what a request needs, if a file has much more of it than is there; it is kept then.
+
+        Returns whether anything kept may be another now: this, or what gave way for it.
+        """
+        if len(tokens) - n_there <= _LEAST:
+            return False
         best, n = None, n_there + _LEAST - 1
         for saved in self._store.all:
             common = min(common_prefix(saved.tokens, tokens), len(tokens) - 1)
             if common > n:
                 best, n = saved, common
         if best is None or self._is_slower():
-            return
+            return False
         seq = open_with_room(n)
         if seq is None:
-            return
+            return True
         start = time.perf_counter()
         blocks = self._store.load(best, -(-n // self._backend.traits.kv_block_tokens))
         try:
@@ -88,10 +94,11 @@ class PrefixSaver:
             got = 0
         if got == 0:
             self._backend.close(seq)
-            return
-        self._load_s = _moved(self._load_s, (time.perf_counter() - start) / got)
+            return True
+        self._load_s = moving_average(self._load_s, (time.perf_counter() - start) / got, _WEIGHT)
         self.n_loaded += got
         self._cache.keep(seq, tokens[:got])
+        return True
 
     def release(self) -> bool:
         """Let go of the blocks that are being written, once they are; False when there are none."""
@@ -144,7 +151,3 @@ class PrefixSaver:
         elif error is None:
             self._too_long = n_tokens
         self.error = error
-
-
-def _moved(old: float | None, new: float) -> float:
-    return new if old is None else (1 - _WEIGHT) * old + _WEIGHT * new

@@ -209,8 +209,11 @@ class Scheduler:
         """Give a waiting request a sequence with what is known of its tokens; False: there is no room yet."""
         tokens = np.array(request.tokens, np.int32)
         source, kept, n = self._find(request, tokens)
-        if self.saver is not None and request.score is None:
-            self.saver.recall(tokens, n, self._open_with_room)
+        if (
+            self.saver is not None
+            and request.score is None
+            and self.saver.recall(tokens, n, self._open_with_room)
+        ):
             source, kept, n = self._find(request, tokens)
         if not self._make_room(len(request.tokens) - n, spare=kept):
             return False

@@ -23,6 +23,7 @@ import time
 import zlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -35,7 +36,7 @@ _HEAD = struct.Struct("<8s3Q")
 _SUFFIX, _TEMPORARY = ".kv", ".part"
 _ABANDONED = 3600.0  # seconds after which nobody writes a temporary file any more
 _MOST_TOKENS = 1 << 24
-_MOST_FILES = 256  # looked at when a model is opened, 0.2 ms each
+_MOST_FILES = 256  # looked at before the first long prompt, 0.2 ms each
 
 Blocks = list[NDArray[np.uint8]]
 
@@ -80,7 +81,6 @@ class SavedPrefixes:
         self._root = folder
         self._folder = folder / hashlib.sha256(key.encode()).hexdigest()[:24]
         self._most_bytes = most_bytes
-        self._saved: list[Saved] = list(self._look())
 
     def __len__(self) -> int:
         return len(self._saved)
@@ -89,6 +89,14 @@ class SavedPrefixes:
     def all(self) -> Sequence[Saved]:
         """What there is."""
         return self._saved
+
+    @cached_property
+    def _saved(self) -> list[Saved]:
+        """Looked at when somebody first asks: only long prompts do."""
+        try:
+            return list(self._look())
+        except OSError:  # what cannot be looked at is not there
+            return []
 
     def write(self, tokens: NDArray[np.int32], blocks: Blocks) -> Saved | None:
         """Write a sequence; None if it is larger than all files may be.
