@@ -39,6 +39,14 @@ def ask(engine: Engine, tokens: list[int], n: int = 8) -> tuple[list[int], Usage
         answer.append(event.id)
 
 
+def once(model: Path, folder: Path | None, tokens: list[int], n: int = 8) -> tuple[list[int], Usage]:
+    """One answer of an engine that is started for it and closed, which waits for what is being written."""
+    engine = start(model, folder)
+    result = ask(engine, tokens, n)
+    engine.close()
+    return result
+
+
 def until_saved(engine: Engine) -> None:
     for _ in range(2000):
         if engine.stats().n_saved:
@@ -49,47 +57,33 @@ def until_saved(engine: Engine) -> None:
 
 @pytest.fixture
 def expected(random_model: Path) -> list[int]:
-    engine = start(random_model, None)
-    answer, _ = ask(engine, PROMPT)
-    engine.close()
-    return answer
+    return once(random_model, None, PROMPT)[0]
 
 
 def test_a_conversation_goes_on_after_a_restart(
     random_model: Path, tmp_path: Path, expected: list[int]
 ) -> None:
-    engine = start(random_model, tmp_path)
-    assert ask(engine, PROMPT)[0] == expected
-    engine.close()  # waits for what is being written
+    assert once(random_model, tmp_path, PROMPT)[0] == expected
     engine = start(random_model, tmp_path)
     answer, usage = ask(engine, PROMPT)
     assert (answer, usage.n_cached) == (expected, 699)
     turn = [*PROMPT, *answer, 4, 5, 6]
     longer, usage = ask(engine, turn)
     engine.close()
-    fresh = start(random_model, None)
-    assert ask(fresh, turn)[0] == longer
+    assert once(random_model, None, turn)[0] == longer
     assert usage.n_cached == 707
-    fresh.close()
 
 
 def test_a_part_of_what_was_saved_is_of_use(random_model: Path, tmp_path: Path) -> None:
-    engine = start(random_model, tmp_path)
-    ask(engine, PROMPT)
-    engine.close()
+    once(random_model, tmp_path, PROMPT)
     other = [*PROMPT[:450], *[9] * 100]
-    fresh, engine = start(random_model, None), start(random_model, tmp_path)
-    answer, usage = ask(engine, other)
+    answer, usage = once(random_model, tmp_path, other)
     assert usage.n_cached == 450
-    assert answer == ask(fresh, other)[0]
-    engine.close()
-    fresh.close()
+    assert answer == once(random_model, None, other)[0]
 
 
 def test_short_prompts_are_not_saved(random_model: Path, tmp_path: Path) -> None:
-    engine = start(random_model, tmp_path)
-    ask(engine, PROMPT[:200])
-    engine.close()
+    once(random_model, tmp_path, PROMPT[:200])
     assert list(tmp_path.rglob("*.kv")) == []
 
 
@@ -98,9 +92,9 @@ def test_what_was_said_last_is_saved_at_the_end(random_model: Path, tmp_path: Pa
     ask(engine, PROMPT[:500], 1)
     until_saved(engine)
     engine.close()
-    engine = start(random_model, tmp_path)
-    ask(engine, [*PROMPT[:500], *[8] * 20], 1)  # too little to write again meanwhile or in the end
-    engine.close()
+    once(
+        random_model, tmp_path, [*PROMPT[:500], *[8] * 20], 1
+    )  # too little to write again meanwhile or in the end
     assert [s.tokens.tolist() for s in SavedPrefixes(tmp_path, "key", 1 << 30).all] == [PROMPT[:500]]
     engine = start(random_model, tmp_path)
     ask(engine, PROMPT, 1)
@@ -122,17 +116,13 @@ def test_scored_texts_are_not_kept(random_model: Path, tmp_path: Path) -> None:
 
 
 def test_damaged_files_are_computed_anew(random_model: Path, tmp_path: Path, expected: list[int]) -> None:
-    engine = start(random_model, tmp_path)
-    ask(engine, PROMPT)
-    engine.close()
+    once(random_model, tmp_path, PROMPT)
     (path,) = tmp_path.rglob("*.kv")
     whole = bytearray(path.read_bytes())
     whole[len(whole) // 2] ^= 1
     path.write_bytes(whole)
-    engine = start(random_model, tmp_path)
-    answer, usage = ask(engine, PROMPT)
+    answer, usage = once(random_model, tmp_path, PROMPT)
     assert (answer, usage.n_cached) == (expected, 0)
-    engine.close()
 
 
 def test_blocks_of_a_foreign_size_are_not_used(
@@ -140,10 +130,8 @@ def test_blocks_of_a_foreign_size_are_not_used(
 ) -> None:
     store = SavedPrefixes(tmp_path, "key", 1 << 30)
     assert store.write(np.array(PROMPT, np.int32), [np.zeros(100, np.uint8)] * 22) is not None
-    engine = start(random_model, tmp_path)
-    answer, usage = ask(engine, PROMPT)
+    answer, usage = once(random_model, tmp_path, PROMPT)
     assert (answer, usage.n_cached) == (expected, 0)
-    engine.close()
 
 
 def test_answers_come_although_nothing_can_be_saved(
@@ -197,7 +185,5 @@ def test_saving_goes_on_while_the_sequence_is_used(random_model: Path, tmp_path:
         answer, _ = ask(engine, [*PROMPT, *answer], 20)
     until_saved(engine)
     engine.close()
-    again, fresh = start(random_model, tmp_path), start(random_model, None)
-    assert ask(again, [*PROMPT, *answer])[0] == ask(fresh, [*PROMPT, *answer])[0]
-    again.close()
-    fresh.close()
+    turn = [*PROMPT, *answer]
+    assert once(random_model, tmp_path, turn)[0] == once(random_model, None, turn)[0]
