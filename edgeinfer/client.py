@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.request import EndEvent, Event, FinishReason, Request, TokenEvent, Usage
+from edgeinfer.engine.request import EndEvent, Event, FinishReason, Priority, Request, TokenEvent, Usage
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.engine.scheduler import Stats
 from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
@@ -242,6 +242,7 @@ class Model:
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
+        priority: Priority = "interactive",
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -252,6 +253,7 @@ class Model:
                 taken as they are.
             max_tokens: None: until the model or the context ends.
             stop: strings that end the answer; they are not part of it.
+            priority: "batch" lets everybody else go first.
             sampling: all parameters at once, or give them one by one:
             parameters: fields of `Sampling`, as temperature=0.8.
 
@@ -260,7 +262,9 @@ class Model:
                 later are raised from the stream.
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
-        return self._start(ids, _sampling(sampling, parameters), max_tokens, stop, continuation=True)
+        return self._start(
+            ids, _sampling(sampling, parameters), max_tokens, stop, priority, continuation=True
+        )
 
     def chat(
         self,
@@ -268,6 +272,7 @@ class Model:
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
+        priority: Priority = "interactive",
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -277,7 +282,9 @@ class Model:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
         ids = self.encode_chat(messages)
-        return self._start(ids, _sampling(sampling, parameters), max_tokens, stop, continuation=False)
+        return self._start(
+            ids, _sampling(sampling, parameters), max_tokens, stop, priority, continuation=False
+        )
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """The prompt that `chat` computes for these messages."""
@@ -342,9 +349,10 @@ class Model:
         self,
         ids: list[int],
         sampling: Sampling,
+        *,
         max_tokens: int | None,
         stop: str | Sequence[str] | None,
-        *,
+        priority: Priority,
         continuation: bool,
     ) -> Stream:
         from edgeinfer.text.stream import TextStream
@@ -362,6 +370,7 @@ class Model:
             max_tokens=self.context_length if max_tokens is None else max_tokens,
             sink=mailbox.put,
             stop_ids=self.tokenizer.eog_ids,
+            priority=priority,
         )
         text = TextStream(self.tokenizer, stops, continuation=continuation)
         self._engine.submit(request)

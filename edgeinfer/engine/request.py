@@ -16,7 +16,10 @@ from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import EdgeInferError, InvalidRequest
 
 FinishReason = Literal["stop", "length", "cancelled", "error"]
+Priority = Literal["interactive", "batch"]
 Scorer = Callable[[int, NDArray[np.float32]], None]
+
+_RANKS: dict[Priority, int] = {"interactive": 0, "batch": 1}
 
 
 @dataclass(frozen=True)
@@ -76,7 +79,7 @@ class Request:
     max_tokens: int  # to generate; 0 for a request that only scores its prompt
     sink: Callable[[Event], None]  # called in the engine's thread; must not block
     stop_ids: frozenset[int] = frozenset()
-    priority: int = 0  # higher goes first and is paused last
+    priority: Priority = "interactive"  # batch goes last and is paused first
     # Gets (position of the first row, borrowed rows) for every prompt token; again after a pause.
     score: Scorer | None = None
 
@@ -96,6 +99,8 @@ class Request:
             raise InvalidRequest("the prompt is empty", hint="give at least one token")
         if self.score is None and self.max_tokens < 1:
             raise InvalidRequest(f"max_tokens must be at least 1, not {self.max_tokens}")
+        if self.priority not in _RANKS:
+            raise InvalidRequest(f"priority must be one of {', '.join(_RANKS)}, not {self.priority!r}")
 
     @property
     def n_left(self) -> int:
@@ -110,7 +115,7 @@ class Request:
     @property
     def order(self) -> tuple[int, int]:
         """Sort key: who goes first."""
-        return (-self.priority, self.arrival)
+        return (_RANKS[self.priority], self.arrival)
 
     @property
     def cancelled(self) -> bool:

@@ -10,7 +10,7 @@ import pytest
 from fakes import FakeBackend
 
 from edgeinfer.engine.budget import StepBudget
-from edgeinfer.engine.request import Request
+from edgeinfer.engine.request import Priority, Request
 from edgeinfer.engine.sampler import Sampling, sample
 from edgeinfer.engine.scheduler import Scheduler, batch_of
 from edgeinfer.errors import NoRoom
@@ -28,7 +28,7 @@ class Driver:
         self.finished: list[Request] = []
         self.n_failed = 0
 
-    def add(self, tokens: list[int], seed: int, max_tokens: int, priority: int) -> None:
+    def add(self, tokens: list[int], seed: int, max_tokens: int, priority: Priority) -> None:
         request = Request(
             list(tokens), SAMPLING, seed, max_tokens, sink=lambda event: None, priority=priority
         )
@@ -89,7 +89,7 @@ def test_the_books_are_right_after_every_step(seed: int) -> None:
         if rng.random() < 0.12:
             prompt = rng.choice(BEGINNINGS)[: rng.randint(1, 70)]
             prompt = prompt + [rng.randrange(32) for _ in range(rng.randint(0, 20))]
-            driver.add(prompt, i, rng.randint(1, 15), rng.choice([0, 0, 1]))
+            driver.add(prompt, i, rng.randint(1, 15), rng.choice(["interactive", "interactive", "batch"]))
         if rng.random() < 0.03 and scheduler.requests():
             scheduler.remove(rng.choice(scheduler.requests()), reuse=rng.random() < 0.7)
         busy, before = bool(scheduler.requests()), len(backend.batches)
