@@ -263,7 +263,12 @@ class Model:
         """
         ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
         return self._start(
-            ids, _sampling(sampling, parameters), max_tokens, stop, priority, continuation=True
+            ids,
+            _sampling(sampling, parameters),
+            max_tokens=max_tokens,
+            stop=stop,
+            priority=priority,
+            continuation=True,
         )
 
     def chat(
@@ -283,7 +288,12 @@ class Model:
         """
         ids = self.encode_chat(messages)
         return self._start(
-            ids, _sampling(sampling, parameters), max_tokens, stop, priority, continuation=False
+            ids,
+            _sampling(sampling, parameters),
+            max_tokens=max_tokens,
+            stop=stop,
+            priority=priority,
+            continuation=False,
         )
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
