@@ -182,9 +182,16 @@ class Model:
     """
 
     def __init__(
-        self, engine: Engine, tokenizer: Tokenizer, find_template: Callable[[], ChatTemplate], *, name: str
+        self,
+        engine: Engine,
+        tokenizer: Tokenizer,
+        find_template: Callable[[], ChatTemplate],
+        *,
+        name: str,
+        keep_headers: bool = False,
     ) -> None:
         """Use `load`. The model owns the engine."""
+        self._keep_headers = keep_headers
         self.tokenizer = tokenizer
         self.name = name
         self._find_template = find_template
@@ -298,6 +305,10 @@ class Model:
 
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """The prompt that `chat` computes for these messages."""
+        from edgeinfer.text.headers import without_volatile_header
+
+        if not self._keep_headers:
+            messages = without_volatile_header(messages)
         text = self.template.render(messages, add_generation_prompt=True)
         ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
         bos = self.tokenizer.bos_id
@@ -449,7 +460,13 @@ def load(
     tokenizer = Tokenizer.from_gguf(file)
     opened = choose.open_backend(file, wanted)
     engine = Engine(opened, store=_saved_prefixes(path, file.shards, opened.traits, settings))
-    return Model(engine, tokenizer, lambda: ChatTemplate.from_gguf(file, tokenizer), name=path.stem)
+    return Model(
+        engine,
+        tokenizer,
+        lambda: ChatTemplate.from_gguf(file, tokenizer),
+        name=path.stem,
+        keep_headers=settings.keep_headers,
+    )
 
 
 def _saved_prefixes(path: Path, n_shards: int, traits: Traits, settings: Settings) -> SavedPrefixes | None:

@@ -22,6 +22,7 @@ class Settings:
     context_length: int | None = None  # EDGEINFER_CONTEXT_LENGTH, tokens
     kv_type: KvType = "f16"  # EDGEINFER_KV_TYPE
     kv_disk_bytes: int = 4 << 30  # EDGEINFER_KV_DISK_BYTES, of saved keys and values; 0: none
+    keep_headers: bool = False  # EDGEINFER_KEEP_HEADERS, 1: read the changing headers of agents too
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -37,6 +38,7 @@ class Settings:
             context_length=_count(found, "CONTEXT_LENGTH"),
             kv_type=kv_type_named(found.get("KV_TYPE", cls.kv_type)),
             kv_disk_bytes=_bytes(found, "KV_DISK_BYTES", cls.kv_disk_bytes),
+            keep_headers=_switch(found, "KEEP_HEADERS"),
         )
 
 
@@ -46,6 +48,13 @@ def kv_type_named(name: str) -> KvType:
         if name == known:
             return cast(KvType, known)
     raise InvalidRequest(f"kv_type must be f16 or q8_0, not {name!r}")
+
+
+def _switch(found: Mapping[str, str], name: str) -> bool:
+    text = found.get(name, "0")
+    if text not in ("0", "1"):
+        raise InvalidRequest(f"{_PREFIX}{name} must be 0 or 1, not {text!r}")
+    return text == "1"
 
 
 def _bytes(found: Mapping[str, str], name: str, otherwise: int) -> int:

@@ -16,7 +16,14 @@ def test_settings_come_from_the_environment() -> None:
 
 @pytest.mark.parametrize(
     ("name", "value"),
-    [("THREADS", "many"), ("THREADS", "0"), ("CONTEXT_LENGTH", "-1"), ("KV_TYPE", "q4"), ("TREADS", "3")],
+    [
+        ("THREADS", "many"),
+        ("THREADS", "0"),
+        ("CONTEXT_LENGTH", "-1"),
+        ("KV_TYPE", "q4"),
+        ("KEEP_HEADERS", "yes"),
+        ("TREADS", "3"),
+    ],
 )
 def test_an_unknown_setting_or_value_is_an_error_that_names_it(name: str, value: str) -> None:
     with pytest.raises(InvalidRequest) as caught:
