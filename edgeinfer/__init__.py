@@ -15,12 +15,13 @@ __version__ = "0.1.0"
 __all__ = ["Model", "Sampling", "Token", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Model, Token, load
+    from edgeinfer.client import Model, load
     from edgeinfer.engine.sampler import Sampling
+    from edgeinfer.streaming import Token
 
 _HOMES = {
     "Model": "edgeinfer.client",
-    "Token": "edgeinfer.client",
+    "Token": "edgeinfer.streaming",
     "load": "edgeinfer.client",
     "Sampling": "edgeinfer.engine.sampler",
 }

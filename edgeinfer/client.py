@@ -9,20 +9,25 @@ from __future__ import annotations
 import math
 import os
 import queue
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Protocol, Self
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.request import EndEvent, Event, FinishReason, Priority, Request, TokenEvent, Usage
+from edgeinfer.engine.events import EndEvent, Event
+from edgeinfer.engine.prefix import common_prefix
+from edgeinfer.engine.request import Priority, Request
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.engine.scheduler import Stats
+from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
 from edgeinfer.settings import Settings, kv_type_named
+from edgeinfer.streaming import Mailbox, Stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -34,140 +39,6 @@ if TYPE_CHECKING:
 
 Message = Mapping[str, Any]  # role, content, and what else the template knows
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
-
-
-@dataclass(frozen=True)
-class Token:
-    """One sampled token of an answer."""
-
-    id: int
-    text: str  # what has become certain with it: whole characters, often one piece, sometimes none
-    logprob: float  # in the model's own distribution, before any sampling parameter
-    finish_reason: FinishReason | None = None  # on the last one: "stop" or "length"
-
-
-class _TextStream(Protocol):
-    stopped_by: str | None
-
-    def push(self, token: int, /) -> str: ...
-    def finish(self) -> str: ...
-
-
-class _Mailbox:
-    """Events on their way from the engine's thread. Apart from `Stream`, so that the engine does not keep
-    a stream alive that nobody reads any more.
-    """
-
-    def __init__(self) -> None:
-        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.wake: Callable[[], object] | None = None
-
-    def put(self, event: Event) -> None:
-        """Called in the engine's thread; a wake-up that fails means the reader's loop has gone."""
-        self.events.put(event)
-        wake = self.wake
-        if wake is not None:
-            wake()
-
-
-class Stream:
-    """The tokens of one request, as they are computed.
-
-    Iterate it once, with `for` or `async for`. Leaving early (break, an exception, `close`) cancels the
-    request. Errors of the request are raised from the iteration.
-    """
-
-    def __init__(self, model: Model, request: Request, mailbox: _Mailbox, text: _TextStream) -> None:
-        """`Model` makes these; `mailbox.put` is the sink of the request. The stream keeps its model alive."""
-        self._model = model
-        self._request = request
-        self._mailbox = mailbox
-        self._text = text
-        self._n_tokens = 0
-        self._usage: Usage | None = None
-        self.finish_reason: FinishReason | None = None
-
-    @property
-    def usage(self) -> Usage:
-        """What the request has cost until now."""
-        return self._usage or self._request.usage()
-
-    def cancel(self) -> None:
-        """Stop computing; the iteration then ends. Safe from any thread."""
-        if self._usage is None:
-            self._model.cancel(self._request)
-
-    close = cancel
-
-    def __iter__(self) -> Iterator[Token]:
-        return self
-
-    def __next__(self) -> Token:
-        """The next token; waits for it."""
-        while self._usage is None:
-            try:
-                event = self._mailbox.events.get()
-            except BaseException:  # Ctrl-C while waiting
-                self.cancel()
-                raise
-            token = self._take(event)
-            if token is not None:
-                return token
-        raise StopIteration
-
-    async def __aiter__(self) -> AsyncIterator[Token]:
-        import asyncio  # 20 ms that plain programs need not wait for
-
-        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        self._mailbox.wake = lambda: loop.call_soon_threadsafe(arrived.set)
-        try:
-            while self._usage is None:
-                arrived.clear()
-                while not self._mailbox.events.empty():
-                    token = self._take(self._mailbox.events.get_nowait())
-                    if token is not None:
-                        yield token
-                if self._usage is None:
-                    await arrived.wait()
-        finally:
-            self._mailbox.wake = None
-            self.cancel()
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *exception: object) -> None:
-        self.cancel()
-
-    def __del__(self) -> None:
-        if getattr(self, "_usage", 0) is None:
-            self.cancel()
-
-    def _take(self, event: Event) -> Token | None:
-        if isinstance(event, EndEvent):
-            self._end(event)
-            return None
-        if self.finish_reason is not None:  # computed after the stop string, before the engine knew
-            return None
-        return self._token(event)
-
-    def _token(self, event: TokenEvent) -> Token:
-        self._n_tokens += 1
-        text = self._text.push(event.id)
-        if event.finish is not None:
-            text += self._text.finish()
-        stopped = self._text.stopped_by is not None
-        finish: FinishReason | None = "stop" if stopped else event.finish
-        self.finish_reason = finish
-        if stopped:
-            self.cancel()
-        return Token(event.id, text, event.logprob, finish)
-
-    def _end(self, event: EndEvent) -> None:
-        self._usage = replace(event.usage, n_generated=self._n_tokens)
-        self.finish_reason = self.finish_reason or event.reason
-        if event.error is not None:
-            raise event.error
 
 
 class Model:
@@ -216,6 +87,10 @@ class Model:
         """Stop a request; `Stream.cancel` is the door to it."""
         self._engine.cancel(request)
 
+    def wake(self) -> None:
+        """Go on with streams whose readers read again; they call it themselves."""
+        self._engine.wake()
+
     @property
     def n_vocab(self) -> int:
         """Tokens in the vocabulary."""
@@ -249,6 +124,8 @@ class Model:
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
+        timeout: float | None = None,
+        context_shift: bool = False,
         priority: Priority = "interactive",
         sampling: Sampling | None = None,
         **parameters: Any,
@@ -260,6 +137,9 @@ class Model:
                 taken as they are.
             max_tokens: None: until the model or the context ends.
             stop: strings that end the answer; they are not part of it.
+            timeout: seconds after which it ends, with finish_reason "deadline", finished or not.
+            context_shift: when the context is full go on without the older half of it, but for what the
+                model was told first (`chat`: its system message). The stream tells what was dropped.
             priority: "batch" lets everybody else go first.
             sampling: all parameters at once, or give them one by one:
             parameters: fields of `Sampling`, as temperature=0.8.
@@ -274,6 +154,8 @@ class Model:
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
+            timeout=timeout,
+            shift_after=int(ids[:1] == [self.tokenizer.bos_id]) if context_shift else None,
             priority=priority,
             continuation=True,
         )
@@ -284,6 +166,8 @@ class Model:
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
+        timeout: float | None = None,
+        context_shift: bool = False,
         priority: Priority = "interactive",
         sampling: Sampling | None = None,
         **parameters: Any,
@@ -299,6 +183,8 @@ class Model:
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
+            timeout=timeout,
+            shift_after=self._n_told_first(messages, ids) if context_shift else None,
             priority=priority,
             continuation=False,
         )
@@ -315,6 +201,14 @@ class Model:
         if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
             ids.insert(0, bos)
         return ids
+
+    def _n_told_first(self, messages: Sequence[Message], ids: list[int]) -> int:
+        """Tokens of a chat's system message with all that comes before it."""
+        n = next((i for i, m in enumerate(messages) if m.get("role") not in ("system", "developer")), 0)
+        if n == 0:
+            return int(ids[:1] == [self.tokenizer.bos_id])
+        other = self.encode_chat([*messages[:n], {"role": "user", "content": ""}])
+        return common_prefix(np.array(ids, np.int32), np.array(other, np.int32))
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits after each of these tokens, (n_tokens, n_vocab) float32.
@@ -373,6 +267,8 @@ class Model:
         *,
         max_tokens: int | None,
         stop: str | Sequence[str] | None,
+        timeout: float | None,
+        shift_after: int | None,
         priority: Priority,
         continuation: bool,
     ) -> Stream:
@@ -383,15 +279,20 @@ class Model:
             raise InvalidRequest(f"stop must be a string or several, not {stop!r}")
         if sampling.dry_multiplier > 0 and not sampling.dry_breakers:
             sampling = replace(sampling, dry_breakers=self._dry_breakers())
-        mailbox = _Mailbox()
+        if timeout is not None and not timeout > 0:
+            raise InvalidRequest(f"timeout must be more than 0 seconds, not {timeout}")
+        mailbox = Mailbox()
         request = Request(
             tokens=ids,
             sampling=sampling,
             seed=int.from_bytes(os.urandom(8)) if sampling.seed is None else sampling.seed,
-            max_tokens=self.context_length if max_tokens is None else max_tokens,
+            max_tokens=sys.maxsize if max_tokens is None else max_tokens,
             sink=mailbox.put,
             stop_ids=self.tokenizer.eog_ids,
             priority=priority,
+            deadline=None if timeout is None else time.perf_counter() + timeout,
+            shift_after=shift_after,
+            n_unread=mailbox.events.qsize,
         )
         text = TextStream(self.tokenizer, stops, continuation=continuation)
         self._engine.submit(request)
@@ -403,11 +304,11 @@ class Model:
         request = Request(ids, Sampling(), seed=0, max_tokens=0, sink=events.put, score=keep)
         self._engine.submit(request)
         try:
-            event = events.get()
+            while not isinstance(event := events.get(), EndEvent):
+                pass
         except BaseException:
             self._engine.cancel(request)
             raise
-        assert isinstance(event, EndEvent), "a scored prompt generates nothing"
         if event.error is not None:
             raise event.error
         if event.reason == "cancelled":

@@ -27,8 +27,10 @@ ALLOWED: dict[str, set[str]] = {
     "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
     "backends.choose": {"errors", "machine", "models", "settings", "backends", "_native"},
     "engine": {"errors", "backends.base", "kv.disk", "engine"},
+    "streaming": {"errors", "engine"},
     "client": {
         "errors",
+        "streaming",
         "settings",
         "machine",
         "engine",
@@ -43,7 +45,7 @@ ALLOWED: dict[str, set[str]] = {
     "bench": {"errors", "models", "backends", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),
-        *("backends.plan", "backends.choose", "engine.sampler", "engine.request", "bench", "cli"),
+        *("backends.plan", "backends.choose", "engine.sampler", "engine.events", "streaming", "bench", "cli"),
     },
 }
 

@@ -8,8 +8,9 @@ from edgeinfer.cli import output
 from edgeinfer.errors import InvalidRequest
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Model, Stream
-    from edgeinfer.engine.request import Usage
+    from edgeinfer.client import Model
+    from edgeinfer.engine.events import Usage
+    from edgeinfer.streaming import Stream
 
 
 def one_shot(

@@ -7,6 +7,7 @@ ends that request, with its error, and no other.
 from __future__ import annotations
 
 import atexit
+import heapq
 import queue
 import threading
 import time
@@ -16,15 +17,26 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.backends.base import Backend, Traits
-from edgeinfer.engine.request import EndEvent, FinishReason, Request, TokenEvent
+from edgeinfer.engine.events import (
+    EndEvent,
+    Event,
+    FinishReason,
+    QueuedEvent,
+    ReadingEvent,
+    ShiftedEvent,
+    TokenEvent,
+)
+from edgeinfer.engine.request import Request
 from edgeinfer.engine.sampler import sample
 from edgeinfer.engine.saving import PrefixSaver
-from edgeinfer.engine.scheduler import Scheduler, Slice, Stats, batch_of
+from edgeinfer.engine.scheduler import Scheduler, Slice, batch_of
+from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import Cancelled, EdgeInferError, NonFiniteLogits, NoRoom
 from edgeinfer.kv.disk import SavedPrefixes
 
 _TOKEN_BUDGET = 512  # tokens in one step: large enough for full speed, small enough to stay responsive
 _WORTH_INTERRUPTING = 16  # tokens in a step; a shorter one ends soon enough by itself
+_NEAR = 16  # places in the queue of which each is told; of others the halves
 
 
 class Engine:
@@ -43,6 +55,8 @@ class Engine:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._logits = np.empty((0, backend.traits.n_vocab), dtype=np.float32)
         self._step: tuple[Slice, ...] = ()  # in the running forward, read by cancel
+        self._deadlines: list[tuple[float, int, Request]] = []  # heap
+        self._told_queue = (0, 0)  # arrivals and length of the queue when positions were told
         self._closing = False
         self._lock = threading.Lock()  # no request enters the inbox behind the closing message
         if store is not None:
@@ -68,9 +82,13 @@ class Engine:
     def cancel(self, request: Request) -> None:
         """Stop a request now: between two layers if it is computing a long slice."""
         request.cancel()
-        self._inbox.put(lambda: None)  # wakes the loop
+        self._inbox.put(lambda: self._drop(request))
         if any(s.request is request and s.n >= _WORTH_INTERRUPTING for s in self._step):
             self._backend.cancel()
+
+    def wake(self) -> None:
+        """Look again at requests that waited for their readers."""
+        self._inbox.put(lambda: None)
 
     def stats(self) -> Stats:
         """Where the engine stands between two steps. Raises EdgeInferError when it is closed."""
@@ -98,12 +116,13 @@ class Engine:
 
     def _run(self) -> None:
         try:
+            idle = True
             while not self._closing:
                 if not self._scheduler.requests():
                     self._save_next()
-                self._drain(wait=not self._scheduler.requests())
-                self._drop_cancelled()
-                self._advance()
+                self._drain(wait=idle)
+                self._drop_late()
+                idle = not self._advance()
         except BaseException as bug:  # a broken invariant: nobody may wait for ever
             self._closing = True
             self._end_all("error", _internal(bug))
@@ -121,47 +140,76 @@ class Engine:
             self._scheduler.saver.save_next()
 
     def _drain(self, *, wait: bool) -> None:
-        """Handle all messages; with `wait` sleep until there is one."""
+        """Handle all messages; with `wait` sleep until there is one, or a deadline."""
         try:
             if wait:
-                self._inbox.get()()
+                self._inbox.get(timeout=self._until_deadline())()
             while True:
                 self._inbox.get_nowait()()
         except queue.Empty:
             return
 
+    def _until_deadline(self) -> float | None:
+        return max(0.0, self._deadlines[0][0] - time.perf_counter()) if self._deadlines else None
+
     def _accept(self, request: Request) -> None:
         try:
             self._scheduler.add(request)
         except EdgeInferError as error:
-            self._emit_end(request, "error", error)
+            self._end_event(request, "error", error)
+            return
+        if request.deadline is not None:
+            heapq.heappush(self._deadlines, (request.deadline, request.arrival, request))
+        if request.cancelled:  # before it came here
+            self._drop(request)
 
-    def _drop_cancelled(self) -> None:
-        for request in self._scheduler.requests():
-            if request.cancelled:
-                self._end(request, "cancelled")
+    def _drop(self, request: Request) -> None:
+        """End a cancelled request, unless it has ended or is still to come."""
+        if request.arrival > 0 and not request.ended:
+            self._end(request, "cancelled")
 
-    def _advance(self) -> None:
-        """One step, if anything can run."""
+    def _drop_late(self) -> None:
+        now = time.perf_counter()
+        while self._deadlines and self._deadlines[0][0] <= now:
+            request = heapq.heappop(self._deadlines)[2]
+            if not request.ended:
+                self._end(request, "deadline")
+
+    def _advance(self) -> bool:
+        """One step, if anything can run; False when there is nothing to do."""
         try:
             self._scheduler.admit()
         except EdgeInferError as error:  # not even one sequence can be opened
             self._end(self._scheduler.waiting[0], "error", error)
+        self._tell_positions()
         while slices := self._scheduler.plan():
             try:
                 self._forward(slices)
-                return
+                return True
             except NoRoom as error:
                 if not self._scheduler.relieve():
                     self._end(slices[0].request, "error", error)
             except Cancelled:
-                return
+                return True
             except EdgeInferError as error:
                 self._fail(slices, error)
-                return
+                return True
             except Exception as bug:
                 self._fail(slices, _internal(bug))
-                return
+                return True
+        return False
+
+    def _tell_positions(self) -> None:
+        """Tell who waits how many come first, where that has changed enough to be worth it."""
+        state = self._scheduler.n_arrivals, len(self._scheduler.waiting)
+        if state == self._told_queue:
+            return
+        self._told_queue = state
+        for position, request in enumerate(self._scheduler.waiting, start=1):
+            told = request.position
+            if told == 0 or (position != told and (position <= _NEAR or position <= told // 2)):
+                request.position = position
+                self._emit(request, QueuedEvent(position))
 
     def _forward(self, slices: list[Slice]) -> None:
         batch = batch_of(slices)
@@ -169,6 +217,8 @@ class Engine:
         self._step = tuple(slices)
         start = time.perf_counter()
         try:
+            if any(s.request.cancelled for s in slices):  # too early for `cancel` to see the step
+                raise Cancelled("a request of the step was cancelled")
             self._backend.forward(batch, logits)
         finally:
             self._step = ()
@@ -187,15 +237,18 @@ class Engine:
 
     def _consume(self, s: Slice, rows: NDArray[np.float32]) -> None:
         """Use a request's logits; whatever goes wrong ends this request only."""
+        request = s.request
         try:
             if s.n_rows:
-                _check_finite(rows, s.request)
-                consume = self._sample if s.request.score is None else self._score
-                consume(s.request, rows)
+                _check_finite(rows, request)
+                consume = self._sample if request.score is None else self._score
+                consume(request, rows)
+            if not request.ended and request.n_left > 1:
+                self._emit(request, ReadingEvent(request.n_computed, len(request.tokens)))
         except EdgeInferError as error:
-            self._end(s.request, "error", error)
+            self._end(request, "error", error)
         except Exception as bug:
-            self._end(s.request, "error", _internal(bug))
+            self._end(request, "error", _internal(bug))
 
     def _score(self, request: Request, rows: NDArray[np.float32]) -> None:
         assert request.score is not None
@@ -204,20 +257,23 @@ class Engine:
             self._end(request, "stop")
 
     def _sample(self, request: Request, rows: NDArray[np.float32]) -> None:
-        choice = sample(rows[-1], request.sampling, request.tokens, request.seed)
-        request.tokens.append(choice.id)
-        if request.first_token_at is None:
-            request.first_token_at = time.perf_counter()
+        choice = sample(rows[-1], request.sampling, request.tokens, request.seed, n_dropped=request.n_dropped)
+        self._scheduler.meter.observe_token(request, request.append(choice.id))
         finish = self._finish_reason(request)
         self._emit(request, TokenEvent(choice.id, choice.logprob, finish))
         if finish is not None:
             self._end(request, finish)
+        elif self._is_full(request):
+            self._emit(request, ShiftedEvent(self._scheduler.shift(request)))
 
     def _finish_reason(self, request: Request) -> FinishReason | None:
         if request.tokens[-1] in request.stop_ids:
             return "stop"
-        full = len(request.tokens) >= self._scheduler.limit
+        full = self._is_full(request) and request.shift_after is None
         return "length" if full or request.n_generated >= request.max_tokens else None
+
+    def _is_full(self, request: Request) -> bool:
+        return len(request.tokens) >= self._scheduler.limit
 
     def _fail(self, slices: list[Slice], error: EdgeInferError) -> None:
         """The step itself failed: all its requests end, and nothing of their sequences is reused."""
@@ -226,21 +282,27 @@ class Engine:
 
     def _end(self, request: Request, reason: FinishReason, error: EdgeInferError | None = None) -> None:
         self._scheduler.remove(request, reuse=reason != "error")
-        self._emit_end(request, reason, error)
+        self._end_event(request, reason, error)
 
     def _end_all(self, reason: FinishReason, error: EdgeInferError | None) -> None:
         for request in self._scheduler.requests():
             self._end(request, reason, error)
 
-    def _emit_end(self, request: Request, reason: FinishReason, error: EdgeInferError | None) -> None:
+    def _end_event(self, request: Request, reason: FinishReason, error: EdgeInferError | None) -> None:
+        request.ended = True
+        if request.deadline is not None:
+            self._deadlines = [entry for entry in self._deadlines if entry[2] is not request]
+            heapq.heapify(self._deadlines)
+        self._scheduler.meter.ended[reason] += 1
         self._emit(request, EndEvent(reason, request.usage(), error))
 
-    def _emit(self, request: Request, event: TokenEvent | EndEvent) -> None:
+    def _emit(self, request: Request, event: Event) -> None:
         """Hand an event over. A sink that raises has lost its reader: the request is not worth finishing."""
         try:
             request.sink(event)
         except Exception:
             request.cancel()
+            self._inbox.put(lambda: self._drop(request))
 
 
 def _check_finite(rows: NDArray[np.float32], request: Request) -> None:

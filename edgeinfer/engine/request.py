@@ -1,4 +1,4 @@
-"""What a user asks of the engine, what comes back, and how far it has come."""
+"""What a user asks of the engine, and how far it has come."""
 
 from __future__ import annotations
 
@@ -12,57 +12,19 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.backends.base import SeqId
+from edgeinfer.engine.events import Event, Usage
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.errors import EdgeInferError, InvalidRequest
+from edgeinfer.errors import InvalidRequest
 
-FinishReason = Literal["stop", "length", "cancelled", "error"]
 Priority = Literal["interactive", "batch"]
 Scorer = Callable[[int, NDArray[np.float32]], None]
 
+MOST_UNREAD = 1024  # events; more show that nobody reads
 _RANKS: dict[Priority, int] = {"interactive": 0, "batch": 1}
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a request cost. Times are seconds since it was submitted, or 0 if it did not get there."""
-
-    n_prompt: int
-    n_cached: int  # prompt tokens that did not have to be computed
-    n_generated: int
-    first_token_s: float
-    total_s: float
-
-    @property
-    def prompt_per_s(self) -> float:
-        """Computed prompt tokens per second, waiting included."""
-        return (self.n_prompt - self.n_cached) / self.first_token_s if self.first_token_s > 0 else 0.0
-
-    @property
-    def generated_per_s(self) -> float:
-        """Tokens per second after the first one."""
-        elapsed = self.total_s - self.first_token_s
-        return (self.n_generated - 1) / elapsed if self.n_generated > 1 and elapsed > 0 else 0.0
-
-
-@dataclass(frozen=True)
-class TokenEvent:
-    """A sampled token; `finish` is set on the last one of a request that ends by itself."""
-
-    id: int
-    logprob: float
-    finish: FinishReason | None
-
-
-@dataclass(frozen=True)
-class EndEvent:
-    """The last event of every request, exactly once."""
-
-    reason: FinishReason
-    usage: Usage
-    error: EdgeInferError | None  # set when the reason is "error"
-
-
-Event = TokenEvent | EndEvent
+def _none_unread() -> int:
+    return 0
 
 
 @dataclass(eq=False)
@@ -73,23 +35,34 @@ class Request:
     it: `n_computed` (tokens whose keys and values are in the cache) catches up with `len(tokens)`.
     """
 
-    tokens: list[int]  # the prompt, then what was generated
+    tokens: list[int]  # the prompt, then what was generated; without what was dropped
     sampling: Sampling
     seed: int  # 0 .. 2**64 - 1
     max_tokens: int  # to generate; 0 for a request that only scores its prompt
     sink: Callable[[Event], None]  # called in the engine's thread; must not block
     stop_ids: frozenset[int] = frozenset()
     priority: Priority = "interactive"  # batch goes last and is paused first
+    deadline: float | None = None  # time.perf_counter() when it ends, finished or not
+    # With a full context go on without the older half of what follows the first so many tokens.
+    shift_after: int | None = None
     # Gets (position of the first row, borrowed rows) for every prompt token; again after a pause.
     score: Scorer | None = None
+    # Events that its reader has not taken yet. With too many the request waits for its reader.
+    n_unread: Callable[[], int] = _none_unread
 
     arrival: int = 0
     prompt: NDArray[np.int32] = field(default_factory=lambda: np.empty(0, np.int32))  # once it is accepted
     seq: SeqId | None = None
     n_computed: int = 0
     n_cached: int | None = None  # prompt tokens that were there already, once it has started
+    n_dropped: int = 0
+    ended: bool = False
+    position: int = 0  # in the queue, as it was last told
     submitted_at: float = field(default_factory=time.perf_counter)
+    started_at: float | None = None
     first_token_at: float | None = None
+    last_token_at: float | None = None
+    longest_wait_s: float = 0.0
     _cancelled: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -110,7 +83,12 @@ class Request:
     @property
     def n_generated(self) -> int:
         """Tokens sampled so far."""
-        return len(self.tokens) - self.n_prompt
+        return len(self.tokens) + self.n_dropped - self.n_prompt
+
+    @property
+    def awaited(self) -> bool:
+        """Whether somebody waits for each of its tokens: it decodes, and not in the background."""
+        return self.n_left == 1 and self.score is None and self.priority == "interactive"
 
     @property
     def order(self) -> tuple[int, int]:
@@ -118,21 +96,42 @@ class Request:
         return (_RANKS[self.priority], self.arrival)
 
     @property
+    def held(self) -> bool:
+        """Whether it waits for its reader."""
+        return self.n_unread() >= MOST_UNREAD
+
+    @property
     def cancelled(self) -> bool:
         """Whether somebody asked to stop."""
         return self._cancelled.is_set()
 
     def cancel(self) -> None:
-        """Ask to stop before the next step. Safe from any thread; prefer `Engine.cancel`."""
+        """Ask to stop; for `Engine.cancel`."""
         self._cancelled.set()
+
+    def append(self, token: int) -> float | None:
+        """One more token was sampled. Returns the seconds since the one before, None for the first one."""
+        self.tokens.append(token)
+        now = time.perf_counter()
+        before, self.last_token_at = self.last_token_at, now
+        if before is None:
+            self.first_token_at = now
+            return None
+        self.longest_wait_s = max(self.longest_wait_s, now - before)
+        return now - before
 
     def usage(self) -> Usage:
         """What it cost until now."""
-        first = self.first_token_at
         return Usage(
             n_prompt=self.n_prompt,
             n_cached=self.n_cached or 0,
             n_generated=self.n_generated,
-            first_token_s=0.0 if first is None else first - self.submitted_at,
-            total_s=time.perf_counter() - self.submitted_at,
+            n_dropped=self.n_dropped,
+            queue_s=self._since_submitted(self.started_at),
+            first_token_s=self._since_submitted(self.first_token_at),
+            longest_wait_s=self.longest_wait_s,
+            total_s=self._since_submitted(time.perf_counter()),
         )
+
+    def _since_submitted(self, moment: float | None) -> float:
+        return 0.0 if moment is None else moment - self.submitted_at

@@ -111,19 +111,22 @@ class _Candidates:
         return noise.exp(self.logits - self.logits.max())
 
 
-def sample(logits: Row, sampling: Sampling, history: Sequence[int], seed: int) -> Choice:
-    """The next token after `history`; its position is len(history).
+def sample(
+    logits: Row, sampling: Sampling, history: Sequence[int], seed: int, *, n_dropped: int = 0
+) -> Choice:
+    """The next token after `history`; its position is len(history) + n_dropped.
 
     Args:
         logits: (n_vocab), finite, left unchanged.
         sampling: parameters; `sampling.seed` is not looked at.
         history: all tokens before, prompt included.
         seed: 0 .. 2**64 - 1.
+        n_dropped: tokens that are no longer in the history.
 
     Raises:
         InvalidRequest: the bias forbids every token.
     """
-    position = len(history)
+    position = len(history) + n_dropped
     row = _adjusted(logits, sampling, history)
     if row[row.argmax()] == -math.inf:
         raise InvalidRequest("logit_bias forbids every token", hint="leave at least one token without -inf")

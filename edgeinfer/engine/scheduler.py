@@ -1,14 +1,15 @@
 """Who computes what in the next step. One rule: every request's computed tokens catch up with its tokens.
 
 There are no phases: a step is a list of slices, some one token long (decoding), some longer (a chunk of a
-prompt). Decoding requests are in every step; prompts of equal priority share what the budget leaves, so that
-a short one does not wait for the end of a long one.
+prompt). Whoever is read along while decoding is in every step; all others share what the budget leaves, by
+priority, and equals alike, so that a short prompt does not wait for the end of a long one.
 """
 
 from __future__ import annotations
 
 import bisect
 import itertools
+import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -19,31 +20,12 @@ from edgeinfer.engine.budget import StepBudget
 from edgeinfer.engine.prefix import Kept, PrefixCache, Tokens, common_prefix
 from edgeinfer.engine.request import Request
 from edgeinfer.engine.saving import PrefixSaver
+from edgeinfer.engine.stats import Meter, Stats
 from edgeinfer.errors import ContextLengthExceeded, InvalidRequest, NoRoom
 
 _SCORE_BYTES = 64 << 20  # at most this much float32 logits for scored prompts in one step
 _LOOK_AHEAD = 16  # waiting requests that may start before their turn while others wait for a shared prefix
-_WORTH_WAITING = 64  # tokens that another request is computing anyway
-
-
-@dataclass(frozen=True)
-class Stats:
-    """Where the engine stands; counters begin with it."""
-
-    n_running: int
-    n_waiting: int
-    n_prompt: int  # prompt tokens of the requests that have started
-    n_cached: int  # of those, how many were there already
-    n_kept: int  # sequences without a request
-    n_kept_tokens: int  # theirs, shared ones counted for each
-    n_evicted: int  # tokens of theirs that gave way
-    n_saved: int  # tokens written to files
-    n_loaded: int  # tokens read back from them
-    save_error: str | None  # why nothing is saved any more
-    n_paused: int  # times that a running request gave way
-    n_steps: int
-    step_s: float  # all steps together
-    room: int  # tokens that free blocks hold
+_WORTH_WAITING = 16  # tokens that another request is computing anyway
 
 
 @dataclass(frozen=True)
@@ -53,6 +35,7 @@ class Slice:
     request: Request
     n: int
     n_rows: int
+    awaited: bool  # somebody reads along: what else is in the step must not make it long
 
 
 class Scheduler:
@@ -63,11 +46,11 @@ class Scheduler:
         self.budget = StepBudget(token_budget)
         self._score_rows = max(1, _SCORE_BYTES // (4 * backend.traits.n_vocab))
         self._capacity = backend.room()
-        self._arrivals = 0
+        self.n_arrivals = 0
         self.cache = PrefixCache(backend)
         self.saver: PrefixSaver | None = None
-        self._n_paused = self._n_prompt = self._n_cached = self._n_steps = 0
-        self._step_s = 0.0
+        self.meter = Meter()
+        self._n_paused = self._n_prompt = self._n_cached = 0
         self.waiting: list[Request] = []  # by order
         self.running: list[Request] = []  # by order
 
@@ -80,8 +63,8 @@ class Scheduler:
         """Queue a request. Raises ContextLengthExceeded or InvalidRequest if it can never run."""
         self._check(request)
         request.prompt = np.array(request.tokens, np.int32)
-        self._arrivals += 1
-        request.arrival = self._arrivals
+        self.n_arrivals += 1
+        request.arrival = self.n_arrivals
         bisect.insort(self.waiting, request, key=lambda r: r.order)
 
     def admit(self) -> None:
@@ -89,20 +72,23 @@ class Scheduler:
 
         A request whose beginning is being computed for another waits for it, and lets others pass.
         """
-        for request in list(itertools.islice(self.waiting, _LOOK_AHEAD)):
+        startable = (r for r in self.waiting if not r.held)
+        for request in list(itertools.islice(startable, _LOOK_AHEAD)):
             if self._will_share(request):
                 continue
-            if not self._start(request):
-                return
+            while not self._start(request):
+                if not self._pause_held():
+                    return
 
     def plan(self) -> list[Slice]:
-        """The next step; empty when nothing runs."""
-        decoding = [r for r in self.running if _decodes(r)]
-        slices = [Slice(r, 1, 1) for r in decoding]
-        tokens_left = self.budget.prompt_tokens(len(decoding))
+        """The next step; empty when nothing runs, or all wait for their readers."""
+        ready = [r for r in self.running if not r.held]
+        awaited = [r for r in ready if r.awaited]
+        slices = [Slice(r, 1, 1, awaited=True) for r in awaited]
+        tokens_left = self.budget.prompt_tokens(len(awaited))
         rows_left = self._score_rows
-        reading = (r for r in self.running if not _decodes(r))
-        for _, group in itertools.groupby(reading, key=lambda r: r.priority):
+        others = (r for r in ready if not r.awaited)
+        for _, group in itertools.groupby(others, key=lambda r: r.priority):
             equals = sorted(group, key=lambda r: r.n_left)  # what short ones leave goes to long ones
             for i, request in enumerate(equals):
                 scored = request.score is not None
@@ -110,7 +96,7 @@ class Scheduler:
                 n = min(request.n_left, share, rows_left if scored else share)
                 if n <= 0:
                     continue
-                slices.append(Slice(request, n, n if scored else int(n == request.n_left)))
+                slices.append(Slice(request, n, n if scored else int(n == request.n_left), awaited=False))
                 tokens_left -= n
                 rows_left -= n if scored else 0
         return slices
@@ -124,11 +110,22 @@ class Scheduler:
             return True
         if len(self.running) < 2:
             return False
-        victim = self.running.pop()
-        self._n_paused += 1
-        self._keep(victim)
-        bisect.insort(self.waiting, victim, key=lambda r: r.order)
+        self._pause(self.running[-1])
         return True
+
+    def shift(self, request: Request) -> int:
+        """Forget the older half of what a running request has behind its first tokens; returns how many.
+
+        The rest is read again: so its text depends on nothing but its tokens.
+        """
+        assert request.shift_after is not None, "it did not ask for it"
+        first = min(request.shift_after, self.limit // 2)
+        n = (len(request.tokens) - first + 1) // 2
+        self._queue_again(request)
+        del request.tokens[first : first + n]
+        request.prompt = np.array(request.tokens, np.int32)
+        request.n_dropped += n
+        return n
 
     def remove(self, request: Request, *, reuse: bool) -> None:
         """Take a request out; its sequence is kept for others if `reuse`, else closed."""
@@ -140,21 +137,23 @@ class Scheduler:
 
     def observe(self, slices: Sequence[Slice], seconds: float) -> None:
         """A step took so long."""
-        self._n_steps += 1
-        self._step_s += seconds
-        n_decoding = sum(1 for s in slices if _decodes(s.request))
-        n_prompt = sum(s.n for s in slices) - n_decoding
-        self.budget.observe(n_decoding, n_prompt, seconds)
-        if self.saver is not None and n_decoding == 0:
-            self.saver.observe_reading(n_prompt, seconds)
+        self.meter.observe_step(len(slices), seconds)
+        n_awaited = sum(1 for s in slices if s.awaited)
+        n_others = sum(s.n for s in slices) - n_awaited
+        self.budget.observe(n_awaited, n_others, seconds)
+        if self.saver is not None and n_awaited == 0:
+            self.saver.observe_reading(n_others, seconds)
 
     def stats(self) -> Stats:
         """Where the engine stands."""
+        meter = self.meter
         return Stats(
             n_running=len(self.running),
             n_waiting=len(self.waiting),
+            n_ended=dict(meter.ended),
             n_prompt=self._n_prompt,
             n_cached=self._n_cached,
+            n_generated=meter.n_generated,
             n_kept=len(self.cache),
             n_kept_tokens=self.cache.n_tokens,
             n_evicted=self.cache.n_evicted,
@@ -162,9 +161,15 @@ class Scheduler:
             n_loaded=0 if self.saver is None else self.saver.n_loaded,
             save_error=None if self.saver is None or self.saver.error is None else str(self.saver.error),
             n_paused=self._n_paused,
-            n_steps=self._n_steps,
-            step_s=self._step_s,
+            n_steps=meter.n_steps,
+            step_s=meter.step_s,
+            capacity=self._capacity,
             room=self._backend.room(),
+            queue=meter.queue.spread(),
+            first_token=meter.first_token.spread(),
+            between_tokens=meter.between_tokens.spread(),
+            step=meter.step.spread(),
+            step_sequences=meter.step_sequences.spread(),
         )
 
     def requests(self) -> list[Request]:
@@ -194,9 +199,9 @@ class Scheduler:
             return False
         there = -1
         for other in self.running:
-            if other.order > request.order or other.n_left <= 1:
+            if other.order > request.order or other.n_left <= 1 or other.held:
                 continue
-            n = min(common_prefix(other.prompt, request.prompt), request.n_prompt - 1)
+            n = min(common_prefix(other.prompt, request.prompt), len(request.prompt) - 1)
             if n - other.n_computed < _WORTH_WAITING:
                 continue
             if there < 0:
@@ -222,6 +227,7 @@ class Scheduler:
             return False
         request.seq, request.n_computed = found
         if request.n_cached is None:
+            request.started_at = time.perf_counter()
             request.n_cached = min(request.n_computed, request.n_prompt)
             self._n_prompt += request.n_prompt
             self._n_cached += request.n_cached
@@ -292,6 +298,22 @@ class Scheduler:
         except NoRoom:
             return None
 
+    def _pause_held(self) -> bool:
+        """Pause a running request that waits for its reader; False when there is none."""
+        held = next((r for r in reversed(self.running) if r.held), None)
+        if held is not None:
+            self._pause(held)
+        return held is not None
+
+    def _pause(self, request: Request) -> None:
+        self._n_paused += 1
+        self._queue_again(request)
+
+    def _queue_again(self, request: Request) -> None:
+        self.running.remove(request)
+        self._keep(request)
+        bisect.insort(self.waiting, request, key=lambda r: r.order)
+
     def _keep(self, request: Request) -> None:
         if request.seq is not None and request.n_computed > 0:
             self.cache.keep(request.seq, request.tokens[: request.n_computed])
@@ -303,11 +325,6 @@ class Scheduler:
         if request.seq is not None:
             self._backend.close(request.seq)
         request.seq, request.n_computed = None, 0
-
-
-def _decodes(request: Request) -> bool:
-    """Whether only its newest token is missing."""
-    return request.n_left == 1 and request.score is None
 
 
 def batch_of(slices: Iterable[Slice]) -> Batch:

@@ -12,7 +12,8 @@ from edgeinfer import _native, models
 from edgeinfer.backends.base import Batch
 from edgeinfer.backends.native import NativeBackend
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.request import EndEvent, Event, Request
+from edgeinfer.engine.events import EndEvent, Event, TokenEvent
+from edgeinfer.engine.request import Request
 from edgeinfer.engine.sampler import Sampling, sample
 from edgeinfer.errors import ContextLengthExceeded
 
@@ -59,7 +60,8 @@ def read(events: queue.SimpleQueue[Event]) -> tuple[list[tuple[int, float]], End
         event = events.get(timeout=120)
         if isinstance(event, EndEvent):
             return tokens, event
-        tokens.append((event.id, event.logprob))
+        if isinstance(event, TokenEvent):
+            tokens.append((event.id, event.logprob))
 
 
 def test_two_hundred_requests_under_pressure_are_each_as_if_alone(random_model: Path) -> None:

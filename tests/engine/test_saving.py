@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edgeinfer import _native, models
 from edgeinfer.backends.native import NativeBackend
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.request import EndEvent, Event, Request, Usage
+from edgeinfer.engine.events import EndEvent, Event, TokenEvent, Usage
+from edgeinfer.engine.request import Request
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.kv.disk import Blocks, Saved, SavedPrefixes
 
@@ -36,7 +37,8 @@ def ask(engine: Engine, tokens: list[int], n: int = 8) -> tuple[list[int], Usage
         if isinstance(event, EndEvent):
             assert event.error is None
             return answer, event.usage
-        answer.append(event.id)
+        if isinstance(event, TokenEvent):
+            answer.append(event.id)
 
 
 def once(model: Path, folder: Path | None, tokens: list[int], n: int = 8) -> tuple[list[int], Usage]:
@@ -109,7 +111,8 @@ def test_scored_texts_are_not_kept(random_model: Path, tmp_path: Path) -> None:
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
     scored = Request(PROMPT, Sampling(), 0, 0, sink=events.put, score=lambda first, rows: None)
     engine.submit(scored)
-    assert isinstance(events.get(timeout=60), EndEvent)
+    while not isinstance(events.get(timeout=60), EndEvent):
+        pass
     assert engine.stats().n_kept == 0
     engine.close()
     assert list(tmp_path.rglob("*.kv")) == []

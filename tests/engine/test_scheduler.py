@@ -8,22 +8,23 @@ from collections import Counter
 import numpy as np
 import pytest
 from fakes import FakeBackend
+from readers import SAMPLING, alone
 
 from edgeinfer.engine.budget import StepBudget
 from edgeinfer.engine.request import Priority, Request
-from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.engine.sampler import sample
 from edgeinfer.engine.scheduler import Scheduler, batch_of
 from edgeinfer.errors import NoRoom
 
-SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 BEGINNINGS = [[i % 29 for i in range(n)] for n in (8, 40, 70)]
 
 
 class Driver:
     """What the engine does, without its thread."""
 
-    def __init__(self, backend: FakeBackend, budget: int) -> None:
+    def __init__(self, backend: FakeBackend, budget: int, token_s: float = 0.001) -> None:
         self.backend = backend
+        self.token_s = token_s
         self.scheduler = Scheduler(backend, token_budget=budget)
         self.finished: list[Request] = []
         self.n_failed = 0
@@ -46,7 +47,7 @@ class Driver:
                     self.scheduler.remove(slices[0].request, reuse=False)
                     self.n_failed += 1
                 continue
-            self.scheduler.observe(slices, 0.001 * len(batch.tokens))
+            self.scheduler.observe(slices, self.token_s * len(batch.tokens))
             rows = iter(logits)
             for s in slices:
                 s.request.n_computed += s.n
@@ -104,12 +105,32 @@ def test_the_books_are_right_after_every_step(seed: int) -> None:
     assert not scheduler.requests(), "some requests never end"
     assert driver.n_failed == 0
     for request in driver.finished:
-        tokens = request.tokens[: request.n_prompt]
-        while len(tokens) < len(request.tokens):
-            tokens.append(sample(backend._logits(tokens), SAMPLING, tokens, request.seed).id)
-        assert tokens == request.tokens
+        n = request.n_prompt
+        assert request.tokens[n:] == alone(request.tokens[:n], request.seed, request.n_generated)
     scheduler.cache.clear()
     assert (backend.n_open, backend.n_blocks_used) == (0, 0)
+
+
+def test_background_work_does_not_make_the_steps_of_others_long() -> None:
+    backend = FakeBackend(n_ctx=512, n_blocks=512, max_sequences=40)
+    driver = Driver(backend, 64, token_s=0.01)
+    for i in range(30):
+        driver.add([i], i, 200, "batch")
+    for _ in range(5):
+        driver.step()
+    assert len(backend.batches[-1].sequences) == 30
+    driver.add([9, 9], 7, 50, "interactive")
+    driver.step()
+    while not any(r.priority == "interactive" for r in driver.finished):
+        driver.step()
+        assert len(backend.batches[-1].tokens) <= 16, "a step beside somebody who reads along is long"
+    driver.step()
+    assert len(backend.batches[-1].sequences) == 30
+    while driver.scheduler.requests():
+        driver.step()
+    for request in driver.finished:
+        n = request.n_prompt
+        assert request.tokens[n:] == alone(request.tokens[:n], request.seed, request.max_tokens)
 
 
 def steps(budget: StepBudget, decode_s: float, token_s: float, n: int = 200) -> list[float]:

@@ -1,0 +1,209 @@
+"""Streams: one request's way from the engine's thread to whoever reads it, in a thread or in asyncio."""
+
+from __future__ import annotations
+
+import queue
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from contextlib import aclosing
+from dataclasses import dataclass, replace
+from typing import Protocol, Self
+
+from edgeinfer.engine.events import (
+    EndEvent,
+    Event,
+    FinishReason,
+    QueuedEvent,
+    ReadingEvent,
+    ShiftedEvent,
+    TokenEvent,
+    Usage,
+)
+from edgeinfer.engine.request import MOST_UNREAD, Request
+
+
+class Source(Protocol):
+    """What runs the request: a model, which lives at least as long as its streams."""
+
+    def cancel(self, request: Request, /) -> None: ...
+    def wake(self) -> None: ...
+
+
+@dataclass(frozen=True)
+class Token:
+    """One sampled token of an answer."""
+
+    id: int
+    text: str  # what has become certain with it: whole characters, often one piece, sometimes none
+    logprob: float  # in the model's own distribution, before any sampling parameter
+    finish_reason: FinishReason | None = None  # on the last one: "stop" or "length"
+
+
+Progress = QueuedEvent | ReadingEvent | ShiftedEvent
+
+
+class TextStream(Protocol):
+    """Ids in, text out: text/stream.py."""
+
+    stopped_by: str | None
+
+    def push(self, token: int, /) -> str: ...
+    def finish(self) -> str: ...
+
+
+class Mailbox:
+    """Events on their way from the engine's thread. Apart from `Stream`, so that the engine does not keep
+    a stream alive that nobody reads any more.
+    """
+
+    def __init__(self) -> None:
+        self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
+        self.wake: Callable[[], object] | None = None
+
+    def put(self, event: Event) -> None:
+        """Called in the engine's thread; a wake-up that fails means the reader's loop has gone."""
+        self.events.put(event)
+        wake = self.wake
+        if wake is not None:
+            wake()
+
+
+class Stream:
+    """The tokens of one request, as they are computed.
+
+    Iterate it once, with `for` or `async for`; `events()` gives its place in the queue and how far its prompt
+    is read too. Leaving early (break, an exception, `close`) cancels the request. Errors of the request are
+    raised from the iteration. Who stops reading without leaving stops the request after some 1000 tokens,
+    until they read on; nobody else waits for them.
+    """
+
+    def __init__(self, source: Source, request: Request, mailbox: Mailbox, text: TextStream) -> None:
+        """`Model` makes these; `mailbox.put` is the sink of the request."""
+        self._source = source
+        self._request = request
+        self._mailbox = mailbox
+        self._text = text
+        self._n_tokens = 0
+        self._usage: Usage | None = None
+        self.finish_reason: FinishReason | None = None
+
+    @property
+    def usage(self) -> Usage:
+        """What the request has cost until now."""
+        return self._usage or self._request.usage()
+
+    def cancel(self) -> None:
+        """Stop computing; the iteration then ends. Safe from any thread."""
+        if self._usage is None:
+            self._source.cancel(self._request)
+
+    close = cancel
+
+    def __iter__(self) -> Iterator[Token]:
+        return self
+
+    def __next__(self) -> Token:
+        """The next token; waits for it."""
+        while not isinstance(event := self._next(), Token):
+            pass
+        return event
+
+    async def __aiter__(self) -> AsyncIterator[Token]:
+        async with aclosing(self._arrivals()) as events:
+            async for event in events:
+                if isinstance(event, Token):
+                    yield event
+
+    def events(self) -> Events:
+        """Tokens, and what comes before them."""
+        return Events(self._next, self._arrivals)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.cancel()
+
+    def __del__(self) -> None:
+        if getattr(self, "_usage", 0) is None:
+            self.cancel()
+
+    def _next(self) -> Token | Progress:
+        """The next event that says something to a reader; waits for it. Raises StopIteration."""
+        while self._usage is None:
+            try:
+                event = self._mailbox.events.get()
+            except BaseException:  # Ctrl-C while waiting
+                self.cancel()
+                raise
+            taken = self._take(event)
+            if taken is not None:
+                return taken
+        raise StopIteration
+
+    async def _arrivals(self) -> AsyncGenerator[Token | Progress, None]:
+        import asyncio  # 20 ms that plain programs need not wait for
+
+        loop, arrived = asyncio.get_running_loop(), asyncio.Event()
+        self._mailbox.wake = lambda: loop.call_soon_threadsafe(arrived.set)
+        try:
+            while self._usage is None:
+                arrived.clear()
+                while not self._mailbox.events.empty():
+                    taken = self._take(self._mailbox.events.get_nowait())
+                    if taken is not None:
+                        yield taken
+                if self._usage is None:
+                    await arrived.wait()
+        finally:
+            self._mailbox.wake = None
+            self.cancel()
+
+    def _take(self, event: Event) -> Token | Progress | None:
+        if self._mailbox.events.qsize() == MOST_UNREAD // 2:
+            self._source.wake()
+        if isinstance(event, EndEvent):
+            self._end(event)
+            return None
+        if self.finish_reason is not None:  # computed after the stop string, before the engine knew
+            return None
+        return self._token(event) if isinstance(event, TokenEvent) else event
+
+    def _token(self, event: TokenEvent) -> Token:
+        self._n_tokens += 1
+        text = self._text.push(event.id)
+        if event.finish is not None:
+            text += self._text.finish()
+        stopped = self._text.stopped_by is not None
+        finish: FinishReason | None = "stop" if stopped else event.finish
+        self.finish_reason = finish
+        if stopped:
+            self.cancel()
+        return Token(event.id, text, event.logprob, finish)
+
+    def _end(self, event: EndEvent) -> None:
+        self._usage = replace(event.usage, n_generated=self._n_tokens)
+        self.finish_reason = self.finish_reason or event.reason
+        if event.error is not None:
+            raise event.error
+
+
+class Events:
+    """What a stream tells: read it with `for` or `async for`, once, and not beside the stream itself."""
+
+    def __init__(
+        self,
+        next_one: Callable[[], Token | Progress],
+        arrivals: Callable[[], AsyncGenerator[Token | Progress, None]],
+    ) -> None:
+        """For `Stream.events`."""
+        self._next, self._arrivals = next_one, arrivals
+
+    def __iter__(self) -> Iterator[Token | Progress]:
+        return self
+
+    def __next__(self) -> Token | Progress:
+        """The next event; waits for it."""
+        return self._next()
+
+    def __aiter__(self) -> AsyncIterator[Token | Progress]:
+        return self._arrivals()
