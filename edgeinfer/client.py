@@ -12,8 +12,10 @@ import queue
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from functools import cached_property
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
@@ -27,7 +29,7 @@ from edgeinfer.engine.sampler import Sampling
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
 from edgeinfer.settings import Settings, kv_type_named
-from edgeinfer.streaming import Mailbox, Stream
+from edgeinfer.streaming import Answer, Mailbox, Stream
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -189,6 +191,36 @@ class Model:
             continuation=False,
         )
 
+    def alternatives(
+        self, prompt: str | Sequence[int] | Sequence[Message], n: int, **options: Any
+    ) -> list[Stream]:
+        """n answers to one prompt, computed together; the prompt is computed once and its blocks are shared.
+
+        Args:
+            prompt: as for `generate`, or messages as for `chat`.
+            n: how many; answer i is the one that seed + i gives.
+            options: of `generate` and `chat`.
+        """
+        if n < 1:
+            raise InvalidRequest(f"ask for at least one answer, not {n}")
+        chat = not isinstance(prompt, str) and any(isinstance(item, Mapping) for item in prompt)
+        start: Callable[..., Stream] = self.chat if chat else self.generate
+        sampling = _sampling(options.pop("sampling", None), {"seed": options.pop("seed", None)})
+        first = _any_seed() if sampling.seed is None else sampling.seed
+        seeds = ((first + i) % 2**64 for i in range(n))
+        return [start(prompt, sampling=replace(sampling, seed=seed), **options) for seed in seeds]
+
+    def best_of(self, prompt: str | Sequence[int] | Sequence[Message], n: int, **options: Any) -> Answer:
+        """The one of n answers whose tokens the model finds likeliest on average; like `alternatives`."""
+        with ExitStack() as stack:
+            streams = [stack.enter_context(s) for s in self.alternatives(prompt, n, **options)]
+            answers = [Answer([], stream) for stream in streams]
+            for row in zip_longest(*streams):  # in turns, so that none waits for its reader
+                for answer, token in zip(answers, row, strict=True):
+                    if token is not None:
+                        answer.tokens.append(token)
+        return max(answers, key=lambda answer: answer.mean_logprob)
+
     def encode_chat(self, messages: Sequence[Message]) -> list[int]:
         """The prompt that `chat` computes for these messages."""
         from edgeinfer.text.headers import without_volatile_header
@@ -285,7 +317,7 @@ class Model:
         request = Request(
             tokens=ids,
             sampling=sampling,
-            seed=int.from_bytes(os.urandom(8)) if sampling.seed is None else sampling.seed,
+            seed=_any_seed() if sampling.seed is None else sampling.seed,
             max_tokens=sys.maxsize if max_tokens is None else max_tokens,
             sink=mailbox.put,
             stop_ids=self.tokenizer.eog_ids,
@@ -421,6 +453,10 @@ def _sampling(sampling: Sampling | None, parameters: dict[str, Any]) -> Sampling
             raise InvalidRequest(f"{name} is not a sampling parameter", hint=hint)
     given = {k: v for k, v in parameters.items() if v is not None}
     return Sampling(**given) if sampling is None else replace(sampling, **given)
+
+
+def _any_seed() -> int:
+    return int.from_bytes(os.urandom(8))
 
 
 def _empty_rows(n: int, n_vocab: int) -> NDArray[np.float32]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import queue
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
 from contextlib import aclosing
@@ -185,6 +186,25 @@ class Stream:
         self.finish_reason = self.finish_reason or event.reason
         if event.error is not None:
             raise event.error
+
+
+@dataclass(frozen=True)
+class Answer:
+    """A stream that was read to its end."""
+
+    tokens: list[Token]
+    stream: Stream
+
+    @property
+    def text(self) -> str:
+        """All of it."""
+        return "".join(token.text for token in self.tokens)
+
+    @property
+    def mean_logprob(self) -> float:
+        """How likely the model finds its tokens, on average; -inf without tokens."""
+        n = len(self.tokens)
+        return sum(token.logprob for token in self.tokens) / n if n else -math.inf
 
 
 class Events:

@@ -16,6 +16,7 @@ import tiny
 
 import edgeinfer
 from edgeinfer import _native
+from edgeinfer.engine.events import ReadingEvent, ShiftedEvent
 from edgeinfer.engine.sampler import Sampling, sample
 from edgeinfer.errors import (
     ContextLengthExceeded,
@@ -35,6 +36,11 @@ PROMPT = "one of the words that we know"
 def model(random_model: Path) -> Iterator[edgeinfer.Model]:
     with edgeinfer.load(random_model, threads=2, context_length=256) as loaded:
         yield loaded
+
+
+def endless(model: edgeinfer.Model) -> dict[int, float]:
+    """A bias that keeps the model from ending an answer by itself."""
+    return dict.fromkeys(model.tokenizer.eog_ids, -math.inf)
 
 
 def test_generate_is_sampling_from_the_logits(model: edgeinfer.Model) -> None:
@@ -102,9 +108,7 @@ def test_a_stop_string_ends_the_text_before_it(model: edgeinfer.Model) -> None:
 
 
 def test_length_is_the_reason_when_max_tokens_is_reached(model: edgeinfer.Model) -> None:
-    stream = model.generate(
-        PROMPT, max_tokens=5, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf)
-    )
+    stream = model.generate(PROMPT, max_tokens=5, logit_bias=endless(model))
     assert [t.finish_reason for t in stream] == [None] * 4 + ["length"]
     assert stream.finish_reason == "length"
 
@@ -118,7 +122,7 @@ def test_leaving_early_frees_the_engine(model: edgeinfer.Model) -> None:
 
 
 def test_cancel_ends_the_iteration(model: edgeinfer.Model) -> None:
-    stream = model.generate(PROMPT, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf))
+    stream = model.generate(PROMPT, logit_bias=endless(model))
     next(stream)
     stream.cancel()
     assert len(list(stream)) < 200
@@ -138,7 +142,7 @@ def test_async_streams_give_what_plain_ones_give(model: edgeinfer.Model) -> None
 
 def test_an_async_reader_that_leaves_cancels(model: edgeinfer.Model) -> None:
     async def read_one() -> str | None:
-        stream = model.generate(PROMPT, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf))
+        stream = model.generate(PROMPT, logit_bias=endless(model))
         async for _ in stream:
             break
         for _ in stream:
@@ -194,7 +198,7 @@ def test_a_prompt_beyond_the_context_raises_from_the_stream(model: edgeinfer.Mod
 
 def test_a_closed_model_refuses_and_its_streams_end(random_model: Path) -> None:
     model = edgeinfer.load(random_model, context_length=256)
-    stream = model.generate(PROMPT, logit_bias=dict.fromkeys(model.tokenizer.eog_ids, -math.inf))
+    stream = model.generate(PROMPT, logit_bias=endless(model))
     next(stream)
     model.close()
     list(stream)
@@ -292,3 +296,80 @@ def test_a_conversation_is_found_again_after_a_restart(
     assert answer(kv_type="q8_0")[1] == 0  # other keys and values
     os.utime(random_model)
     assert answer()[1] == 0  # perhaps another model
+
+
+def test_events_tell_how_far_a_prompt_is_read_and_then_the_tokens(random_model: Path) -> None:
+    ids = tiny.token_ids(20) * 40
+    with edgeinfer.load(random_model, context_length=1024) as model:
+        events = list(model.generate(ids, max_tokens=3, seed=1).events())
+        kinds = [type(event).__name__ for event in events]
+        assert kinds == ["ReadingEvent", "Token", "Token", "Token"]
+        assert events[0] == ReadingEvent(512, 800)
+        assert events[1:] == list(model.generate(ids, max_tokens=3, seed=1))
+
+
+def test_async_events_are_the_same(model: edgeinfer.Model) -> None:
+    async def read() -> list[object]:
+        return [event async for event in model.generate(PROMPT, max_tokens=5, seed=3).events()]
+
+    assert asyncio.run(read()) == list(model.generate(PROMPT, max_tokens=5, seed=3))
+
+
+def test_a_timeout_ends_an_answer(model: edgeinfer.Model) -> None:
+    stream = model.generate(PROMPT, timeout=1e-6, logit_bias=endless(model))
+    assert len(list(stream)) <= 1
+    assert stream.finish_reason == "deadline"
+    with pytest.raises(InvalidRequest, match="timeout must be more than 0"):
+        model.generate(PROMPT, timeout=0)
+
+
+def test_context_shift_goes_on_and_keeps_the_system_message(random_model: Path) -> None:
+    messages = [{"role": "system", "content": "abc"}, {"role": "user", "content": "Hello"}]
+    with edgeinfer.load(random_model, context_length=64) as model:
+        full = list(model.chat(messages, seed=4, logit_bias=endless(model)))
+        stream = model.chat(messages, seed=4, logit_bias=endless(model), context_shift=True, max_tokens=100)
+        events = list(stream.events())
+        tokens = [event for event in events if isinstance(event, edgeinfer.Token)]
+        shifts = [event for event in events if isinstance(event, ShiftedEvent)]
+        assert len(tokens) == 100 > len(full)
+        assert [t.id for t in tokens[: len(full)]] == [t.id for t in full]
+        assert stream.usage.n_dropped == sum(shift.n_dropped for shift in shifts) > 0
+        # The next token is that of a prompt of what is left: the system message and the newer half.
+        ids = model.encode_chat(messages) + [t.id for t in tokens[: len(full)]]
+        other = model.encode_chat([messages[0], {"role": "user", "content": ""}])
+        n_first = next(i for i, (a, b) in enumerate(zip(ids, other, strict=False)) if a != b)
+        left = ids[:n_first] + ids[n_first + shifts[0].n_dropped :]
+        row = model.logits(left)[-1]
+        bias = Sampling(logit_bias=endless(model))
+        expected = sample(row, bias, left, 4, n_dropped=shifts[0].n_dropped).id
+        assert tokens[len(full)].id == expected
+
+
+def test_alternatives_share_their_prompt(random_model: Path) -> None:
+    ids = tiny.token_ids(20) * 20
+    with edgeinfer.load(random_model, context_length=1024) as model:
+        before = model.stats().room
+        alternatives = model.alternatives(ids, 4, seed=9, max_tokens=10, logit_bias=endless(model))
+        texts = [list(stream) for stream in alternatives]
+        assert texts[0] == list(model.generate(ids, seed=9, max_tokens=10, logit_bias=endless(model)))
+        assert len({tuple(t.id for t in text) for text in texts}) == 4
+        assert [s.usage.n_cached for s in alternatives] == [0, 399, 399, 399]
+        used = before - model.stats().room
+        assert used <= 400 // 32 * 32 + 4 * 32, "each holds its own tail, the prompt is there once"
+
+
+def test_the_best_alternative_is_the_likeliest(model: edgeinfer.Model) -> None:
+    best = model.best_of(PROMPT, 5, seed=2, max_tokens=8, logit_bias=endless(model))
+    answers = [
+        list(s) for s in model.alternatives(PROMPT, 5, seed=2, max_tokens=8, logit_bias=endless(model))
+    ]
+    assert best.tokens == max(answers, key=lambda tokens: np.mean([t.logprob for t in tokens]))
+    assert best.text == "".join(t.text for t in best.tokens)
+
+
+def test_alternatives_of_a_chat_are_chats(model: edgeinfer.Model) -> None:
+    messages = [{"role": "user", "content": "Hello"}]
+    first = model.alternatives(messages, 2, seed=5, max_tokens=6)[0]
+    assert list(first) == list(model.chat(messages, seed=5, max_tokens=6))
+    with pytest.raises(InvalidRequest, match="at least one"):
+        model.alternatives(messages, 0)

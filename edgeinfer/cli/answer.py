@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer.cli import output
+from edgeinfer.engine.events import QueuedEvent, ReadingEvent
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.streaming import Token
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
@@ -21,6 +23,7 @@ def one_shot(
     *,
     system: str | None,
     raw: bool,
+    best_of: int,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -30,27 +33,30 @@ def one_shot(
     if raw and system is not None:
         raise InvalidRequest("--system has no meaning with --raw", hint="write it into the prompt")
     with edgeinfer.load(name, **loading) as model:
-        stream = open_stream(model, prompt, generation, system=system, raw=raw)
-        text = show(stream, quiet=as_json)
+        asked = _asked(model, prompt, system=system, raw=raw)
+        if best_of > 1:
+            best = model.best_of(asked, best_of, **generation)
+            text, stream = best.text, best.stream
+            if not as_json:
+                output.data(output.safe_text(text), end="")
+        else:
+            stream = model.generate(asked, **generation) if raw else model.chat(asked, **generation)
+            text = show(stream, quiet=as_json)
         if as_json:
             output.as_json(_report(model, text, stream))
         elif not text.endswith("\n"):
             output.data()
-        if verbose:
-            output.talk(speeds(stream.usage))
+        tell_cost(stream.usage, verbose=verbose)
 
 
-def open_stream(
-    model: Model, prompt: str, generation: dict[str, Any], *, system: str | None, raw: bool
-) -> Stream:
-    """Start the answer to one prompt."""
+def _asked(model: Model, prompt: str, *, system: str | None, raw: bool) -> list[Any]:
+    """Token ids for a text to go on with, or the messages of a chat."""
     if raw:
-        ids = model.tokenizer.encode(prompt, add_special=True, parse_special=True)
-        return model.generate(ids, **generation)
+        return model.tokenizer.encode(prompt, add_special=True, parse_special=True)
     messages = [{"role": "user", "content": prompt}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    return model.chat(messages, **generation)
+    return messages
 
 
 def show(stream: Stream, *, quiet: bool = False, keep: list[str] | None = None) -> str:
@@ -59,11 +65,26 @@ def show(stream: Stream, *, quiet: bool = False, keep: list[str] | None = None) 
     Its pieces are also appended to `keep`, for callers who need them even when it is interrupted.
     """
     parts = [] if keep is None else keep
-    for token in stream:
-        parts.append(token.text)
-        if token.text and not quiet:
-            output.data(output.safe_text(token.text), end="")
+    with output.Status() as status:
+        for event in stream.events():
+            if isinstance(event, Token):
+                status.clear()
+                parts.append(event.text)
+                if event.text and not quiet:
+                    output.data(output.safe_text(event.text), end="")
+            elif isinstance(event, QueuedEvent) and not parts:
+                status.show(f"waiting: number {event.position} in the queue")
+            elif isinstance(event, ReadingEvent) and not parts:
+                status.show(f"reading: {event.n_read} of {event.n_prompt} tokens")
     return "".join(parts)
+
+
+def tell_cost(usage: Usage, *, verbose: bool) -> None:
+    """What an answer cost, and always what it forgot."""
+    if usage.n_dropped:
+        output.talk(f"the context was full: {usage.n_dropped} tokens behind the first ones were forgotten")
+    if verbose:
+        output.talk(speeds(usage))
 
 
 def speeds(usage: Usage) -> str:
@@ -85,6 +106,7 @@ def _report(model: Model, text: str, stream: Stream) -> dict[str, Any]:
         "prompt_tokens": usage.n_prompt,
         "cached_tokens": usage.n_cached,
         "completion_tokens": usage.n_generated,
+        "dropped_tokens": usage.n_dropped,
         "first_token_s": round(usage.first_token_s, 6),
         "total_s": round(usage.total_s, 6),
         "prompt_tokens_per_s": round(usage.prompt_per_s, 3),

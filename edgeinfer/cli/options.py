@@ -47,7 +47,7 @@ def model_options(command: Command) -> Command:
 
 
 def sampling_options(command: Command) -> Command:
-    """One option for each field of Sampling, and --max-tokens and --stop."""
+    """One option for each field of Sampling, and where an answer ends."""
     for name, kind, text in reversed(_SAMPLING):
         metavar = "N" if kind is int else "X"
         command = click.option(name, type=kind, metavar=metavar, help=text)(command)
@@ -57,6 +57,12 @@ def sampling_options(command: Command) -> Command:
     command = click.option("--stop", multiple=True, metavar="TEXT", help="End the answer before this text.")(
         command
     )
+    command = click.option(
+        "--context-shift",
+        is_flag=True,
+        help="With a full context forget its older half, but for the system message, and go on.",
+    )(command)
+    command = click.option("--timeout", type=float, metavar="SECONDS", help="End after so long.")(command)
     return click.option("-n", "--max-tokens", type=int, metavar="N", help="End after N tokens.")(command)
 
 
@@ -68,7 +74,7 @@ def take_model(options: dict[str, Any]) -> dict[str, Any]:
 def take_generation(options: dict[str, Any]) -> dict[str, Any]:
     """Move the arguments of `Model.generate` out of a command's options; what is not given is left out."""
     names = [option.removeprefix("--").replace("-", "_") for option, _, _ in _SAMPLING]
-    found = {name: options.pop(name) for name in [*names, "max_tokens"]}
+    found = {name: options.pop(name) for name in [*names, "max_tokens", "timeout", "context_shift"]}
     found = {name: value for name, value in found.items() if value is not None}
     bias = dict(_bias(text) for text in options.pop("logit_bias"))
     stop = options.pop("stop")

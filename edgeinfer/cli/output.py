@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Iterable, Sequence
-from typing import IO, Any
+from typing import IO, Any, Self
 
 from click.exceptions import Exit
 
@@ -61,6 +61,31 @@ def talk(text: str = "", *, end: str = "\n") -> None:
     """Tell a person something beside the data, on stderr."""
     sys.stderr.write(text + end)
     sys.stderr.flush()
+
+
+class Status:
+    """A passing line on stderr for a person at a terminal; leaving the `with` statement clears it."""
+
+    def __init__(self) -> None:
+        self._width = 0  # of what is shown
+
+    def show(self, text: str) -> None:
+        """This, in place of what is shown."""
+        if is_terminal(sys.stderr):
+            talk("\r" + text.ljust(self._width), end="")
+            self._width = len(text)
+
+    def clear(self) -> None:
+        """Nothing."""
+        if self._width:
+            talk("\r" + " " * self._width + "\r", end="")
+            self._width = 0
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.clear()
 
 
 def error(message: str, hint: str | None) -> None:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import edgeinfer
 from edgeinfer.cli import output
-from edgeinfer.cli.answer import show, speeds
+from edgeinfer.cli.answer import show, tell_cost
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
 
@@ -97,8 +97,7 @@ class Conversation:
             raise
         output.data()
         self.messages.append({"role": "assistant", "content": "".join(parts)})
-        if self._verbose:
-            output.talk(speeds(stream.usage))
+        tell_cost(stream.usage, verbose=self._verbose)
 
     def _command(self, line: str) -> bool:
         """Obey a command; False: leave."""

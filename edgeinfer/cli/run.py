@@ -20,6 +20,13 @@ from edgeinfer.hub.names import looks_like_model
 @click.option("-m", "--model", metavar="MODEL", help="The model; then all arguments are the prompt.")
 @click.option("--system", metavar="TEXT", help="What the model should know and be.")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
+@click.option(
+    "--best-of",
+    type=click.IntRange(min=1),
+    default=1,
+    metavar="N",
+    help="Answer N times at once, print what the model finds likeliest.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell speeds on stderr.")
 @sampling_options
@@ -46,8 +53,8 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
         return
     from edgeinfer.cli.repl import talk_with
 
-    if options["as_json"] or options["raw"]:
-        raise InvalidRequest("--json and --raw need a prompt")
+    if options["as_json"] or options["raw"] or options["best_of"] > 1:
+        raise InvalidRequest("--json, --raw and --best-of need a prompt")
     talk_with(model, loading, generation, system=options["system"], verbose=options["verbose"])
 
 

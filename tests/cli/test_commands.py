@@ -62,6 +62,28 @@ def test_run_stops_before_a_stop_string(edgeinfer_command: Run, random_model: Pa
     assert report["finish_reason"] == "stop"
 
 
+def test_run_best_of_prints_one_of_the_answers(edgeinfer_command: Run, random_model: Path) -> None:
+    line = ("run", str(random_model), "hello", "-n", "8", "--json")
+    best = json.loads(edgeinfer_command(*line, "--seed", "5", "--best-of", "3")[1])
+    single = [json.loads(edgeinfer_command(*line, "--seed", str(seed))[1]) for seed in (5, 6, 7)]
+    assert best["text"] in [report["text"] for report in single]
+    assert best["cached_tokens"] <= best["prompt_tokens"] - 1
+
+
+def test_run_ends_at_its_timeout(edgeinfer_command: Run, random_model: Path) -> None:
+    line = ("run", str(random_model), "hello", "--json", "--timeout", "0.000001")
+    assert json.loads(edgeinfer_command(*line)[1])["finish_reason"] == "deadline"
+    code, _, err = edgeinfer_command("run", str(random_model), "hello", "--timeout", "-1")
+    assert (code, err.startswith("error: timeout must be")) == (2, True)
+
+
+def test_run_with_a_full_context_tells_what_it_forgot(edgeinfer_command: Run, random_model: Path) -> None:
+    line = ("run", str(random_model), "the", "--raw", "-c", "32", "-n", "80", "--seed", "1")
+    code, _, err = edgeinfer_command(*line, "--context-shift")
+    assert (code, "tokens behind the first ones were forgotten" in err) == (0, True)
+    assert edgeinfer_command(*line)[2] == ""
+
+
 def test_run_raw_needs_no_template_and_takes_no_system_message(
     edgeinfer_command: Run, random_model: Path
 ) -> None:
