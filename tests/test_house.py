@@ -42,7 +42,7 @@ ALLOWED: dict[str, set[str]] = {
         "models",
         "_native",
     },
-    "bench": {"errors", "models", "backends", "_native"},
+    "bench": {"errors", "models", "backends", "engine", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),
         *("backends.plan", "backends.choose", "engine.sampler", "engine.events", "streaming", "bench", "cli"),

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Sequence
 from edgeinfer.bench.kernels import KernelFigures
 from edgeinfer.bench.limits import Limits
 from edgeinfer.bench.model import ModelReport, ProfileRow, Row
+from edgeinfer.bench.streams import StreamReport
 
 
 def markdown_table(heads: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
@@ -66,6 +67,24 @@ def _of_profile(rows: list[ProfileRow]) -> str:
             for row in rows
         ),
     )
+
+
+def of_streams(report: StreamReport) -> str:
+    """One line for each load."""
+    compared = report.peer is not None
+    heads = ["streams", "prompt", "answer", "tokens/s", "first token s"]
+    heads += ["peer tokens/s", "peer first token s", "ratio"] if compared else []
+    rows = []
+    for row in report.rows:
+        load = row.load
+        cells = [str(load.n_streams), str(load.n_prompt), str(load.n_answer)]
+        for outcomes in (row.ours, row.peer) if compared else (row.ours,):
+            first = row.first_token(outcomes)
+            cells += [f"{row.rate(outcomes):.1f}", "-" if first is None else f"{first:.2f}"]
+        rows.append(cells if row.ratio is None else [*cells, f"{row.ratio:.2f}"])
+    beside = f" beside {report.peer}" if compared else ""
+    title = f"{report.model}, {report.ours}{beside}, medians"
+    return "\n\n".join([title, markdown_table(heads, rows), f"The machine: {report.disturbance}."])
 
 
 def of_limits(limits: list[Limits]) -> str:

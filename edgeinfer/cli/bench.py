@@ -63,6 +63,7 @@ def command() -> None:
 
     \b
     edgeinfer bench model PATH --against llamacpp
+    edgeinfer bench streams PATH --against llama-server
     edgeinfer bench kernels --types Q4_K,Q6_K
     edgeinfer bench limits
     """
@@ -176,6 +177,53 @@ def _measure_model(
     path = str(find_model(model))
     with _progress(plan.n_measurements) as bar:
         return measure_model(path, plan, against, against_python, lambda: bar.update(1))
+
+
+@command.command("streams", short_help="Several clients at once, beside llama-server if asked for.")
+@click.argument("model", required=False)
+@click.option("-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Default: one a core.")
+@_repetitions(3)
+@click.option(
+    "--streams", type=positive, default="1,2,4,8,16", metavar="N,...", help="Clients.  [1,2,4,8,16]"
+)
+@click.option("--prompt", type=click.IntRange(1, 1 << 17), default=512, metavar="N", help="Tokens.  [512]")
+@click.option("--answer", type=click.IntRange(1, 1 << 17), default=128, metavar="N", help="Tokens.  [128]")
+@click.option("--against", metavar="PROGRAM", help="A llama-server or llama-batched-bench program.")
+@_json
+@click.option("--markdown", "markdown_to", metavar="FILE", help="Write the tables to FILE too.")
+def streams(
+    model: str | None,
+    threads: int | None,
+    repetitions: int,
+    streams: list[int],
+    prompt: int,
+    answer: int,
+    against: str | None,
+    json_to: str | None,
+    markdown_to: str | None,
+) -> None:
+    """Whole answers of MODEL for clients who all ask at the same moment, each with a prompt of its own.
+
+    Tokens/s are those of all clients together, read and generated.
+    """
+    from edgeinfer import machine
+    from edgeinfer.bench import report
+    from edgeinfer.bench.streams import Load, measure_streams
+    from edgeinfer.hub.names import find_model
+
+    loads = [Load(n, prompt, answer) for n in streams]
+    if not loads:
+        raise InvalidRequest("there is nothing to measure", hint="give --streams")
+    with _progress(len(loads) * repetitions) as bar:
+        found = measure_streams(
+            str(find_model(model)),
+            loads,
+            n_threads=threads or machine.n_threads(),
+            repetitions=repetitions,
+            against=against,
+            advance=lambda: bar.update(1),
+        )
+    _write(found.as_json(), report.of_streams(found), json_to, markdown_to)
 
 
 def _measures(prefill: list[int], depth: list[int], batch: list[int], verify: list[int]) -> list[Measure]:

@@ -120,3 +120,26 @@ def test_work_counts_what_a_token_reads(random_model: Path) -> None:
     untied = 0 if spec.tied_output else file.tensor("token_embd.weight")["bytes"]
     assert work.bytes_per_step == sum(t["bytes"] for t in matrices) - untied
     assert work.kv_bytes_per_token == 2 * spec.n_layers * spec.n_kv_heads * spec.head_dim * 2
+
+
+def test_streams_serves_every_load(edgeinfer_command: Run, random_model: Path) -> None:
+    line = ("bench", "streams", str(random_model), "-r", "2", "-t", "1", "--streams", "1,3")
+    code, out, err = edgeinfer_command(*line, "--prompt", "40", "--answer", "5", "--json", "-")
+    assert code == 0, err
+    report = json.loads(out)
+    assert [(row["streams"], row["prompt"], row["answer"]) for row in report["rows"]] == [
+        (1, 40, 5),
+        (3, 40, 5),
+    ]
+    for row in report["rows"]:
+        assert row["ours"]["tokens_per_s"] > 0
+        assert 0 < row["ours"]["first_token_s"] <= max(row["ours"]["all_s"])
+        assert row["ratio"] is None
+
+
+def test_streams_refuses_a_peer_that_is_no_program(edgeinfer_command: Run, random_model: Path) -> None:
+    line = ("bench", "streams", str(random_model), "--streams", "1")
+    code, _, err = edgeinfer_command(*line, "--against", str(random_model))
+    assert (code, "is not a program" in err) == (2, True)
+    code, _, err = edgeinfer_command(*line, "--prompt", "4", "--answer", "1", "--against", "/bin/false")
+    assert (code, "false ended with 1" in err) == (1, True)
