@@ -23,11 +23,11 @@ from numpy.typing import NDArray
 
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event
-from edgeinfer.engine.prefix import common_prefix
 from edgeinfer.engine.request import Priority, Request
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
+from edgeinfer.kv.tokens import common_prefix
 from edgeinfer.settings import Settings, kv_type_named
 from edgeinfer.streaming import Answer, Mailbox, Stream
 
@@ -414,7 +414,7 @@ def _saved_prefixes(path: Path, n_shards: int, traits: Traits, settings: Setting
     try:
         folder = user_cache_path("edgeinfer", appauthor=False) / "kv"
         key = model_key(path, f"{__version__} {traits.kv_format}")
-        return SavedPrefixes(folder, key, settings.kv_disk_bytes)
+        return SavedPrefixes(folder, key, traits.kv_block_tokens, settings.kv_disk_bytes)
     except OSError:  # no home, no permission: without them
         return None
 

@@ -5,12 +5,12 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinfer.backends.base import Batch, SeqId, Traits
+from edgeinfer.backends.base import Batch, KvBlock, SeqId, Traits
 from edgeinfer.errors import Cancelled, NoRoom
 
 
@@ -85,14 +85,14 @@ class FakeBackend:
         self._release(self._tables.pop(seq))
         del self._tokens[seq]
 
-    def snapshot(self, seq: SeqId) -> list[NDArray[np.uint8]]:
+    def snapshot(self, seq: SeqId) -> list[KvBlock]:
         tokens = self._tokens[seq]
         size = self._block_size
         padded = tokens + [0] * (-len(tokens) % size)
-        return [np.array(padded[i : i + size], np.uint8) for i in range(0, len(padded), size)]
+        return [(np.array(padded[i : i + size], np.uint8),) for i in range(0, len(padded), size)]
 
-    def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
-        held = [int(t) for block in blocks for t in block][:n]
+    def restore(self, seq: SeqId, n: int, blocks: Iterable[KvBlock]) -> int:
+        held = [int(t) for (block,) in blocks for t in block][:n]
         self._reserve((seq,), [held])
         self._tokens[seq] = held
         return len(held)

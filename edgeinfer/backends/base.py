@@ -6,7 +6,7 @@ scheduler computes the rest again. So no code above this seam asks what a backen
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 SeqId = NewType("SeqId", int)
+KvBlock = tuple[NDArray[np.uint8], ...]  # the memory of a block, in parts; one that was given back is empty
 
 
 @dataclass(frozen=True)
@@ -61,17 +62,17 @@ class Backend(Protocol):
     def close(self, seq: SeqId) -> None:
         """Forget a sequence and free what nobody else holds."""
 
-    def snapshot(self, seq: SeqId) -> list[NDArray[np.uint8]]:
+    def snapshot(self, seq: SeqId) -> list[KvBlock]:
         """The memory of its tokens, block after block; borrowed until the sequence changes or is closed.
 
         Empty where a backend cannot tell. May be read from other threads.
         """
 
-    def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
-        """Give seq (empty) n tokens from the beginning of a snapshot.
+    def restore(self, seq: SeqId, n: int, blocks: Iterable[KvBlock]) -> int:
+        """Give seq (empty) the first n tokens of a snapshot. A block is borrowed until the next is taken.
 
-        Returns how many it has, 0..n; 0 if the blocks are not of this backend. Raises NoRoom, and nothing
-        has changed.
+        Returns how many it has, 0..n: fewer if the blocks end early, 0 if they are not of this backend or
+        lack what it needs. Raises NoRoom, and nothing has changed.
         """
 
     def room(self) -> int:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer import _native
-from edgeinfer.backends.base import Batch, SeqId, Traits
+from edgeinfer.backends.base import Batch, KvBlock, SeqId, Traits
 from edgeinfer.errors import NoRoom
 from edgeinfer.kv.blocks import BlockPool
 from edgeinfer.kv.tables import BlockTables
@@ -94,19 +94,20 @@ class NativeBackend:
         self._open.remove(seq)
         self._tables.close(seq)
 
-    def snapshot(self, seq: SeqId) -> list[NDArray[np.uint8]]:
-        """Views of the blocks of a sequence."""
-        return [self._engine.block(i) for i in self._tables.blocks(seq)]
+    def snapshot(self, seq: SeqId) -> list[KvBlock]:
+        """Views of the blocks of a sequence, of one part each."""
+        return [(self._engine.block(i),) for i in self._tables.blocks(seq)]
 
-    def restore(self, seq: SeqId, n: int, blocks: Sequence[NDArray[np.uint8]]) -> int:
-        """Copy blocks of a snapshot into new ones of an empty sequence; none of a foreign size."""
-        if any(block.size != self._engine.block_bytes for block in blocks):
-            return 0
-        n = min(n, len(blocks) * self._block_tokens)
+    def restore(self, seq: SeqId, n: int, blocks: Iterable[KvBlock]) -> int:
+        """Copy blocks of a snapshot into new ones of an empty sequence, up to one of a foreign size."""
         self._tables.extend([seq], [n])
-        for i, source in zip(self._tables.blocks(seq), blocks, strict=False):
-            np.copyto(self._engine.block(i), source)
-        return n
+        n_there = 0
+        for i, parts in zip(self._tables.blocks(seq), blocks, strict=False):
+            if [part.size for part in parts] != [self._engine.block_bytes]:
+                break
+            np.copyto(self._engine.block(i), parts[0])
+            n_there += self._block_tokens
+        return self._tables.truncate(seq, n_there)
 
     def room(self) -> int:
         """Tokens that fit into free blocks."""

@@ -42,7 +42,7 @@ _NEAR = 16  # places in the queue of which each is told; of others the halves
 class Engine:
     """Runs requests on a backend, and owns it: `close` shuts it down.
 
-    With a store, sequences are saved there when nothing else is to be done, and found again after a restart.
+    With a store, sequences are saved there beside the steps, and found again after a restart.
 
     `submit`, `cancel`, `stats` and `close` may be called from any thread.
     """
@@ -118,8 +118,7 @@ class Engine:
         try:
             idle = True
             while not self._closing:
-                if not self._scheduler.requests():
-                    self._save_next()
+                self._save_next()
                 self._drain(wait=idle)
                 self._drop_late()
                 idle = not self._advance()
@@ -137,7 +136,7 @@ class Engine:
 
     def _save_next(self) -> None:
         if self._scheduler.saver is not None:
-            self._scheduler.saver.save_next()
+            self._scheduler.saver.save_next(self._scheduler.running)
 
     def _drain(self, *, wait: bool) -> None:
         """Handle all messages; with `wait` sleep until there is one, or a deadline."""

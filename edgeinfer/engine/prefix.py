@@ -11,14 +11,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-from numpy.typing import NDArray
 
 from edgeinfer.backends.base import Backend, SeqId
+from edgeinfer.kv.tokens import Tokens, common_prefix
 
 _LEAST = 32  # tokens given up at once; fewer would only be asked for again
-
-
-Tokens = NDArray[np.int32]
 
 
 @dataclass(eq=False)
@@ -109,13 +106,3 @@ class PrefixCache:
     def _close(self, kept: Kept) -> None:
         self._kept.remove(kept)
         self._backend.close(kept.seq)
-
-
-def common_prefix(a: Tokens, b: Tokens) -> int:
-    """How many first tokens are the same."""
-    most = min(len(a), len(b))
-    if most == 0 or a[0] != b[0]:  # almost always
-        return 0
-    differ = a[:most] != b[:most]
-    first = int(differ.argmax())
-    return first if differ[first] else most

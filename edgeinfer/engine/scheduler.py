@@ -17,11 +17,12 @@ import numpy as np
 
 from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.engine.budget import StepBudget
-from edgeinfer.engine.prefix import Kept, PrefixCache, Tokens, common_prefix
+from edgeinfer.engine.prefix import Kept, PrefixCache
 from edgeinfer.engine.request import Request
 from edgeinfer.engine.saving import PrefixSaver
 from edgeinfer.engine.stats import Meter, Stats
 from edgeinfer.errors import ContextLengthExceeded, InvalidRequest, NoRoom
+from edgeinfer.kv.tokens import Tokens, common_prefix
 
 _SCORE_BYTES = 64 << 20  # at most this much float32 logits for scored prompts in one step
 _LOOK_AHEAD = 16  # waiting requests that may start before their turn while others wait for a shared prefix
@@ -141,8 +142,8 @@ class Scheduler:
         n_awaited = sum(1 for s in slices if s.awaited)
         n_others = sum(s.n for s in slices) - n_awaited
         self.budget.observe(n_awaited, n_others, seconds)
-        if self.saver is not None and n_awaited == 0:
-            self.saver.observe_reading(n_others, seconds)
+        if self.saver is not None and n_others > 0:
+            self.saver.observe_reading(n_others, seconds, alone=n_awaited == 0)
 
     def stats(self) -> Stats:
         """Where the engine stands."""
@@ -317,6 +318,8 @@ class Scheduler:
     def _keep(self, request: Request) -> None:
         if request.seq is not None and request.n_computed > 0:
             self.cache.keep(request.seq, request.tokens[: request.n_computed])
+            if self.saver is not None:
+                self.saver.observe_kept()
             request.seq, request.n_computed = None, 0
         else:
             self._close(request)

@@ -1,15 +1,10 @@
 """SavedPrefixes: keys and values of sequences in files, so that a restart does not read everything again.
 
-One file a sequence, in a folder of its own for each model and KV format:
-
-    magic 8 bytes | n_tokens, n_blocks, block_bytes: 3 x u64
-    tokens: n_tokens x i32
-    blocks: n_blocks x block_bytes
-    checksums: n_blocks x u32 (CRC-32 of each block), then u32 (of all above but the blocks)
-
-Little-endian. A file is written beside its place, synced and renamed, so that a name stands for a whole file;
-what is torn, foreign or changed all the same is dropped. Files are readable by their owner alone: they hold
-prompts.
+The files of a model, see run_file.py, are a tree in a folder of its own: each begins a sequence or continues
+another file. A conversation that goes on adds a file with what is new; one that shares a system prompt adds a
+file that continues the other's. The folder is all there is: names tell the tree, heads are read when a search
+comes by, and nothing has to agree with anything else after a crash or beside another process. Hence no
+database: it would be a second truth beside the files, with damage of its own to recover from.
 """
 
 from __future__ import annotations
@@ -17,43 +12,46 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import struct
-import tempfile
-import time
-import zlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinfer.backends.base import KvBlock
 from edgeinfer.errors import DiskError
+from edgeinfer.kv.disk_space import make_room, remove
+from edgeinfer.kv.run_file import SUFFIX, Run, parent_of, read_blocks, read_run, write_run
+from edgeinfer.kv.tokens import Tokens, common_prefix
 
-_MAGIC = b"EDGEKV\x00\x01"
-_HEAD = struct.Struct("<8s3Q")
-_SUFFIX, _TEMPORARY = ".kv", ".part"
-_ABANDONED = 3600.0  # seconds after which nobody writes a temporary file any more
-_MOST_TOKENS = 1 << 24
-_MOST_FILES = 256  # looked at before the first long prompt, 0.2 ms each
-
-Blocks = list[NDArray[np.uint8]]
+_RUN_BYTES = (
+    64 << 20
+)  # of a file, at most or one block: what an interrupted save loses, and what goes at once
 
 
-@dataclass(frozen=True, eq=False)
-class Saved:
-    """A file, as far as it has been looked at."""
+@dataclass(frozen=True)
+class Chain:
+    """Runs that together hold the first `n` tokens of a sequence."""
 
-    path: Path
-    tokens: NDArray[np.int32]
-    n_blocks: int
-    block_bytes: int
+    runs: tuple[Run, ...]
+    n: int
 
-    @property
-    def first_block(self) -> int:
-        """Where the blocks begin, in bytes."""
-        return _HEAD.size + 4 * len(self.tokens)
+    def blocks(self, block_tokens: int) -> Iterator[tuple[Run, int]]:
+        """Of which run how many first blocks are needed."""
+        ends = [*(run.start for run in self.runs[1:]), self.n]
+        for run, end in zip(self.runs, ends, strict=False):
+            yield run, -(-(end - run.start) // block_tokens)
+
+
+@dataclass(frozen=True)
+class Unsaved:
+    """The next run of a sequence that is not in a file."""
+
+    run: Run
+    after: tuple[Run, ...]  # what it continues, from the beginning
+    blocks: slice  # of the sequence
+    n_tokens: int  # of the sequence, in this run and behind it
 
 
 def model_key(path: Path, kv_format: str) -> str:
@@ -69,175 +67,150 @@ def model_key(path: Path, kv_format: str) -> str:
 
 
 class SavedPrefixes:
-    """The saved sequences of one model.
+    """The saved sequences of one model. For one thread, but for `write`.
 
     Args:
         folder: of all models; made when something is saved.
         key: what must be the same for a file to be of use: the model and the format of its KV memory.
+        block_tokens: tokens of a block.
         most_bytes: of all files of all models together; the longest unused go first.
     """
 
-    def __init__(self, folder: Path, key: str, most_bytes: int) -> None:
+    def __init__(self, folder: Path, key: str, block_tokens: int, most_bytes: int) -> None:
         self._root = folder
         self._folder = folder / hashlib.sha256(key.encode()).hexdigest()[:24]
+        self._block_tokens = block_tokens
         self._most_bytes = most_bytes
+        self._listed_at: int | None = None  # time of change of the folder, or None: list it again
+        self._children: dict[str, list[str]] = {}  # file names by the run that they continue
+        self._heads: dict[str, Run] = {}  # by file name, as far as they have been read
 
-    def __len__(self) -> int:
-        return len(self._saved)
+    def find(self, tokens: Tokens) -> Chain:
+        """The longest beginning of a sequence that is saved."""
+        self._look()
+        best, most = Chain((), 0), (0, 0)
+        ends = [best]
+        while ends:
+            end = ends.pop()
+            parent, before = (end.runs[-1].name, end.runs[-1].start) if end.runs else ("", -1)
+            for file_name in self._children.get(parent, ()):
+                run = self._head(file_name)
+                if run is None or not before < run.start <= end.n:
+                    continue
+                n = run.start + common_prefix(run.tokens, tokens[run.start :])
+                if n == run.start or (n < best.n and run.name not in self._children):
+                    continue
+                chain = Chain((*end.runs, run), n)
+                ends.append(chain)
+                # Of equal ones that with more in it: blocks of others may lack parts.
+                size = (n, self._n_bytes(chain))
+                if size > most:
+                    best, most = chain, size
+        return best
 
-    @property
-    def all(self) -> Sequence[Saved]:
-        """What there is."""
-        return self._saved
+    def unsaved(self, tokens: Tokens, blocks: Sequence[KvBlock]) -> Unsaved | None:
+        """What of a sequence with these blocks is to be written next; None if all is there."""
+        chain = self.find(tokens)
+        n_there = chain.n // self._block_tokens if chain.n < len(tokens) else len(blocks)
+        saved = (sizes for run, n in chain.blocks(self._block_tokens) for sizes in run.sizes[:n])
+        of_use = (_has_all(sizes, block) for sizes, block in zip(saved, blocks[:n_there], strict=False))
+        first = next((i for i, whole in enumerate(of_use) if not whole), n_there)
+        if first == len(blocks):
+            return None
+        sizes = np.array([[part.nbytes for part in block] for block in blocks[first:]], np.uint32)
+        n = max(1, int(np.searchsorted(sizes.sum(axis=1, dtype=np.int64).cumsum(), _RUN_BYTES, "right")))
+        start, end = first * self._block_tokens, (first + n) * self._block_tokens
+        after = tuple(run for run in chain.runs if run.start < start)
+        run = Run(after[-1].name if after else "", start, tokens[start:end], sizes[:n])
+        there = self._heads.get(run.file_name)
+        if there is not None and np.array_equal(there.sizes, run.sizes):
+            return None  # and yet less than what was found: each lacks parts that the other has
+        return Unsaved(run, after, slice(first, first + n), len(tokens) - start)
 
-    @cached_property
-    def _saved(self) -> list[Saved]:
-        """Looked at when somebody first asks: only long prompts do."""
-        try:
-            return list(self._look())
-        except OSError:  # what cannot be looked at is not there
-            return []
+    def write(self, new: Unsaved, blocks: Iterable[KvBlock]) -> bool:
+        """Write a run; False if there is no room for it, what it continues has gone, or blocks are missing.
 
-    def write(self, tokens: NDArray[np.int32], blocks: Blocks) -> Saved | None:
-        """Write a sequence; None if it is larger than all files may be.
-
-        Safe from any thread; `add` makes it known.
+        Safe from any thread.
 
         Raises:
             DiskError: it could not be written; nothing has changed.
         """
-        if not blocks or sum(block.nbytes for block in blocks) > self._most_bytes:
-            return None
-        named = hashlib.sha256(tokens.astype("<i4").tobytes()).hexdigest()[:24]
-        to = self._folder / (named + _SUFFIX)
         try:
             self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            _write_whole(to, tokens, blocks)
+            self._touch(new.after)
+            path = self._folder / new.run.file_name
+            fits = make_room(self._root, path, new.run.n_bytes, self._most_bytes)
+            return fits and write_run(path, new.run, blocks)
+        except FileNotFoundError:  # somebody removed what it continues, or the folder
+            return False
         except OSError as error:
-            raise DiskError(f"cannot save keys and values in {self._folder}: {error.strerror}") from error
-        return Saved(to, tokens, len(blocks), blocks[0].nbytes)
+            raise DiskError(
+                f"cannot save keys and values in {self._folder}: {error.strerror}",
+                hint="free some space there, or set EDGEINFER_KV_DISK_BYTES=0 to save nothing",
+            ) from error
+        finally:
+            self._listed_at = None  # clocks of file systems are coarse
 
-    def add(self, new: Saved) -> None:
-        """Make a written file known; files of sequences that it begins with go, and what is too much."""
-        older = [
-            s
-            for s in self._saved
-            if s.path == new.path or np.array_equal(new.tokens[: len(s.tokens)], s.tokens)
-        ]
-        self._saved = [s for s in self._saved if s not in older] + [new]
-        for saved in older:
-            if saved.path != new.path:
-                _remove(saved.path)
-        self._keep_within_bounds(spare=new.path)
+    def read(self, chain: Chain) -> Iterator[KvBlock]:
+        """The blocks of a chain, each borrowed until the next one is asked for.
 
-    def load(self, saved: Saved, n_blocks: int) -> Blocks | None:
-        """The first blocks of a file, checked; None if it is not what it should be, then it is dropped."""
-        try:
-            with saved.path.open("rb") as file:
-                size = _file_bytes(len(saved.tokens), saved.n_blocks, saved.block_bytes)
-                if os.fstat(file.fileno()).st_size != size:
-                    raise ValueError("torn")
-                file.seek(saved.first_block + saved.n_blocks * saved.block_bytes)
-                sums = np.frombuffer(file.read(4 * saved.n_blocks), "<u4")
-                file.seek(saved.first_block)
-                blocks = [np.empty(saved.block_bytes, np.uint8) for _ in range(min(n_blocks, saved.n_blocks))]
-                for block, expected in zip(blocks, sums, strict=False):
-                    if file.readinto(block.data) != saved.block_bytes or zlib.crc32(block.data) != expected:
-                        raise ValueError("changed")
-            os.utime(saved.path)  # it was of use just now
-        except (OSError, ValueError):
-            self._saved.remove(saved)
-            _remove(saved.path)
-            return None
-        return blocks
-
-    def _look(self) -> Iterator[Saved]:
-        """The files that are whole, by their heads; others are removed."""
-        if not self._folder.is_dir():
-            return
-        for path in sorted(self._folder.iterdir()):
-            if path.suffix == _TEMPORARY:
-                with contextlib.suppress(OSError):
-                    if time.time() - path.stat().st_mtime > _ABANDONED:
-                        _remove(path)
-            elif path.suffix == _SUFFIX:
-                saved = _read_head(path)
-                if saved is not None:
-                    yield saved
-                else:
-                    _remove(path)
-
-    def _keep_within_bounds(self, spare: Path) -> None:
-        """Remove the files that were of no use for longest, of whatever model."""
-        found = []
-        for path in self._root.glob(f"*/*{_SUFFIX}"):
-            with contextlib.suppress(OSError):
-                info = path.stat()
-                found.append((info.st_mtime, info.st_size, path))
-        total = sum(size for _, size, _ in found)
-        n_files = len(found)
-        for _, size, path in sorted(found):
-            if total <= self._most_bytes and n_files <= _MOST_FILES:
+        Ends early where a file cannot be read, or is not what it was; then it is dropped.
+        """
+        with contextlib.suppress(OSError):
+            self._touch(chain.runs)
+        for run, n in chain.blocks(self._block_tokens):
+            path = self._folder / run.file_name
+            try:
+                yield from read_blocks(path, run, n)
+            except OSError:
                 return
-            if path != spare:
-                _remove(path)
-                n_files -= 1
-                self._saved = [s for s in self._saved if s.path != path]
-                total -= size
+            except ValueError:
+                remove(path)
+                return
 
+    def _touch(self, runs: Iterable[Run]) -> None:
+        """They are of use just now."""
+        for run in runs:
+            os.utime(self._folder / run.file_name)
 
-def _remove(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        path.unlink()
+    def _look(self) -> None:
+        """List the folder, if it has changed. What others have removed is forgotten."""
+        try:
+            changed_at = self._folder.stat().st_mtime_ns
+            if changed_at == self._listed_at:
+                return
+            names = os.listdir(self._folder)
+        except OSError:  # what cannot be looked at is not there
+            changed_at, names = None, []
+        self._listed_at = changed_at
+        self._heads = {name: self._heads[name] for name in names if name in self._heads}
+        self._children = {}
+        for name in names:
+            if name.endswith(SUFFIX):
+                self._children.setdefault(parent_of(name), []).append(name)
 
-
-def _file_bytes(n_tokens: int, n_blocks: int, block_bytes: int) -> int:
-    return _HEAD.size + 4 * n_tokens + n_blocks * (block_bytes + 4) + 4
-
-
-def _write_whole(to: Path, tokens: NDArray[np.int32], blocks: Blocks) -> None:
-    head = _HEAD.pack(_MAGIC, len(tokens), len(blocks), blocks[0].nbytes) + tokens.astype("<i4").tobytes()
-    handle, name = tempfile.mkstemp(_TEMPORARY, dir=to.parent)  # mode 0600
-    try:
-        with open(handle, "wb") as file:
-            file.write(head)
-            sums = []
-            for block in blocks:
-                sums.append(zlib.crc32(block.data))
-                file.write(block.data)
-            tail = np.array(sums, "<u4").tobytes()
-            file.write(tail + struct.pack("<I", zlib.crc32(head + tail)))
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(name, to)
-    except BaseException:
-        _remove(Path(name))
-        raise
-    folder = os.open(to.parent, os.O_RDONLY)
-    try:
-        os.fsync(folder)
-    finally:
-        os.close(folder)
-
-
-def _read_head(path: Path) -> Saved | None:
-    """What the file says it holds; None if it cannot be true."""
-    try:
-        with path.open("rb") as file:
-            fixed = file.read(_HEAD.size)
-            magic, n_tokens, n_blocks, block_bytes = _HEAD.unpack(fixed)
-            size = os.fstat(file.fileno()).st_size
-            if (
-                magic != _MAGIC
-                or n_tokens > _MOST_TOKENS
-                or size != _file_bytes(n_tokens, n_blocks, block_bytes)
-            ):
+    def _head(self, file_name: str) -> Run | None:
+        """A file that is whole, by its head; others are removed."""
+        if file_name not in self._heads:
+            path = self._folder / file_name
+            try:
+                run = read_run(path)
+                if run.start % self._block_tokens or len(run.sizes) != -(
+                    -len(run.tokens) // self._block_tokens
+                ):
+                    raise ValueError("blocks of another size")
+            except OSError:
                 return None
-            tokens = file.read(4 * n_tokens)
-            file.seek(n_blocks * block_bytes, os.SEEK_CUR)
-            tail = file.read()
-    except (OSError, struct.error, OverflowError):
-        return None
-    if zlib.crc32(fixed + tokens + tail[:-4]) != struct.unpack("<I", tail[-4:])[0]:
-        return None
-    return Saved(path, np.frombuffer(tokens, "<i4").astype(np.int32), n_blocks, block_bytes)
+            except ValueError:
+                remove(path)
+                return None
+            self._heads[file_name] = run
+        return self._heads[file_name]
+
+    def _n_bytes(self, chain: Chain) -> int:
+        return sum(int(run.sizes[:n].sum(dtype=np.int64)) for run, n in chain.blocks(self._block_tokens))
+
+
+def _has_all(sizes: NDArray[np.uint32], block: KvBlock) -> bool:
+    """Whether a saved block has every part that a block in memory has."""
+    return all(part.nbytes in (0, size) for size, part in zip(sizes, block, strict=False))

@@ -170,7 +170,7 @@ def test_a_restored_snapshot_goes_on_like_the_sequence(backend: Backend) -> None
     source = backend.open()
     run(backend, batch((source, tokens)))
     expected = run(backend, batch((source, [3, 4])))
-    blocks = [np.array(block) for block in backend.snapshot(source)]
+    blocks = [tuple(np.array(part) for part in block) for block in backend.snapshot(source)]
     backend.close(source)
     for n in (24, 23, 9, 1):
         restored = backend.open()
@@ -184,7 +184,7 @@ def test_a_restored_snapshot_goes_on_like_the_sequence(backend: Backend) -> None
 def test_a_snapshot_that_does_not_fit_changes_nothing(backend: Backend) -> None:
     source = backend.open()
     run(backend, batch((source, [1] * 8)))
-    block = np.array(backend.snapshot(source)[0])
+    block = tuple(np.array(part) for part in backend.snapshot(source)[0])
     size = backend.traits.kv_block_tokens
     room, target = backend.room(), backend.open()
     with pytest.raises(NoRoom):
