@@ -40,21 +40,10 @@ class Reader:
         return [t.id for t in self.result()[0]]
 
 
-def alone(
-    prompt: list[int], seed: int, n: int, limit: int = 1 << 30, shift_after: int | None = None
-) -> list[int]:
-    """What the request must give: the slow way, one fresh sequence at a time.
-
-    With `shift_after` a history of `limit` tokens loses the older half of what follows its first tokens.
-    """
-    fake = FakeBackend()
-    history, answer, n_dropped = list(prompt), [], 0
-    while len(answer) < n:
-        if len(history) >= limit and shift_after is not None:
-            first = min(shift_after, limit // 2)
-            n_old = (limit - first + 1) // 2
-            del history[first : first + n_old]
-            n_dropped += n_old
-        answer.append(sample(fake._logits(history), SAMPLING, history, seed, n_dropped=n_dropped).id)
-        history.append(answer[-1])
-    return answer
+def alone(prompt: list[int], seed: int, n: int, backend: FakeBackend | None = None) -> list[int]:
+    """What the request must give: the slow way, one fresh sequence at a time."""
+    fake = backend or FakeBackend()
+    tokens = list(prompt)
+    for _ in range(n):
+        tokens.append(sample(fake._logits(tokens), SAMPLING, tokens, seed).id)
+    return tokens[len(prompt) :]

@@ -42,10 +42,13 @@ ALLOWED: dict[str, set[str]] = {
         "models",
         "_native",
     },
+    "server": {"errors", "client", "streaming", "text", "engine.sampler", "engine.request"},
+    "batch": {"errors", "client", "server.openai"},
     "bench": {"errors", "models", "backends", "engine", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),
-        *("backends.plan", "backends.choose", "engine.sampler", "engine.events", "streaming", "bench", "cli"),
+        *("backends.plan", "backends.choose", "engine.sampler", "engine.events", "streaming", "bench"),
+        *("batch", "cli"),
     },
 }
 
@@ -118,7 +121,19 @@ def loaded_by(code: str) -> set[str]:
     return set(done.stdout.split("\n")[-2].split())
 
 
-HEAVY = {"numpy", "jinja2", "regex", "rich", "psutil", "asyncio", "numba", "textual", "huggingface_hub"}
+HEAVY = {
+    "numpy",
+    "jinja2",
+    "regex",
+    "rich",
+    "psutil",
+    "asyncio",
+    "numba",
+    "textual",
+    "huggingface_hub",
+    "pydantic",
+    "tqdm",
+}
 
 
 def test_importing_edgeinfer_loads_nothing_heavy() -> None:

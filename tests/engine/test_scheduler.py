@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import random
-from collections import Counter, defaultdict
-from typing import Any
+from collections import Counter
 
 import numpy as np
 import pytest
@@ -12,7 +11,7 @@ from fakes import FakeBackend
 from readers import SAMPLING, alone
 
 from edgeinfer.engine.budget import StepBudget
-from edgeinfer.engine.request import MOST_UNREAD, Priority, Request
+from edgeinfer.engine.request import Priority, Request
 from edgeinfer.engine.sampler import sample
 from edgeinfer.engine.scheduler import Scheduler, batch_of
 from edgeinfer.errors import NoRoom
@@ -27,18 +26,13 @@ class Driver:
         self.backend = backend
         self.token_s = token_s
         self.scheduler = Scheduler(backend, token_budget=budget)
-        self.prompts: dict[Request, list[int]] = {}
-        self.answers: defaultdict[Request, list[int]] = defaultdict(list)
         self.finished: list[Request] = []
-        self.unread: set[int] = set()  # ids of requests whose readers do not read
         self.n_failed = 0
 
-    def add(self, tokens: list[int], seed: int, max_tokens: int, priority: Priority, **options: Any) -> None:
+    def add(self, tokens: list[int], seed: int, max_tokens: int, priority: Priority) -> None:
         request = Request(
-            list(tokens), SAMPLING, seed, max_tokens, sink=lambda event: None, priority=priority, **options
+            list(tokens), SAMPLING, seed, max_tokens, sink=lambda event: None, priority=priority
         )
-        request.n_unread = lambda: MOST_UNREAD if id(request) in self.unread else 0
-        self.prompts[request] = list(tokens)
         self.scheduler.add(request)
 
     def step(self) -> None:
@@ -62,15 +56,10 @@ class Driver:
             return
 
     def take(self, request: Request, row: np.ndarray) -> None:
-        choice = sample(row, SAMPLING, request.tokens, request.seed, n_dropped=request.n_dropped)
-        request.append(choice.id)
-        self.answers[request].append(choice.id)
-        full = len(request.tokens) >= self.scheduler.limit
-        if request.n_generated >= request.max_tokens or (full and request.shift_after is None):
+        request.tokens.append(sample(row, SAMPLING, request.tokens, request.seed).id)
+        if request.n_generated >= request.max_tokens or len(request.tokens) >= self.scheduler.limit:
             self.scheduler.remove(request, reuse=True)
             self.finished.append(request)
-        elif full:
-            self.scheduler.shift(request)
 
     def check(self) -> None:
         fake, scheduler = self.backend, self.scheduler
@@ -101,20 +90,13 @@ def test_the_books_are_right_after_every_step(seed: int) -> None:
         if rng.random() < 0.12:
             prompt = rng.choice(BEGINNINGS)[: rng.randint(1, 70)]
             prompt = prompt + [rng.randrange(32) for _ in range(rng.randint(0, 20))]
-            priority: Priority = rng.choice(["interactive", "interactive", "batch"])
-            n, shift_after = rng.choice([(rng.randint(1, 15), None), (rng.randint(1, 90), 3)])
-            driver.add(prompt, i, n, priority, shift_after=shift_after)
-        for request in scheduler.requests():
-            if rng.random() < 0.02:
-                driver.unread ^= {id(request)}
+            driver.add(prompt, i, rng.randint(1, 15), rng.choice(["interactive", "interactive", "batch"]))
         if rng.random() < 0.03 and scheduler.requests():
             scheduler.remove(rng.choice(scheduler.requests()), reuse=rng.random() < 0.7)
-        busy = any(not request.held for request in scheduler.requests())
-        before = len(backend.batches)
+        busy, before = bool(scheduler.requests()), len(backend.batches)
         driver.step()
         driver.check()
         assert not busy or len(backend.batches) > before, "nothing was computed"
-    driver.unread.clear()
     for _ in range(20_000):
         if not scheduler.requests():
             break
@@ -123,9 +105,8 @@ def test_the_books_are_right_after_every_step(seed: int) -> None:
     assert not scheduler.requests(), "some requests never end"
     assert driver.n_failed == 0
     for request in driver.finished:
-        answer = driver.answers[request]
-        shift = (scheduler.limit, request.shift_after)
-        assert answer == alone(driver.prompts[request], request.seed, len(answer), *shift)
+        n = request.n_prompt
+        assert request.tokens[n:] == alone(request.tokens[:n], request.seed, request.n_generated)
     scheduler.cache.clear()
     assert (backend.n_open, backend.n_blocks_used) == (0, 0)
 
@@ -148,7 +129,8 @@ def test_background_work_does_not_make_the_steps_of_others_long() -> None:
     while driver.scheduler.requests():
         driver.step()
     for request in driver.finished:
-        assert driver.answers[request] == alone(driver.prompts[request], request.seed, request.max_tokens)
+        n = request.n_prompt
+        assert request.tokens[n:] == alone(request.tokens[:n], request.seed, request.max_tokens)
 
 
 def steps(budget: StepBudget, decode_s: float, token_s: float, n: int = 200) -> list[float]:

@@ -1,0 +1,1 @@
+"""What other programs speak: the dialects of requests and answers."""

@@ -1,0 +1,185 @@
+"""Bodies of OpenAI's requests: checked, and started on a model.
+
+Fields that we do not know are ignored. Fields whose meaning we do not have are refused where they ask for
+something, because an answer that silently leaves them out would be a wrong one.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+
+from edgeinfer.engine.sampler import Sampling
+from edgeinfer.server.openai.errors import InvalidParameter
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Message, Model
+    from edgeinfer.engine.request import Priority
+    from edgeinfer.streaming import Stream
+
+_NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
+_SAMPLING = set(Sampling.names()) - {"dry_breakers"}
+
+
+def _refuse(value: Any) -> Any:
+    if value not in _NOTHING_ASKED:
+        raise ValueError("is not supported")
+    return value
+
+
+NotSupported = Annotated[Any, AfterValidator(_refuse)]
+
+
+class Body(BaseModel, ABC):
+    """What chat completions and completions share.
+
+    Besides OpenAI's fields those of `Sampling` are known by their names, as top_k and min_p; it checks their
+    ranges. `model` is not looked at: whoever starts the request has chosen one.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    max_tokens: int | None = None
+    temperature: float | None = None
+    top_p: float | None = None
+    frequency_penalty: float | None = None
+    presence_penalty: float | None = None
+    logit_bias: dict[str, float] | None = None
+    seed: int | None = None
+    stop: str | list[str] | None = None
+    n: int = Field(default=1, ge=1, le=128)
+
+    def start(self, model: Model, *, seed: int, priority: Priority) -> list[Stream]:
+        """One stream for each of the n choices of each prompt, in order.
+
+        Args:
+            seed: for a body without one.
+
+        Raises:
+            InvalidRequest: a parameter is out of range, or the prompt is empty.
+        """
+        given = {name: value for name, value in self if name in _SAMPLING and value is not None}
+        if self.logit_bias is not None:
+            given["logit_bias"] = dict(map(_bias, self.logit_bias.items()))
+        options = {
+            "max_tokens": self.most_tokens,
+            "stop": self.stop,
+            "priority": priority,
+            "sampling": Sampling(**{"seed": seed, **given}),
+        }
+        return [s for prompt in self.prompts() for s in model.alternatives(prompt, self.n, **options)]
+
+    @property
+    def most_tokens(self) -> int | None:
+        """To generate; None: until the model or the context ends."""
+        return self.max_tokens
+
+    @abstractmethod
+    def prompts(self) -> Sequence[str | list[int] | list[Message]]:
+        """What to go on from: texts, tokens or messages."""
+
+
+class TextPart(BaseModel):
+    """A piece of a message."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One message; what else is in it goes to the template."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As templates take it: one text, and the developer is the system."""
+        text = self.content or ""
+        if not isinstance(text, str):
+            text = "\n".join(part.text for part in text)
+        role = "system" if self.role == "developer" else self.role
+        return {**(self.model_extra or {}), "role": role, "content": text}
+
+
+class ChatBody(Body):
+    """POST /v1/chat/completions."""
+
+    messages: list[ChatMessage] = Field(min_length=1)
+    max_completion_tokens: int | None = None  # the newer name of max_tokens
+    logprobs: bool | None = None
+    top_logprobs: NotSupported = None
+    tools: NotSupported = None
+    functions: NotSupported = None
+    response_format: NotSupported = None
+    modalities: NotSupported = None
+
+    @property
+    def most_tokens(self) -> int | None:
+        """To generate; None: until the model or the context ends."""
+        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    def prompts(self) -> Sequence[list[Message]]:
+        """The conversation."""
+        return [[message.plain() for message in self.messages]]
+
+
+class CompletionBody(Body):
+    """POST /v1/completions."""
+
+    prompt: str | list[str] | list[int] | list[list[int]]
+    max_tokens: int | None = 16
+    logprobs: int | None = Field(default=None, ge=0, le=0)  # 0: of the chosen tokens only
+    best_of: Literal[1] | None = None
+    echo: NotSupported = None
+    suffix: NotSupported = None
+
+    def prompts(self) -> Sequence[str | list[int]]:
+        """One or several."""
+        prompt = self.prompt
+        if isinstance(prompt, str) or not prompt or isinstance(prompt[0], int):
+            return cast(list[str | list[int]], [prompt])
+        return cast(list[str | list[int]], prompt)
+
+
+AnyBody = TypeVar("AnyBody", bound=BaseModel)
+
+
+def parsed(kind: type[AnyBody], body: object) -> AnyBody:
+    """A decoded JSON body as its type. Raises InvalidParameter, which names the field."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as wrong:
+        errors = [(_path(e["loc"], body), e["msg"].removeprefix("Value error, ")) for e in wrong.errors()]
+        first = errors[0][0]
+        # several where a field may have several types
+        problems = dict.fromkeys(
+            problem[:1].lower() + problem[1:] for path, problem in errors if path == first
+        )
+        raise InvalidParameter(first, ", or ".join(problems)) from None
+
+
+def _path(location: tuple[int | str, ...], body: object) -> str:
+    """Where an error is, as far as it is in the body: pydantic adds which of several types it tried."""
+    path = ""
+    for key in location:
+        if isinstance(key, int) and isinstance(body, list):
+            path, body = f"{path}[{key}]", body[key]
+        elif isinstance(key, str) and isinstance(body, Mapping):
+            path, body = f"{path}.{key}", body.get(key)
+        else:
+            break
+    return path.removeprefix(".")
+
+
+def _bias(item: tuple[str, float]) -> tuple[int, float]:
+    token, bias = item
+    if not token.isdecimal():
+        raise InvalidParameter("logit_bias", f"{token!r} is not a token id")
+    return int(token), bias
