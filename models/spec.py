@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+N_SINKS = 32  # one block of the KV cache; StreamingLLM found 4 tokens to be enough
+
 
 @dataclass(frozen=True)
 class RopeTable:
@@ -20,6 +22,23 @@ class RopeTable:
 
     frequencies: tuple[float, ...]  # (n_rot / 2), radians per position
     magnitude: float = 1.0  # multiplies cos and sin (YaRN and long-rope attention factor)
+
+
+@dataclass(frozen=True, order=True)
+class Span:
+    """What a token sees: its window, and of what lies before that only the first tokens, the sinks."""
+
+    window: int  # tokens, itself included; 0: all
+    n_sinks: int = 0
+
+    def first(self, position: int) -> int:
+        """Where the window of a token begins. As long as only sinks lie before it, it is all there is."""
+        begin = position - self.window + 1
+        return 0 if self.window == 0 or begin <= self.n_sinks else begin
+
+    def kept(self, n_tokens: int, step_tokens: int) -> int:
+        """Most tokens of a sequence of n that are needed at once, while steps of such a size compute it."""
+        return min(n_tokens, self.n_sinks + self.window + step_tokens) if self.window else n_tokens
 
 
 @dataclass(frozen=True)
@@ -62,6 +81,8 @@ class DecoderSpec:
         int, ...
     ] = ()  # (n_layers) a token sees this many last tokens, itself included; 0: all
 
+    kv_window: int = 0  # layers that see all see the first N_SINKS and this many last tokens instead; 0: all
+
     # Scales and caps; 1.0 and 0.0 mean "none".
     attention_scale: float = 0.0  # multiplies q.k; must be set, usually head_dim ** -0.5
     attention_softcap: float = 0.0  # scores = cap * tanh(scores / cap)
@@ -76,3 +97,14 @@ class DecoderSpec:
     n_ff_expert: int = 0
     expert_weights_norm: bool = False  # the chosen experts' softmax weights are scaled to sum to 1
     expert_weights_scale: float = 1.0
+
+    @property
+    def layer_span(self) -> tuple[Span, ...]:
+        """(n_layers) what the tokens of each layer see."""
+        all_seen = Span(self.kv_window, N_SINKS if self.kv_window else 0)
+        return tuple(Span(window) if window else all_seen for window in self.layer_window)
+
+    @property
+    def spans(self) -> tuple[Span, ...]:
+        """The kinds of layers, ascending. The KV cache has a pool for each."""
+        return tuple(sorted(set(self.layer_span)))

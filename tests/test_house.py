@@ -19,11 +19,11 @@ ALLOWED: dict[str, set[str]] = {
     "paths": {"errors"},
     "machine": {"errors"},
     "models": {"errors", "_native"},
-    "kv": {"errors", "backends.base"},  # what a snapshot is
+    "kv": {"errors", "backends.base", "models.spec"},  # what a snapshot is, what a token sees
     "text": {"errors", "_native"},
     "hub": {"errors", "settings", "paths", "models"},
     "backends.base": {"errors"},
-    "backends.plan": {"errors", "machine", "models", "settings"},
+    "backends.plan": {"errors", "backends.base", "machine", "models", "settings"},
     "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
     "backends.choose": {"errors", "machine", "models", "settings", "backends", "_native"},
     "engine": {"errors", "backends.base", "kv.disk", "kv.tokens", "engine"},

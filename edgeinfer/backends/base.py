@@ -16,6 +16,10 @@ from numpy.typing import NDArray
 SeqId = NewType("SeqId", int)
 KvBlock = tuple[NDArray[np.uint8], ...]  # the memory of a block, in parts; one that was given back is empty
 
+# Most tokens of one step but those of running answers: enough for full speed, few enough to stay responsive.
+# `room` reckons with no longer ones.
+STEP_TOKENS = 512
+
 
 @dataclass(frozen=True)
 class Traits:
@@ -63,9 +67,10 @@ class Backend(Protocol):
         """Forget a sequence and free what nobody else holds."""
 
     def snapshot(self, seq: SeqId) -> list[KvBlock]:
-        """The memory of its tokens, block after block; borrowed until the sequence changes or is closed.
+        """The memory of its tokens, block after block; borrowed until the next forward.
 
-        Empty where a backend cannot tell. May be read from other threads.
+        That of a fork is borrowed until something is appended to it or it is closed, and may be read from
+        other threads meanwhile. Empty where a backend cannot tell.
         """
 
     def restore(self, seq: SeqId, n: int, blocks: Iterable[KvBlock]) -> int:
@@ -76,7 +81,7 @@ class Backend(Protocol):
         """
 
     def room(self) -> int:
-        """Tokens that can still be appended to one sequence before NoRoom."""
+        """Tokens that can still be appended to one sequence before NoRoom, in steps of up to STEP_TOKENS."""
 
     def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
         """Append batch.tokens to their sequences and write logits for batch.rows.

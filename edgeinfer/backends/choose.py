@@ -61,7 +61,7 @@ def open_backend(file: GgufFile, wanted: Wanted) -> Backend:
         n_threads=wanted.threads or _useful_threads(file.size_bytes),
         n_ctx=plan.context_length,
         kv_type=wanted.kv_type,
-        n_blocks=-(-plan.pool_tokens // _native.KV_BLOCK_TOKENS),
+        n_blocks=[-(-n // _native.KV_BLOCK_TOKENS) + 1 for n in plan.pool_tokens],
     )
 
 

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable, Iterator
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
+from functools import partial
 from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer import _native
-from edgeinfer.backends.base import Batch, KvBlock, SeqId, Traits
+from edgeinfer.backends.base import STEP_TOKENS, Batch, KvBlock, SeqId, Traits
 from edgeinfer.errors import NoRoom
 from edgeinfer.kv.blocks import BlockPool
+from edgeinfer.kv.rows import GONE, BlockRows
 from edgeinfer.kv.tables import BlockTables
 from edgeinfer.models.spec import DecoderSpec
 
@@ -29,7 +32,8 @@ class NativeBackend:
         n_threads: threads that compute; the calling thread is one of them.
         n_ctx: most tokens of one sequence.
         kv_type: how K and V are stored.
-        n_blocks: blocks of KV memory; by default room for one full context and a half.
+        n_blocks: blocks of KV memory in each pool, one figure for all or one for each of `spec.spans`; by
+            default room for one full context and a half.
         max_sequences: most sequences open at once.
 
     Raises:
@@ -46,18 +50,25 @@ class NativeBackend:
         n_threads: int,
         n_ctx: int,
         kv_type: KvType = "f16",
-        n_blocks: int | None = None,
+        n_blocks: int | Sequence[int] | None = None,
         max_sequences: int = 256,
     ) -> None:
         block_tokens: int = _native.KV_BLOCK_TOKENS
         if n_blocks is None:
-            n_blocks = -(-n_ctx * 3 // (2 * block_tokens)) + 1
-        self._engine = _native.Engine(file, spec, n_threads, n_blocks, kv_type)
-        self._pool = BlockPool(n_blocks)
-        self._block_tokens = block_tokens
-        self._tables = BlockTables(self._pool, block_tokens, self._engine.copy_block)
+            kept = [span.kept(n_ctx, STEP_TOKENS) for span in spec.spans]
+            n_blocks = [-(-n * 3 // (2 * block_tokens)) + 1 for n in kept]
+        elif isinstance(n_blocks, int):
+            n_blocks = [n_blocks] * len(spec.spans)
+        self._engine = _native.Engine(file, spec, n_threads, list(n_blocks), kv_type)
+        self._block_bytes = self._engine.block_bytes  # of each pool
+        self._tables = BlockTables(
+            [
+                BlockRows(BlockPool(n), span, block_tokens, partial(self._engine.copy_block, i))
+                for i, (span, n) in enumerate(zip(spec.spans, n_blocks, strict=True))
+            ]
+        )
         self._open: set[SeqId] = set()
-        self._table_array = np.full((8, 16), -1, np.int32)
+        self._table_ids = np.empty(0, np.int32)
         self._traits = Traits(
             n_vocab=spec.n_vocab,
             n_ctx=n_ctx,
@@ -82,11 +93,14 @@ class NativeBackend:
         return sequence
 
     def fork(self, src: SeqId, dst: SeqId, n: int) -> int:
-        """Give dst (empty) the first n tokens of src; blocks are shared until one of them writes."""
+        """Give dst (empty) the first n tokens of src; blocks are shared until one of them writes.
+
+        None, if what a window at that point sees was given back.
+        """
         return self._tables.fork(src, dst, n)
 
     def truncate(self, seq: SeqId, n: int) -> int:
-        """Keep the first n tokens."""
+        """Keep the first n tokens; none, if what a window at that point sees was given back."""
         return self._tables.truncate(seq, n)
 
     def close(self, seq: SeqId) -> None:
@@ -95,23 +109,35 @@ class NativeBackend:
         self._tables.close(seq)
 
     def snapshot(self, seq: SeqId) -> list[KvBlock]:
-        """Views of the blocks of a sequence, of one part each."""
-        return [(self._engine.block(i),) for i in self._tables.blocks(seq)]
+        """Views of the blocks of a sequence, a part of each pool."""
+        nothing = np.empty(0, np.uint8)
+        return [
+            tuple(nothing if i == GONE else self._engine.block(pool, i) for pool, i in enumerate(ids))
+            for ids in self._tables.blocks(seq)
+        ]
 
     def restore(self, seq: SeqId, n: int, blocks: Iterable[KvBlock]) -> int:
-        """Copy blocks of a snapshot into new ones of an empty sequence, up to one of a foreign size."""
-        self._tables.extend([seq], [n])
+        """Copy what a next token would see into new blocks of an empty sequence, as far as it is there."""
+        self._tables.fill(seq, n)
         n_there = 0
-        for i, parts in zip(self._tables.blocks(seq), blocks, strict=False):
-            if [part.size for part in parts] != [self._engine.block_bytes]:
+        for ids, parts in zip(self._tables.blocks(seq), blocks, strict=False):
+            if not self._copy(parts, ids):
                 break
-            np.copyto(self._engine.block(i), parts[0])
-            n_there += self._block_tokens
+            n_there += self._traits.kv_block_tokens
         return self._tables.truncate(seq, n_there)
 
+    def _copy(self, parts: KvBlock, ids: tuple[int, ...]) -> bool:
+        """Copy a block of a snapshot; False if a part is absent or of a foreign size."""
+        wanted = [pool for pool, i in enumerate(ids) if i != GONE]
+        if len(parts) != len(ids) or any(parts[pool].size != self._block_bytes[pool] for pool in wanted):
+            return False
+        for pool in wanted:
+            np.copyto(self._engine.block(pool, ids[pool]), parts[pool])
+        return True
+
     def room(self) -> int:
-        """Tokens that fit into free blocks."""
-        return self._pool.n_free * self._block_tokens
+        """Tokens that fit into blocks which are free, or which no future token sees."""
+        return self._tables.room(self._traits.n_ctx, STEP_TOKENS)
 
     def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
         """Append batch.tokens to their sequences and write logits for batch.rows.
@@ -125,22 +151,21 @@ class NativeBackend:
         lengths = np.array([self._tables.length(s) for s in batch.sequences], np.int32)
         self._tables.extend(batch.sequences, [int(n) for n in counts])
         try:
-            tables = self._fill_tables(batch)
+            tables = self._fill_tables(batch.sequences, lengths)
             self._engine.step(batch.tokens, batch.starts, lengths, tables, batch.rows, logits)
         except BaseException:
             for sequence, length in zip(batch.sequences, lengths, strict=True):
                 self._tables.truncate(sequence, int(length))
             raise
 
-    def _fill_tables(self, batch: Batch) -> NDArray[np.int32]:
-        rows = [self._tables.blocks(s) for s in batch.sequences]
-        widest = max(map(len, rows))
-        n, width = self._table_array.shape
-        if n < len(rows) or width < widest:
-            self._table_array = np.full((max(n, len(rows)), max(width, 2 * widest)), -1, np.int32)
-        tables = self._table_array[: len(rows)]
-        for i, blocks in enumerate(rows):
-            tables[i, : len(blocks)] = blocks
+    def _fill_tables(self, sequences: Sequence[SeqId], lengths: NDArray[np.int32]) -> NDArray[np.int32]:
+        """(n_pools, n_sequences, n) block ids, borrowed until the next step."""
+        shape = (len(self._block_bytes), len(sequences), self._tables.width(sequences))
+        n = math.prod(shape)
+        if len(self._table_ids) < n:
+            self._table_ids = np.full(2 * n, GONE, np.int32)
+        tables = self._table_ids[:n].reshape(shape)
+        self._tables.write(sequences, lengths.tolist(), tables)
         return tables
 
     def cancel(self) -> None:

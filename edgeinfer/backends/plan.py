@@ -2,18 +2,27 @@
 
 from __future__ import annotations
 
+import bisect
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from edgeinfer.backends.base import STEP_TOKENS
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgeinfer.models.spec import DecoderSpec
 
 DEFAULT_CONTEXT = 8192  # tokens, when nobody asks for more
 _LEAST_CONTEXT = 512  # below this a default context is of no use: say that memory is short
 _CONTEXTS_IN_POOL = 4  # a parked conversation beside a running one, and some short ones
+_WINDOWS_PER_CONTEXT = (
+    5  # of layers with a window: a pool that holds several contexts has more sequences than those
+)
+_SHARES = 64  # of a context: a pool holds a whole number of these
 _BYTES_PER_VALUE = {"f16": 2.0, "q8_0": 34 / 32}
 _WORK_BYTES = 128 << 20  # the process itself, activations and logits, rounded up
 
@@ -25,7 +34,7 @@ class MemoryPlan:
     context_length: int
     file_bytes: int  # mapped, not copied; needed in memory to run at speed
     kv_bytes: int  # of one full context, taken as it fills
-    pool_tokens: int  # room for keys and values of all sequences together: several contexts if memory allows
+    pool_tokens: tuple[int, ...]  # of each pool: room for several contexts together, if memory allows
     work_bytes: int = _WORK_BYTES
 
     @property
@@ -36,7 +45,33 @@ class MemoryPlan:
 
 def kv_bytes_per_token(spec: DecoderSpec, kv_type: str) -> int:
     """Keys and values of one token in all layers."""
-    return int(2 * spec.n_layers * spec.n_kv_heads * spec.head_dim * _BYTES_PER_VALUE[kv_type])
+    return spec.n_layers * _kv_bytes_per_layer(spec, kv_type)
+
+
+def kv_bytes(spec: DecoderSpec, kv_type: str, n_tokens: int) -> int:
+    """Keys and values of a sequence: of layers with a window only what that and a step need."""
+    return _pool_bytes(spec, kv_type, [span.kept(n_tokens, STEP_TOKENS) for span in spec.spans])
+
+
+def _kv_bytes_per_layer(spec: DecoderSpec, kv_type: str) -> int:
+    return int(2 * spec.n_kv_heads * spec.head_dim * _BYTES_PER_VALUE[kv_type])
+
+
+def _pool_bytes(spec: DecoderSpec, kv_type: str, tokens: Sequence[int]) -> int:
+    """Of pools that hold so many tokens each."""
+    n_layers = Counter(spec.layer_span)
+    of_all = sum(n_layers[span] * n for span, n in zip(spec.spans, tokens, strict=True))
+    return of_all * _kv_bytes_per_layer(spec, kv_type)
+
+
+def _pool_tokens(spec: DecoderSpec, context_length: int, n_shares: int) -> tuple[int, ...]:
+    """Tokens of each pool, for so many shares of a context together."""
+    most = context_length * n_shares // _SHARES
+    more = (n_shares - _SHARES) * _WINDOWS_PER_CONTEXT / _SHARES  # sequences beside a long one
+    return tuple(
+        min(most, span.kept(context_length, STEP_TOKENS) + int(more * span.window)) if span.window else most
+        for span in spec.spans
+    )
 
 
 def plan_memory(
@@ -48,17 +83,23 @@ def plan_memory(
         NotEnoughMemory: with the figures, when it does not fit.
         InvalidRequest: the context is longer than the model was trained for, or shorter than two tokens.
     """
-    per_token = kv_bytes_per_token(spec, kv_type)
     left = memory.available - file_bytes - _WORK_BYTES
     if context_length is None:
         longest = min(spec.n_ctx_train, DEFAULT_CONTEXT)
-        context_length = max(min(longest, left // per_token), min(longest, _LEAST_CONTEXT))
+        lengths = range(1, longest + 1)
+        fitting = bisect.bisect_right(lengths, left, key=lambda n: kv_bytes(spec, kv_type, n))
+        context_length = max(fitting, min(longest, _LEAST_CONTEXT))
     if not 2 <= context_length <= spec.n_ctx_train:
         raise InvalidRequest(
             f"context_length must be from 2 to {spec.n_ctx_train} for this model, not {context_length}"
         )
-    pool_tokens = max(context_length, min(_CONTEXTS_IN_POOL * context_length, left // per_token))
-    plan = MemoryPlan(context_length, file_bytes, context_length * per_token, pool_tokens)
+    n_shares = bisect.bisect_right(
+        range(_CONTEXTS_IN_POOL * _SHARES + 1),
+        left,
+        key=lambda n: _pool_bytes(spec, kv_type, _pool_tokens(spec, context_length, n)),
+    )
+    pool_tokens = _pool_tokens(spec, context_length, max(_SHARES, n_shares - 1))
+    plan = MemoryPlan(context_length, file_bytes, kv_bytes(spec, kv_type, context_length), pool_tokens)
     if plan.total_bytes > memory.available:
         raise NotEnoughMemory(
             f"the model needs {file_bytes / 1e9:.1f} GB + {plan.kv_bytes / 1e9:.1f} GB KV"

@@ -134,12 +134,12 @@ def _template(file: GgufFile) -> dict[str, Any]:
 
 def _memory(file: GgufFile, spec: DecoderSpec | None) -> dict[str, Any]:
     """Bytes: the file that is mapped, and keys and values at the default context for each KV type."""
-    from edgeinfer.backends.plan import DEFAULT_CONTEXT, kv_bytes_per_token
+    from edgeinfer.backends.plan import DEFAULT_CONTEXT, kv_bytes
 
     if spec is None:
         return {"file": file.size_bytes}
     context = min(spec.n_ctx_train, DEFAULT_CONTEXT)
-    kv = {kind: context * kv_bytes_per_token(spec, kind) for kind in _KV_TYPES}
+    kv = {kind: kv_bytes(spec, kind, context) for kind in _KV_TYPES}
     return {"file": file.size_bytes, "context": context, **{f"kv_{kind}": n for kind, n in kv.items()}}
 
 

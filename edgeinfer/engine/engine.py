@@ -16,7 +16,7 @@ from collections.abc import Callable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinfer.backends.base import Backend, Traits
+from edgeinfer.backends.base import STEP_TOKENS, Backend, Traits
 from edgeinfer.engine.events import (
     EndEvent,
     Event,
@@ -34,7 +34,6 @@ from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import Cancelled, EdgeInferError, NonFiniteLogits, NoRoom
 from edgeinfer.kv.disk import SavedPrefixes
 
-_TOKEN_BUDGET = 512  # tokens in one step: large enough for full speed, small enough to stay responsive
 _WORTH_INTERRUPTING = 16  # tokens in a step; a shorter one ends soon enough by itself
 _NEAR = 16  # places in the queue of which each is told; of others the halves
 
@@ -48,7 +47,7 @@ class Engine:
     """
 
     def __init__(
-        self, backend: Backend, *, token_budget: int = _TOKEN_BUDGET, store: SavedPrefixes | None = None
+        self, backend: Backend, *, token_budget: int = STEP_TOKENS, store: SavedPrefixes | None = None
     ) -> None:
         self._backend = backend
         self._scheduler = Scheduler(backend, token_budget=token_budget)

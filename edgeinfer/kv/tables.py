@@ -1,113 +1,126 @@
 """BlockTables: the blocks of every sequence, with fork, truncate and copy on write.
 
 A fork shares blocks; nothing is copied until one of the holders writes into a shared block, so fork and
-truncate never need room.
+truncate never need room. There is a pool, and a row of blocks for each sequence, for every kind of layers.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgeinfer.errors import NoRoom
-from edgeinfer.kv.blocks import BlockPool
-
-
-@dataclass
-class _Table:
-    blocks: list[int] = field(default_factory=list)
-    length: int = 0  # tokens
+from edgeinfer.kv.rows import BlockRows
 
 
 class BlockTables:
-    """Block tables of all open sequences over one pool.
+    """Block tables of all open sequences over some pools.
 
     Args:
-        pool: where blocks come from.
-        block_tokens: tokens a block holds.
-        copy_block: called as copy_block(source, target) when a shared block is about to be written.
+        rows: of each kind of layers.
     """
 
-    def __init__(self, pool: BlockPool, block_tokens: int, copy_block: Callable[[int, int], None]) -> None:
-        self._pool = pool
-        self._block_tokens = block_tokens
-        self._copy_block = copy_block
-        self._tables: dict[int, _Table] = {}
+    def __init__(self, rows: Sequence[BlockRows]) -> None:
+        self._rows = tuple(rows)
+        self._lengths: dict[int, int] = {}  # tokens; what was extended last comes last
         self._next = 0
 
     def open(self) -> int:
         """A new empty sequence."""
         sequence = self._next
         self._next += 1
-        self._tables[sequence] = _Table()
+        self._lengths[sequence] = 0
+        for rows in self._rows:
+            rows.open(sequence)
         return sequence
 
     def length(self, sequence: int) -> int:
         """Tokens of a sequence."""
-        return self._tables[sequence].length
+        return self._lengths[sequence]
 
-    def blocks(self, sequence: int) -> list[int]:
-        """Block ids of a sequence, borrowed until its next change."""
-        return self._tables[sequence].blocks
+    def blocks(self, sequence: int) -> list[tuple[int, ...]]:
+        """The blocks of a sequence: one of each pool, GONE where there is none."""
+        return list(zip(*(rows.blocks(sequence) for rows in self._rows), strict=True))
+
+    def write(self, sequences: Sequence[int], lengths: Sequence[int], ids: NDArray[np.int32]) -> None:
+        """Write the block ids that new tokens behind the first lengths[i] of sequence i see, others stay.
+
+        `ids` is (n_pools, n_sequences, n): at least `width` of the sequences.
+        """
+        for rows, table in zip(self._rows, ids, strict=True):
+            for sequence, length, row in zip(sequences, lengths, table, strict=True):
+                rows.write(sequence, length, row)
+
+    def width(self, sequences: Sequence[int]) -> int:
+        """Blocks of the longest of these sequences."""
+        return max(len(self._rows[0].blocks(sequence)) for sequence in sequences)
 
     def fork(self, source: int, target: int, n: int) -> int:
-        """Share the first n tokens of source with the empty target; returns how many it has."""
-        table = self._tables[target]
-        assert table.length == 0, f"sequence {target} is not empty"
-        n = min(n, self._tables[source].length)
-        table.blocks = self._tables[source].blocks[: self._blocks_for(n)]
-        for block in table.blocks:
-            self._pool.share(block)
-        table.length = n
+        """Share the first n tokens of source with the empty target; returns how many it has.
+
+        None if what a window at that point sees is no longer there. A fork gives nothing back until it grows.
+        """
+        assert self._lengths[target] == 0, f"sequence {target} is not empty"
+        n = self._there(source, n)
+        for rows in self._rows:
+            rows.share(source, target, n)
+        self._lengths[target] = n
         return n
 
     def truncate(self, sequence: int, n: int) -> int:
-        """Keep the first n tokens; returns how many are kept."""
-        table = self._tables[sequence]
-        table.length = min(n, table.length)
-        keep = self._blocks_for(table.length)
-        for block in table.blocks[keep:]:
-            self._pool.drop(block)
-        del table.blocks[keep:]
-        return table.length
+        """Keep the first n tokens; returns how many are kept: none if what a window sees there has gone."""
+        n = self._there(sequence, n)
+        for rows in self._rows:
+            rows.cut(sequence, n)
+        self._lengths[sequence] = n
+        return n
 
     def close(self, sequence: int) -> None:
         """Forget a sequence."""
-        for block in self._tables.pop(sequence).blocks:
-            self._pool.drop(block)
+        for rows in self._rows:
+            rows.close(sequence)
+        del self._lengths[sequence]
 
     def extend(self, sequences: Sequence[int], counts: Sequence[int]) -> None:
         """Make sequence i ready for counts[i] more tokens: copy its shared tail, take new blocks.
 
         Lengths change too. All or nothing: on NoRoom no sequence has changed.
         """
-        if sum(map(self._needed, sequences, counts)) > self._pool.n_free:
-            raise NoRoom(
-                f"the KV cache of {self._pool.n_blocks * self._block_tokens} tokens is full",
-                hint="use a larger --context, or run fewer requests at once",
-            )
-        for sequence, count in zip(sequences, counts, strict=True):
-            self._extend_one(sequence, count)
+        for sequence in sequences:
+            self._lengths[sequence] = self._lengths.pop(sequence)
+        pairs = [(s, self._lengths[s], count) for s, count in zip(sequences, counts, strict=True)]
+        self._make_room([sum(rows.needed(*pair) for pair in pairs) for rows in self._rows])
+        for sequence, length, count in pairs:
+            for rows in self._rows:
+                rows.extend(sequence, length, count)
+            self._lengths[sequence] = length + count
 
-    def _extend_one(self, sequence: int, count: int) -> None:
-        table = self._tables[sequence]
-        if self._tail_is_shared(table):
-            own = self._pool.take()
-            self._copy_block(table.blocks[-1], own)
-            self._pool.drop(table.blocks[-1])
-            table.blocks[-1] = own
-        table.length += count
-        while len(table.blocks) < self._blocks_for(table.length):
-            table.blocks.append(self._pool.take())
+    def fill(self, sequence: int, n: int) -> None:
+        """Give an empty sequence n tokens, with those blocks that the next one sees.
 
-    def _needed(self, sequence: int, count: int) -> int:
-        table = self._tables[sequence]
-        new = self._blocks_for(table.length + count) - len(table.blocks)
-        return new + int(self._tail_is_shared(table))
+        Raises NoRoom, and nothing has changed.
+        """
+        assert self._lengths[sequence] == 0, f"sequence {sequence} is not empty"
+        self._make_room([sum(1 for _ in rows.seen(n)) for rows in self._rows])
+        for rows in self._rows:
+            rows.fill(sequence, n)
+        self._lengths[sequence] = n
 
-    def _tail_is_shared(self, table: _Table) -> bool:
-        partial = table.length % self._block_tokens != 0
-        return partial and self._pool.is_shared(table.blocks[-1])
+    def room(self, n_ctx: int, step_tokens: int) -> int:
+        """Tokens that one sequence can be given before NoRoom, see `BlockRows.room`."""
+        return min(rows.room(self._lengths, n_ctx, step_tokens) for rows in self._rows)
 
-    def _blocks_for(self, n_tokens: int) -> int:
-        return -(-n_tokens // self._block_tokens)
+    def _there(self, sequence: int, n: int) -> int:
+        n = min(n, self._lengths[sequence])
+        return n if all(rows.holds(sequence, n) for rows in self._rows) else 0
+
+    def _make_room(self, needed: Sequence[int]) -> None:
+        """Free so many blocks of each pool. Raises NoRoom."""
+        for rows, n in zip(self._rows, needed, strict=True):
+            if not rows.make_room(n, self._lengths):
+                raise NoRoom(
+                    f"all {rows.pool.n_blocks} KV blocks are in use",
+                    hint="use a larger --context-length, or run fewer requests at once",
+                )

@@ -8,13 +8,20 @@ import pytest
 import tiny
 
 from edgeinfer import _native
-from edgeinfer.backends.plan import kv_bytes_per_token, plan_memory
+from edgeinfer.backends.plan import kv_bytes, kv_bytes_per_token, plan_memory
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
 
 GIB = 1 << 30
 # the shape of Llama-3.2-1B: 16 layers x 2 x 8 heads x 64 values x 2 bytes = 32 KiB a token
-SPEC = replace(tiny.CASES["llama"].spec, n_layers=16, n_kv_heads=8, head_dim=64, n_ctx_train=131072)
+SPEC = replace(
+    tiny.CASES["llama"].spec,
+    n_layers=16,
+    layer_window=(0,) * 16,
+    n_kv_heads=8,
+    head_dim=64,
+    n_ctx_train=131072,
+)
 
 
 @pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
@@ -50,10 +57,48 @@ def test_a_context_beyond_the_training_is_refused() -> None:
 
 
 def test_the_pool_holds_several_contexts_only_if_memory_allows() -> None:
-    def pool(available: int) -> int:
+    def pool(available: int) -> tuple[int, ...]:
         memory = Memory(64 * GIB, available)
         found = plan_memory(SPEC, file_bytes=GIB, kv_type="f16", context_length=8192, memory=memory)
         return found.pool_tokens
 
-    assert pool(16 * GIB) == 4 * 8192
-    assert pool(GIB + (128 << 20) + (300 << 20)) == 9600
+    assert pool(16 * GIB) == (4 * 8192,)
+    assert pool(GIB + (128 << 20) + (300 << 20)) == (9600,)
+
+
+# Gemma 3 1B: 26 layers, four of which see everything, the others 512 tokens
+GEMMA3 = replace(
+    tiny.CASES["gemma3"].spec,
+    n_layers=26,
+    layer_window=tuple(512 if (i + 1) % 6 else 0 for i in range(26)),
+    n_kv_heads=1,
+    head_dim=256,
+    n_ctx_train=32768,
+)
+
+
+def test_layers_with_a_window_count_with_that_and_a_step() -> None:
+    per_token = kv_bytes_per_token(GEMMA3, "f16")
+    assert kv_bytes(GEMMA3, "f16", 1000) == 1000 * per_token
+    assert kv_bytes(GEMMA3, "f16", 8192) == (4 * 8192 + 22 * 1024) * per_token // 26
+    assert kv_bytes(GEMMA3, "f16", 32768) < 6 * kv_bytes(GEMMA3, "f16", 2048)
+
+
+def test_windows_let_a_longer_context_fit() -> None:
+    whole = replace(GEMMA3, layer_window=(0,) * 26)
+    memory = Memory(64 * GIB, GIB + (128 << 20) + (60 << 20))
+    with_windows, without = (
+        plan_memory(spec, file_bytes=GIB, kv_type="f16", context_length=None, memory=memory)
+        for spec in (GEMMA3, whole)
+    )
+    assert with_windows.context_length == 8192
+    assert without.context_length < 2500
+    assert with_windows.pool_tokens[1] < with_windows.pool_tokens[0]
+
+
+def test_pools_never_take_more_than_there_is() -> None:
+    for mebibytes in range(60, 1000, 20):
+        memory = Memory(64 * GIB, GIB + (128 << 20) + (mebibytes << 20))
+        found = plan_memory(GEMMA3, file_bytes=GIB, kv_type="q8_0", context_length=8192, memory=memory)
+        layer = kv_bytes_per_token(GEMMA3, "q8_0") // 26
+        assert layer * (4 * found.pool_tokens[0] + 22 * found.pool_tokens[1]) <= mebibytes << 20

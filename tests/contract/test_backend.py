@@ -22,10 +22,10 @@ from edgeinfer.errors import NoRoom
 Maker = Callable[[Path], Backend]  # gets a folder for files
 
 
-def native(kv_type: KvType) -> Maker:
+def native(kv_type: KvType, case: str = "llama") -> Maker:
     def make(folder: Path) -> Backend:
-        path = tiny.write_gguf(folder / "model.gguf", "llama", "Q4_K")
-        spec = tiny.CASES["llama"].spec
+        path = tiny.write_gguf(folder / "model.gguf", case, "Q4_K")
+        spec = tiny.CASES[case].spec
         file = _native.gguf_open(str(path))
         return NativeBackend(file, spec, n_threads=2, n_ctx=64, kv_type=kv_type, n_blocks=8, max_sequences=8)
 
@@ -36,6 +36,7 @@ BACKENDS: dict[str, Maker] = {
     "fake": lambda folder: FakeBackend(n_blocks=24, block_size=4, n_ctx=64, max_sequences=8),
     "native-f16": native("f16"),
     "native-q8_0": native("q8_0"),
+    "native-windows": native("f16", "gemma3"),
 }
 
 

@@ -7,6 +7,8 @@ import random
 from pathlib import Path
 
 import numpy as np
+import pytest
+import tiny
 
 from edgeinfer import _native, models
 from edgeinfer.backends.base import Batch
@@ -20,7 +22,7 @@ from edgeinfer.errors import ContextLengthExceeded
 N_REQUESTS = 200
 
 
-def open_backend(path: Path, n_blocks: int, n_threads: int) -> NativeBackend:
+def open_backend(path: Path, n_blocks: int | tuple[int, ...], n_threads: int) -> NativeBackend:
     file = _native.gguf_open(str(path))
     spec = models.load_spec(file, 256)
     return NativeBackend(file, spec, n_threads=n_threads, n_ctx=256, n_blocks=n_blocks, max_sequences=12)
@@ -64,10 +66,17 @@ def read(events: queue.SimpleQueue[Event]) -> tuple[list[tuple[int, float]], End
             tokens.append((event.id, event.logprob))
 
 
-def test_two_hundred_requests_under_pressure_are_each_as_if_alone(random_model: Path) -> None:
+@pytest.mark.parametrize(
+    ("case", "n_blocks"),
+    [("llama", 14), pytest.param("gemma2", (40, 10), id="windows")],  # of 48 tokens in two of three layers
+)
+def test_two_hundred_requests_under_pressure_are_each_as_if_alone(
+    case: str, n_blocks: int | tuple[int, ...], tmp_path: Path
+) -> None:
     rng = random.Random(4)
-    crowded = Engine(open_backend(random_model, n_blocks=14, n_threads=2), token_budget=48)
-    lone = open_backend(random_model, n_blocks=10, n_threads=1)
+    path = tiny.write_gguf(tmp_path / "model.gguf", case, "Q8_0")
+    crowded = Engine(open_backend(path, n_blocks, n_threads=2), token_budget=48)
+    lone = open_backend(path, n_blocks=10, n_threads=1)
     n_vocab = crowded.traits.n_vocab
     beginnings = [[rng.randrange(n_vocab) for _ in range(n)] for n in (30, 90, 150)]
     sent = []

@@ -14,7 +14,7 @@ namespace edgeinfer::bind {
 namespace {
 
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
-using Table = nb::ndarray<const int32_t, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Tables = nb::ndarray<const int32_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
 using Logits = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 template <class T>
@@ -48,7 +48,7 @@ DecoderSpec read_spec(nb::handle s) {
   for (nb::handle table : s.attr("ropes"))
     d.ropes.push_back({field<std::vector<float>>(table, "frequencies"), field<float>(table, "magnitude")});
   d.layer_rope = field<std::vector<int>>(s, "layer_rope");
-  d.layer_window = field<std::vector<int>>(s, "layer_window");
+  for (nb::handle span : s.attr("layer_span")) d.layer_span.push_back({field<int>(span, "window"), field<int>(span, "n_sinks")});
   d.attention_scale = field<float>(s, "attention_scale");
   d.attention_softcap = field<float>(s, "attention_softcap");
   d.logit_softcap = field<float>(s, "logit_softcap");
@@ -63,13 +63,13 @@ DecoderSpec read_spec(nb::handle s) {
   return d;
 }
 
-void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Table tables, Ints rows, Logits logits) {
+void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Tables tables, Ints rows, Logits logits) {
   const size_t n_sequences = lengths.shape(0);
-  if (starts.shape(0) != n_sequences + 1 || tables.shape(0) != n_sequences || logits.shape(0) != rows.shape(0) ||
-      logits.shape(1) != size_t(engine.n_vocab()))
+  if (starts.shape(0) != n_sequences + 1 || tables.shape(0) != size_t(engine.kv().n_pools()) || tables.shape(1) != n_sequences ||
+      logits.shape(0) != rows.shape(0) || logits.shape(1) != size_t(engine.n_vocab()))
     throw Error(ErrorCode::kInvalidRequest, "step: the shapes of the arrays do not fit together");
   const StepArrays arrays{tokens.data(),    int(tokens.shape(0)), starts.data(), lengths.data(),     tables.data(),
-                          int(n_sequences), int(tables.shape(1)), rows.data(),   int(rows.shape(0)), logits.data()};
+                          int(n_sequences), int(tables.shape(2)), rows.data(),   int(rows.shape(0)), logits.data()};
   nb::gil_scoped_release unlocked;
   engine.step(arrays);
 }
@@ -106,7 +106,7 @@ void add_engine(nb::module_& m) {
   nb::class_<Engine>(m, "Engine", "One loaded model with its threads and KV memory.")
       .def(
           "__init__",
-          [](Engine* self, std::shared_ptr<gguf::File> file, nb::handle spec, int n_threads, int n_blocks,
+          [](Engine* self, std::shared_ptr<gguf::File> file, nb::handle spec, int n_threads, const std::vector<int>& n_blocks,
              const std::string& kv_type) {
             const DecoderSpec d = read_spec(spec);
             new (self) Engine(std::move(file), d, n_threads, n_blocks, kv_type == "f16" ? KvType::F16 : KvType::Q8_0);
@@ -115,21 +115,30 @@ void add_engine(nb::module_& m) {
       .def("step", &step, nb::arg("tokens").noconvert(), nb::arg("starts").noconvert(), nb::arg("lengths").noconvert(),
            nb::arg("tables").noconvert(), nb::arg("rows").noconvert(), nb::arg("logits").noconvert())
       .def(
-          "copy_block", [](Engine& e, int from, int to) { e.kv().copy_block(from, to); }, nb::arg("src"), nb::arg("dst"))
+          "copy_block", [](Engine& e, int pool, int from, int to) { e.kv().pool(pool).copy_block(from, to); }, nb::arg("pool"),
+          nb::arg("src"), nb::arg("dst"))
       .def(
           "block",
-          [](nb::handle self, int id) {
-            KvPool& kv = nb::cast<Engine&>(self).kv();
-            if (id < 0 || id >= kv.n_blocks()) throw nb::index_error("no such block");
-            return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(kv.block(id), {kv.block_bytes()}, self);
+          [](nb::handle self, int pool, int id) {
+            KvCache& kv = nb::cast<Engine&>(self).kv();
+            if (pool < 0 || pool >= kv.n_pools() || id < 0 || id >= kv.pool(pool).n_blocks())
+              throw nb::index_error("no such block");
+            return nb::ndarray<nb::numpy, uint8_t, nb::ndim<1>>(kv.pool(pool).block(id), {kv.pool(pool).block_bytes()}, self);
           },
-          nb::arg("block"), "The memory of a block, to be read, or written before a sequence uses it.")
+          nb::arg("pool"), nb::arg("block"), "The memory of a block, to be read, or written before a sequence uses it.")
       .def("cancel", &Engine::cancel)
       .def(
           "start_profile", [](Engine& e) { e.profile().start(); }, "Measures the steps that follow.")
       .def("take_profile", &take_profile,
            "What was measured since start_profile: (operation, layer or -1, calls, seconds on one thread).")
-      .def_prop_ro("block_bytes", [](Engine& e) { return e.kv().block_bytes(); })
+      .def_prop_ro(
+          "block_bytes",
+          [](Engine& e) {
+            std::vector<size_t> bytes;
+            for (int p = 0; p < e.kv().n_pools(); ++p) bytes.push_back(e.kv().pool(p).block_bytes());
+            return bytes;
+          },
+          "Bytes of a block of each pool.")
       .def_prop_ro("copied_weight_bytes", &Engine::copied_weight_bytes);
 }
 

@@ -6,7 +6,7 @@
 #include <memory>
 
 #include "gguf/file.h"
-#include "kv/pool.h"
+#include "kv/cache.h"
 #include "model/decoder.h"
 #include "threads/pool.h"
 
@@ -18,7 +18,7 @@ struct StepArrays {
   int n_tokens;
   const int32_t* starts;   // (n_sequences + 1)
   const int32_t* lengths;  // (n_sequences)
-  const int32_t* tables;   // (n_sequences, max_blocks)
+  const int32_t* tables;   // (n_pools, n_sequences, max_blocks)
   int n_sequences, max_blocks;
   const int32_t* rows;  // (n_rows)
   int n_rows;
@@ -27,23 +27,26 @@ struct StepArrays {
 
 class Engine {
  public:
-  Engine(std::shared_ptr<const gguf::File> file, const DecoderSpec& spec, int n_threads, int n_blocks, KvType kv_type);
+  Engine(std::shared_ptr<const gguf::File> file, const DecoderSpec& spec, int n_threads, const std::vector<int>& n_blocks,
+         KvType kv_type);
 
   // Throws kInvalidRequest for arrays that make no sense, kCancelled, kModelFileChanged. The caller's lengths decide what
   // the cache holds, so a step that throws has changed nothing.
   void step(const StepArrays& arrays);
   void cancel() { cancel_.store(true, std::memory_order_relaxed); }
 
-  KvPool& kv() { return kv_; }
+  KvCache& kv() { return kv_; }
   int n_vocab() const { return decoder_.spec().n_vocab; }
   Profile& profile() { return decoder_.profile(); }
   size_t copied_weight_bytes() const { return decoder_.weights().copied_bytes; }
 
  private:
   void check(const StepArrays& a) const;
+  void check_tables(const StepArrays& a, int sequence) const;
 
   std::shared_ptr<const gguf::File> file_;
-  KvPool kv_;
+  const std::vector<Span> spans_;  // (n_pools)
+  KvCache kv_;
   ThreadPool threads_;
   Decoder decoder_;
   std::atomic<bool> cancel_{false};

@@ -10,7 +10,7 @@
 namespace edgeinfer {
 
 KvPool::KvPool(KvType type, int n_blocks, int n_layers, int n_kv_heads, int head_dim)
-    : type_(type), n_blocks_(n_blocks), n_kv_heads_(n_kv_heads), head_bytes_(kv_head_bytes(type, head_dim)) {
+    : n_blocks_(n_blocks), n_kv_heads_(n_kv_heads), head_bytes_(kv_head_bytes(type, head_dim)) {
   block_bytes_ = size_t(n_layers) * 2 * size_t(n_kv_heads) * head_bytes_;
   size_t total;
   if (__builtin_mul_overflow(block_bytes_, size_t(n_blocks), &total))

@@ -1,4 +1,4 @@
-// KvPool: the memory of the paged KV cache. Block ids, reference counts and tables live in Python
+// KvPool: the paged KV memory of some layers. Block ids, reference counts and tables live in Python
 // (edgeinfer/kv); this room only knows where block i lies and how to copy it.
 #pragma once
 
@@ -24,12 +24,10 @@ class KvPool {
   size_t k_offset(int layer, int head) const { return (size_t(layer) * 2 * n_kv_heads_ + head) * head_bytes_; }
   size_t v_offset(int layer, int head) const { return k_offset(layer, head) + size_t(n_kv_heads_) * head_bytes_; }
 
-  KvType type() const { return type_; }
   int n_blocks() const { return n_blocks_; }
   size_t block_bytes() const { return block_bytes_; }
 
  private:
-  KvType type_;
   int n_blocks_, n_kv_heads_;
   size_t head_bytes_, block_bytes_;
   std::byte* base_ = nullptr;

@@ -9,8 +9,9 @@
 
 namespace edgeinfer {
 
-Decoder::Decoder(DecoderSpec spec, std::shared_ptr<const gguf::File> file, KvPool& kv, ThreadPool& pool)
+Decoder::Decoder(DecoderSpec spec, std::shared_ptr<const gguf::File> file, KvCache& kv, ThreadPool& pool)
     : spec_(std::move(spec)),
+      sinks_(spec_.sink_span()),
       weights_(Weights::load(std::move(file), spec_)),
       kv_(kv),
       pool_(pool),
@@ -44,16 +45,18 @@ void Decoder::prepare(const Step& step) {
   residual_ = x_.get(n * spec_.n_embd);
   qkv_.get(n_queries * (spec_.n_heads + 2 * spec_.n_kv_heads) * spec_.head_dim);
   q_.get(n_queries * spec_.n_heads * spec_.kv_head_dim());
+  if (sinks_.sinks > 0) sink_q_.get(n_queries * spec_.n_heads * spec_.kv_head_dim());
   narrow_ = !all_asked();
   prepare_tokens();
   if (n_rows_ > 0) last_.shape(n_rows_, spec_.n_embd);
 
   size_t angles = 0;
   angles_at_.clear();
-  for (const RopeTable& table : spec_.ropes) {
-    angles_at_.push_back(angles);
-    angles += n * 2 * table.frequencies.size();
-  }
+  for (int set = 0; set < (sinks_.sinks > 0 ? 2 : 1); ++set)
+    for (const RopeTable& table : spec_.ropes) {
+      angles_at_.push_back(angles);
+      angles += n * 2 * table.frequencies.size();
+    }
   angles_.get(angles);
   attention_.plan(sequences_, pool_.size());
   if (narrow_ && n_rows_ > 0) {
@@ -78,7 +81,7 @@ std::vector<SequenceSlice> Decoder::asked_slices() const {
     if (follows)
       ++slices.back().n_tokens;
     else
-      slices.push_back({r, 1, positions_[token], owner_[token]->table});
+      slices.push_back({r, 1, positions_[token], owner_[token]->tables, owner_[token]->table_stride});
   }
   return slices;
 }
@@ -152,13 +155,15 @@ void Decoder::embed(int i_thread, const Step& step) {
 // times a frequency keep their fraction.
 void Decoder::rope_angles(int i_thread) {
   const auto [begin, end] = share(n_tokens_, i_thread);
-  for (size_t r = 0; r < spec_.ropes.size(); ++r) {
-    const RopeTable& table = spec_.ropes[r];
+  for (size_t a = 0; a < angles_at_.size(); ++a) {
+    const bool for_sinks = a >= spec_.ropes.size();
+    const RopeTable& table = spec_.ropes[a % spec_.ropes.size()];
     const size_t half = table.frequencies.size();
     for (int t = begin; t < end; ++t) {
-      float* cosines = angles_.data() + angles_at_[r] + size_t(t) * 2 * half;
+      const int position = for_sinks ? sinks_.sink_position(positions_[size_t(t)]) : positions_[size_t(t)];
+      float* cosines = angles_.data() + angles_at_[a] + size_t(t) * 2 * half;
       for (size_t i = 0; i < half; ++i) {
-        const double angle = double(positions_[size_t(t)]) * double(table.frequencies[i]);
+        const double angle = double(position) * double(table.frequencies[i]);
         cosines[i] = float(std::cos(angle)) * table.magnitude;
         cosines[half + i] = float(std::sin(angle)) * table.magnitude;
       }
@@ -264,7 +269,7 @@ void Decoder::keep_asked(int i_thread) {
 void Decoder::attention_block(int i_thread, int layer) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
   Attention& attention = narrows(layer) ? asked_attention_ : attention_;
-  attention.run(kernels_, pool_, layer, q_.data(), attended_.row(0), threads_[size_t(i_thread)].attention);
+  attention.run(kernels_, pool_, layer, {q_.data(), sink_q_.data()}, attended_.row(0), threads_[size_t(i_thread)].attention);
   pool_.barrier();
   measured(i_thread, Op::kAttend, layer);
 
@@ -319,35 +324,39 @@ void Decoder::norm_rows(int i_thread, int n_rows, int at, const std::vector<floa
 void Decoder::place_query(int layer, int row, int token, int head) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
   float* raw = qkv_.data() + size_t(row) * size_t(n_qkv()) + head * spec_.head_dim;
-  finish_head(raw, layer, token, head, w.q_bias, w.q_norm);
-  copy_padded(raw, q_.data() + (size_t(row) * spec_.n_heads + head) * spec_.kv_head_dim());
+  norm_head(raw, head, w.q_bias, w.q_norm);
+  const size_t at = (size_t(row) * spec_.n_heads + head) * spec_.kv_head_dim();
+  if (spec_.layer_span[size_t(layer)].sinks > 0) {
+    alignas(64) float for_sinks[4096];
+    std::memcpy(for_sinks, raw, size_t(spec_.head_dim) * 4);
+    rope(for_sinks, layer, token, true);
+    copy_padded(for_sinks, sink_q_.data() + at);
+  }
+  rope(raw, layer, token);
+  copy_padded(raw, q_.data() + at);
 }
 
 void Decoder::place_key_value(int layer, int token, int kv_head) {
   const LayerWeights& w = weights_.layers[size_t(layer)];
   float* raw = qkv_.data() + size_t(token) * size_t(n_qkv()) + n_q() + kv_head * spec_.head_dim;
-  finish_head(raw, layer, token, kv_head, w.k_bias, w.k_norm);
+  norm_head(raw, kv_head, w.k_bias, w.k_norm);
+  rope(raw, layer, token);
   float* raw_value = raw + n_kv();
   add_bias(raw_value, w.v_bias, kv_head);
   alignas(64) float key[4096], value[4096];
   copy_padded(raw, key);
   copy_padded(raw_value, value);
   const int position = positions_[size_t(token)];
-  std::byte* block = kv_.block(owner_[size_t(token)]->table[position / kKvBlock]);
+  std::byte* block = kv_.block(layer, owner_[size_t(token)]->table(kv_.pool_of(layer))[position / kKvBlock]);
   const auto store = kv_.type() == KvType::F16 ? kernels_.store_kv_f16 : kernels_.store_kv_q8_0;
   store(key, value, block + kv_.k_offset(layer, kv_head), block + kv_.v_offset(layer, kv_head), position % kKvBlock,
         spec_.kv_head_dim());
 }
 
-// Bias, norm and rope of one head of a query or key.
-void Decoder::finish_head(float* raw, int layer, int token, int head, const std::vector<float>& bias,
-                          const std::vector<float>& norm) {
+// Bias and norm of one head of a query or key.
+void Decoder::norm_head(float* raw, int head, const std::vector<float>& bias, const std::vector<float>& norm) const {
   add_bias(raw, bias, head);
   if (spec_.qk_norm == QkNorm::kHead) kernels_.rms_norm(raw, norm.data(), raw, spec_.head_dim, spec_.norm_eps);
-  const int table = spec_.layer_rope[size_t(layer)];
-  if (table < 0) return;
-  const size_t half = spec_.ropes[size_t(table)].frequencies.size();
-  rope(raw, angles_.data() + angles_at_[size_t(table)] + size_t(token) * 2 * half, table);
 }
 
 void Decoder::add_bias(float* raw, const std::vector<float>& bias, int head) const {
@@ -362,8 +371,12 @@ void Decoder::copy_padded(const float* head, float* to) const {
 }
 
 // Rotary embedding (Su et al. 2021) of one head; dimensions beyond n_rot stay.
-void Decoder::rope(float* head, const float* angles, int table) const {
+void Decoder::rope(float* head, int layer, int token, bool for_sinks) const {
+  const int table = spec_.layer_rope[size_t(layer)];
+  if (table < 0) return;
   const size_t half = spec_.ropes[size_t(table)].frequencies.size();
+  const size_t set = size_t(table) + (for_sinks ? spec_.ropes.size() : 0);
+  const float* angles = angles_.data() + angles_at_[set] + size_t(token) * 2 * half;
   const bool adjacent = spec_.rope_style == RopeStyle::kAdjacent;
   for (size_t i = 0; i < half; ++i) {
     float& a = head[adjacent ? 2 * i : i];

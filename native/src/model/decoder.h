@@ -6,7 +6,7 @@
 #include <vector>
 
 #include "kernels/table.h"
-#include "kv/pool.h"
+#include "kv/cache.h"
 #include "model/activations.h"
 #include "model/attention.h"
 #include "model/profile.h"
@@ -27,7 +27,7 @@ struct Step {
 
 class Decoder {
  public:
-  Decoder(DecoderSpec spec, std::shared_ptr<const gguf::File> file, KvPool& kv, ThreadPool& pool);
+  Decoder(DecoderSpec spec, std::shared_ptr<const gguf::File> file, KvCache& kv, ThreadPool& pool);
 
   // Computes a checked step. Throws kCancelled if `cancel` became true between two layers.
   void run(const Step& step, const std::atomic<bool>& cancel);
@@ -58,7 +58,7 @@ class Decoder {
   void norm_rows(int i_thread, int n_rows, int at, const std::vector<float>& weight);
   void place_query(int layer, int row, int token, int head);
   void place_key_value(int layer, int token, int kv_head);
-  void finish_head(float* raw, int layer, int token, int head, const std::vector<float>& bias, const std::vector<float>& norm);
+  void norm_head(float* raw, int head, const std::vector<float>& bias, const std::vector<float>& norm) const;
   void add_bias(float* raw, const std::vector<float>& bias, int head) const;
   void copy_padded(const float* head, float* to) const;
   void keep_asked(int i_thread);
@@ -69,7 +69,7 @@ class Decoder {
   void pack_for_experts(Activations& a, Forms forms, const std::vector<int>& tokens);
   void head(int i_thread, const Step& step);
 
-  void rope(float* head, const float* angles, int table) const;
+  void rope(float* head, int layer, int token, bool for_sinks = false) const;
   Forms qkv_forms(int layer) const;
   void add_block(int token, const std::vector<float>& post_norm);
   void activate(int row, const Matrix& down);
@@ -96,8 +96,9 @@ class Decoder {
   }
 
   const DecoderSpec spec_;
+  const Span sinks_;  // of the layers that have some
   const Weights weights_;
-  KvPool& kv_;
+  KvCache& kv_;
   ThreadPool& pool_;
   const KernelTable& kernels_;
   Attention attention_, asked_attention_;
@@ -118,9 +119,9 @@ class Decoder {
   float* residual_ = nullptr;      // (n_tokens_, n_embd) one of the two
   Activations input_;              // normed residual stream
   Buffer<float> qkv_;              // (n_tokens, (n_heads + 2 n_kv_heads) * head_dim)
-  Buffer<float> q_;                // (n_tokens, n_heads, kv_head_dim), after norm and rope
-  Buffer<float> angles_;           // (n_ropes, n_tokens, 2, n_rot / 2): cos, sin
-  std::vector<size_t> angles_at_;  // (n_ropes) start of each table in angles_
+  Buffer<float> q_, sink_q_;       // (n_tokens, n_heads, kv_head_dim), see Queries
+  Buffer<float> angles_;           // (n_tokens, 2, n_rot / 2) of each table: cos, sin
+  std::vector<size_t> angles_at_;  // (n_ropes) start of each table in angles_, then those at the positions for sinks
   Activations attended_;           // (n_tokens, n_heads * head_dim)
   Buffer<float> added_;            // (n_tokens, n_embd) what attention or feed-forward adds
   Activations hidden_;             // (n_tokens, n_ff): activation(gate) * up
