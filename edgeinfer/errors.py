@@ -101,6 +101,12 @@ class NotFound(EdgeInferError):
     code = "not_found"
 
 
+class PortTaken(EdgeInferError):
+    """The port cannot be listened on."""
+
+    code = "port_taken"
+
+
 class Cancelled(EdgeInferError):
     """The work was stopped by the user."""
 
@@ -120,6 +126,9 @@ EXIT_AND_STATUS: dict[str, tuple[int, int]] = {
     "non_finite_logits": (3, 500),
     "not_enough_memory": (4, 507),
     "disk_error": (6, 500),
+    "port_taken": (7, 500),
+    "body_too_large": (2, 413),
+    "model_not_found": (9, 404),
     "not_found": (9, 404),
     "cancelled": (130, 499),
 }

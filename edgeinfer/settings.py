@@ -11,7 +11,7 @@ from edgeinfer.errors import InvalidRequest
 
 KvType = Literal["f16", "q8_0"]
 _PREFIX = "EDGEINFER_"
-_READ_ELSEWHERE = {"TARGET", "DEBUG"}  # by the native engine, and by the command line
+_READ_ELSEWHERE = {"TARGET", "DEBUG", "API_KEY"}  # by the native engine, and by the command line
 
 
 @dataclass(frozen=True)

@@ -42,13 +42,13 @@ ALLOWED: dict[str, set[str]] = {
         "models",
         "_native",
     },
-    "server": {"errors", "client", "streaming", "text", "engine.sampler", "engine.request"},
+    "server": {"errors", "client", "streaming", "text", "engine.sampler", "engine.request", "engine.events"},
     "batch": {"errors", "client", "server.openai"},
     "bench": {"errors", "models", "backends", "engine", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),
         *("backends.plan", "backends.choose", "engine.sampler", "engine.events", "streaming", "bench"),
-        *("batch", "cli"),
+        *("batch", "server", "cli"),
     },
 }
 
@@ -133,6 +133,8 @@ HEAVY = {
     "huggingface_hub",
     "pydantic",
     "tqdm",
+    "starlette",
+    "uvicorn",
 }
 
 

@@ -22,6 +22,7 @@ from edgeinfer.errors import EdgeInferError
 COMMANDS: dict[str, str] = {
     "run": "Answer a prompt, or talk line by line",
     "chat": "Talk with a model",
+    "serve": "Answer editors and agents on a port",
     "batch": "Answer a file of requests in the background",
     "show": "Tell what is in a model file",
     "check": "Parse and validate model files, run nothing",

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pty
 import signal
 import subprocess
 import sys
+import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -38,6 +40,21 @@ def test_ctrl_c_during_an_answer_exits_130_without_a_traceback(random_model: Pat
         _, err = process.communicate(timeout=30)
     assert err.strip() == b""
     assert process.returncode in (130, 0)  # 0: it was faster than the signal
+
+
+def test_serve_answers_on_its_port_until_ctrl_c(random_model: Path) -> None:
+    with started("serve", str(random_model), "--port", "0", "-c", "512") as process:
+        told = process.stderr.readline().decode()
+        address = told.split("http://")[1].split("/")[0]
+        with urllib.request.urlopen(f"http://{address}/v1/models", timeout=30) as response:
+            assert json.load(response)["data"][0]["id"] == "random"
+        code = subprocess.run(
+            [*COMMAND, "serve", str(random_model), "--port", address.split(":")[1]], capture_output=True
+        )
+        assert (code.returncode, b"cannot listen" in code.stderr) == (7, True)
+        process.send_signal(signal.SIGINT)
+        assert process.wait(timeout=30) in (0, 130)
+        assert process.stderr.read().strip() == b""
 
 
 def test_a_closed_pipe_is_no_error(random_model: Path) -> None:

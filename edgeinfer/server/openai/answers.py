@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import edgeinfer
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
-from edgeinfer.streaming import Answer, Stream
+from edgeinfer.streaming import Answer, Stream, Token
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
+    from edgeinfer.engine.events import FinishReason, Usage
     from edgeinfer.text.tokenizer import Tokenizer
 
 
@@ -43,57 +44,109 @@ def answer_body(
     shape = _chat_choice if chat else _text_choice
     with_logprobs = bool(body.logprobs) if chat else body.logprobs is not None
     return {
-        "id": f"{'chatcmpl' if chat else 'cmpl'}-{id}",
+        **_head(id, body, model),
         "object": "chat.completion" if chat else "text_completion",
-        "created": int(time.time()),
-        "model": model.name,
-        "system_fingerprint": f"edgeinfer-{edgeinfer.__version__}",
         "choices": [
             {"index": i, "finish_reason": c.stream.finish_reason, **shape(c, model.tokenizer, with_logprobs)}
             for i, c in enumerate(choices)
         ],
-        "usage": _usage(choices, body.n),
+        "usage": _usage([choice.stream.usage for choice in choices], body.n),
+    }
+
+
+class Chunks:
+    """The parts of a streamed answer, see `answer_body`."""
+
+    def __init__(self, id: str, body: ChatBody | CompletionBody, model: Model) -> None:
+        self._body, self._tokenizer = body, model.tokenizer
+        self._chat = isinstance(body, ChatBody)
+        self._with_logprobs = bool(body.logprobs) if self._chat else body.logprobs is not None
+        self._with_usage = body.stream_options is not None and body.stream_options.include_usage
+        self._head = {
+            **_head(id, body, model),
+            "object": "chat.completion.chunk" if self._chat else "text_completion",
+        }
+
+    def beginning(self) -> Iterator[dict[str, Any]]:
+        """Before the first token of any choice."""
+        if self._chat:
+            for index in range(self._body.n):
+                yield self._chunk({"index": index, "delta": {"role": "assistant", "content": ""}})
+
+    def of_token(self, index: int, token: Token) -> Iterator[dict[str, Any]]:
+        """Text, and at the end why it ended."""
+        logprobs = None
+        if self._with_logprobs:
+            pieces = list(_pieces([token], self._tokenizer))
+            logprobs = _chat_logprobs(pieces) if self._chat else _text_logprobs(pieces)
+        if token.text or logprobs is not None:
+            text = {"delta": {"content": token.text}} if self._chat else {"text": token.text}
+            yield self._chunk({"index": index, **text, "logprobs": logprobs})
+        if token.finish_reason is not None:
+            empty: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+            yield self._chunk({"index": index, **empty}, token.finish_reason)
+
+    def end(self, streams: Sequence[Stream]) -> Iterator[dict[str, Any]]:
+        """After the last token of all choices."""
+        if self._with_usage:
+            usage = _usage([stream.usage for stream in streams], self._body.n)
+            yield {**self._head, "choices": [], "usage": usage}
+
+    def _chunk(self, choice: dict[str, Any], finish: FinishReason | None = None) -> dict[str, Any]:
+        return {**self._head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]}
+
+
+def _head(id: str, body: ChatBody | CompletionBody, model: Model) -> dict[str, Any]:
+    return {
+        "id": f"{'chatcmpl' if isinstance(body, ChatBody) else 'cmpl'}-{id}",
+        "created": int(time.time()),
+        "model": model.name,
+        "system_fingerprint": f"edgeinfer-{edgeinfer.__version__}",
     }
 
 
 def _chat_choice(choice: Answer, tokenizer: Tokenizer, with_logprobs: bool) -> dict[str, Any]:
-    logprobs = None
-    if with_logprobs:
-        content = [
-            {"token": text, "bytes": list(piece), "logprob": logprob, "top_logprobs": []}
-            for text, piece, logprob in _pieces(choice, tokenizer)
-        ]
-        logprobs = {"content": content, "refusal": None}
     message = {"role": "assistant", "content": choice.text, "refusal": None}
+    logprobs = _chat_logprobs(_pieces(choice.tokens, tokenizer)) if with_logprobs else None
     return {"message": message, "logprobs": logprobs}
 
 
 def _text_choice(choice: Answer, tokenizer: Tokenizer, with_logprobs: bool) -> dict[str, Any]:
-    logprobs = None
-    if with_logprobs:
-        pieces = list(_pieces(choice, tokenizer))
-        texts = [text for text, _, _ in pieces]
-        logprobs = {
-            "tokens": texts,
-            "token_logprobs": [logprob for _, _, logprob in pieces],
-            "top_logprobs": None,
-            "text_offset": [0, *itertools.accumulate(map(len, texts))][:-1],
-        }
+    logprobs = _text_logprobs(_pieces(choice.tokens, tokenizer)) if with_logprobs else None
     return {"text": choice.text, "logprobs": logprobs}
 
 
-def _pieces(choice: Answer, tokenizer: Tokenizer) -> Iterator[tuple[str, bytes, float]]:
-    """(text, bytes, log-probability) of each token but the one that ends the answer."""
-    for token in choice.tokens:
-        if token.id not in tokenizer.eog_ids:
-            piece = tokenizer.token_bytes(token.id)
-            yield piece.decode("utf-8", "replace"), piece, token.logprob
+_Piece = tuple[str, bytes, float]  # text, bytes, log-probability
 
 
-def _usage(choices: Sequence[Answer], n: int) -> dict[str, Any]:
+def _pieces(tokens: Sequence[Token], tokenizer: Tokenizer) -> list[_Piece]:
+    """Of each token but the one that ends an answer."""
+    ids = [(token, tokenizer.token_bytes(token.id)) for token in tokens if token.id not in tokenizer.eog_ids]
+    return [(piece.decode("utf-8", "replace"), piece, token.logprob) for token, piece in ids]
+
+
+def _chat_logprobs(pieces: list[_Piece]) -> dict[str, Any]:
+    content = [
+        {"token": text, "bytes": list(piece), "logprob": logprob, "top_logprobs": []}
+        for text, piece, logprob in pieces
+    ]
+    return {"content": content, "refusal": None}
+
+
+def _text_logprobs(pieces: list[_Piece]) -> dict[str, Any]:
+    texts = [text for text, _, _ in pieces]
+    return {
+        "tokens": texts,
+        "token_logprobs": [logprob for _, _, logprob in pieces],
+        "top_logprobs": None,
+        "text_offset": [0, *itertools.accumulate(map(len, texts))][:-1],
+    }
+
+
+def _usage(usages: Sequence[Usage], n: int) -> dict[str, Any]:
     """Tokens of each prompt once, whatever the number of its choices."""
-    first = [choice.stream.usage for choice in choices[::n]]
-    n_prompt, n_generated = sum(u.n_prompt for u in first), sum(len(c.tokens) for c in choices)
+    first = usages[::n]
+    n_prompt, n_generated = sum(u.n_prompt for u in first), sum(u.n_generated for u in usages)
     return {
         "prompt_tokens": n_prompt,
         "completion_tokens": n_generated,

@@ -6,6 +6,7 @@ something, because an answer that silently leaves them out would be a wrong one.
 
 from __future__ import annotations
 
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
@@ -33,15 +34,24 @@ def _refuse(value: Any) -> Any:
 NotSupported = Annotated[Any, AfterValidator(_refuse)]
 
 
+class StreamOptions(BaseModel):
+    """What a stream has besides its tokens."""
+
+    include_usage: bool = False
+
+
 class Body(BaseModel, ABC):
     """What chat completions and completions share.
 
     Besides OpenAI's fields those of `Sampling` are known by their names, as top_k and min_p; it checks their
-    ranges. `model` is not looked at: whoever starts the request has chosen one.
+    ranges. `model` is looked at by whoever has several.
     """
 
     model_config = ConfigDict(strict=True, extra="allow")
 
+    model: str | None = None
+    stream: bool = False
+    stream_options: StreamOptions | None = None
     max_tokens: int | None = None
     temperature: float | None = None
     top_p: float | None = None
@@ -146,6 +156,11 @@ class CompletionBody(Body):
         if isinstance(prompt, str) or not prompt or isinstance(prompt[0], int):
             return cast(list[str | list[int]], [prompt])
         return cast(list[str | list[int]], prompt)
+
+
+def any_seed() -> int:
+    """For a request that brings none."""
+    return int.from_bytes(os.urandom(8))
 
 
 AnyBody = TypeVar("AnyBody", bound=BaseModel)

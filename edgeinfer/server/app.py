@@ -1,0 +1,51 @@
+"""The port: routes of every dialect behind one guard, one way in which errors leave."""
+
+from __future__ import annotations
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.middleware import Middleware
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from edgeinfer.errors import EdgeInferError
+from edgeinfer.server.guard import Guard, Rules
+from edgeinfer.server.models import Models
+from edgeinfer.server.openai.errors import error_body
+from edgeinfer.server.openai.routes import OpenAiRoutes
+
+
+def make_app(models: Models, rules: Rules) -> Starlette:
+    """The ASGI application that serves these models to whom the rules let in."""
+    return Starlette(
+        routes=[
+            Route("/health", _health, methods=["GET"]),
+            Route("/v1/health", _health, methods=["GET"]),
+            *OpenAiRoutes(models).routes(),
+        ],
+        middleware=[Middleware(Guard, rules=rules)],
+        exception_handlers={EdgeInferError: _failed, HTTPException: _refused, Exception: _broken},
+    )
+
+
+async def _health(request: Request) -> Response:
+    return JSONResponse({"status": "ok"})
+
+
+async def _failed(request: Request, error: Exception) -> Response:
+    assert isinstance(error, EdgeInferError)
+    return JSONResponse(error_body(error), error.http_status)
+
+
+async def _refused(request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException)
+    problem = f"there is no {request.url.path} here" if error.status_code == 404 else error.detail
+    body = {"message": problem, "type": "invalid_request_error", "param": None, "code": "not_found"}
+    return JSONResponse({"error": body}, error.status_code, dict(error.headers or {}))
+
+
+async def _broken(request: Request, bug: Exception) -> Response:
+    problem = f"internal error: {type(bug).__name__}: {bug}"
+    body = {"message": problem, "type": "server_error", "param": None, "code": "failed"}
+    return JSONResponse({"error": body}, 500)

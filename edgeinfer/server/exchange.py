@@ -1,0 +1,60 @@
+"""What every dialect needs of HTTP: a body from whatever a client sends, and readers that leave."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+
+from edgeinfer.errors import Cancelled, InvalidRequest
+
+MOST_BODY_BYTES = 64 << 20  # a prompt that fills a context of a million tokens has 5 MB
+
+Answer = TypeVar("Answer")
+
+
+class BodyTooLarge(InvalidRequest):
+    """More than anybody needs."""
+
+    code = "body_too_large"
+
+
+async def read_json(request: Request) -> Any:
+    """The decoded body, whatever its content type says: not all editors set one.
+
+    Raises:
+        BodyTooLarge, InvalidRequest: it is not a JSON document of a sensible size.
+    """
+    chunks, size = [], 0
+    async for chunk in request.stream():
+        size += len(chunk)
+        if size > MOST_BODY_BYTES:
+            raise BodyTooLarge(f"the body has more than {MOST_BODY_BYTES >> 20} MiB")
+        chunks.append(chunk)
+    try:
+        return json.loads(b"".join(chunks))
+    except (ValueError, RecursionError) as error:
+        raise InvalidRequest(f"the body is not JSON: {error}") from None
+
+
+async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
+    """The result of the work, which ends when the client goes. Raises Cancelled then."""
+    working = asyncio.ensure_future(work)
+    leaving = asyncio.ensure_future(_until_disconnected(request))
+    try:
+        await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
+        if not working.done():
+            raise Cancelled("the client has gone")
+        return working.result()
+    finally:
+        for task in (working, leaving):
+            task.cancel()
+        await asyncio.gather(working, leaving, return_exceptions=True)
+
+
+async def _until_disconnected(request: Request) -> None:
+    while (await request.receive())["type"] != "http.disconnect":
+        pass

@@ -1,0 +1,196 @@
+"""The port as OpenAI's own client uses it, on a small random model."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import openai
+import pytest
+import uvicorn
+
+import edgeinfer
+from edgeinfer.server.app import make_app
+from edgeinfer.server.guard import Rules
+from edgeinfer.server.models import Models
+
+CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
+KEY = "a-key-of-ours"
+
+
+class Served:
+    """A server in a thread."""
+
+    def __init__(self, model: edgeinfer.Model, rules: Rules) -> None:
+        config = uvicorn.Config(make_app(Models([model]), rules), port=0, log_level="error", lifespan="off")
+        self._server = uvicorn.Server(config)
+        self._thread = threading.Thread(target=self._server.run)
+        self._thread.start()
+        while not self._server.started:
+            time.sleep(0.01)
+        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
+        self.model = model
+
+    def client(self, key: str = "any") -> openai.OpenAI:
+        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0)
+
+    def post(self, body: bytes, **headers: str) -> tuple[int, Any]:
+        """A chat request with these bytes and no other headers than these."""
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        names = {name.replace("_", "-"): value for name, value in headers.items()}
+        connection.request("POST", "/v1/chat/completions", body, names)
+        response = connection.getresponse()
+        answer = json.loads(response.read())
+        connection.close()
+        return response.status, answer
+
+    def stop(self) -> None:
+        self._server.should_exit = True
+        self._thread.join()
+
+
+@pytest.fixture
+def served(random_model: Path) -> Iterator[Served]:
+    with edgeinfer.load(random_model, threads=2, context_length=256) as model:
+        server = Served(model, Rules())
+        yield server
+        server.stop()
+
+
+def test_a_chat_is_what_the_model_says(served: Served) -> None:
+    answer = served.client().chat.completions.create(model="random", messages=CHAT, seed=5, max_tokens=12)
+    stream = served.model.chat(CHAT, seed=5, max_tokens=12)
+    text = "".join(token.text for token in stream)
+    assert answer.choices[0].message.content == text
+    assert answer.choices[0].finish_reason == stream.finish_reason
+    assert answer.usage is not None
+    assert answer.usage.prompt_tokens == stream.usage.n_prompt
+    assert answer.usage.completion_tokens == stream.usage.n_generated
+
+
+def test_a_streamed_chat_is_the_same_in_parts(served: Served) -> None:
+    options: Any = {"model": "random", "messages": CHAT, "seed": 5, "max_tokens": 12, "n": 2}
+    whole = served.client().chat.completions.create(**options)
+    options |= {"stream": True, "stream_options": {"include_usage": True}}
+    chunks = list(served.client().chat.completions.create(**options))
+    parts: dict[int, list[str]] = {0: [], 1: []}
+    reasons = {}
+    for chunk in chunks:
+        for choice in chunk.choices:
+            parts[choice.index].append(choice.delta.content or "")
+            if choice.finish_reason is not None:
+                reasons[choice.index] = choice.finish_reason
+    assert ["".join(parts[i]) for i in (0, 1)] == [c.message.content for c in whole.choices]
+    assert [reasons[i] for i in (0, 1)] == [c.finish_reason for c in whole.choices]
+    assert chunks[0].choices[0].delta.role == "assistant"
+    assert chunks[-1].usage.completion_tokens == whole.usage.completion_tokens
+
+
+def test_a_completion_and_its_stream(served: Served) -> None:
+    options: Any = {"model": "random", "prompt": "one of", "seed": 3, "max_tokens": 9, "logprobs": 0}
+    whole = served.client().completions.create(**options)
+    chunks = list(served.client().completions.create(**options, stream=True))
+    assert "".join(c.choices[0].text for c in chunks) == whole.choices[0].text
+    told = [p for c in chunks if c.choices[0].logprobs for p in c.choices[0].logprobs.token_logprobs]
+    assert told == whole.choices[0].logprobs.token_logprobs
+
+
+def test_the_models(served: Served) -> None:
+    assert [model.id for model in served.client().models.list()] == ["random"]
+    assert served.client().models.retrieve("random").owned_by == "edgeinfer"
+    with pytest.raises(openai.NotFoundError, match="no model is called 'gpt'"):
+        served.client().models.retrieve("gpt")
+
+
+WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
+    ({"model": "gpt-4o"}, openai.NotFoundError, "no model is called"),
+    ({"temperature": -3}, openai.BadRequestError, "temperature"),
+    ({"messages": []}, openai.BadRequestError, "messages"),
+    ({"messages": [{"role": "king", "content": "x"}]}, openai.BadRequestError, r"messages\[0\].role"),
+    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "tools"),
+    ({"messages": [{"role": "user", "content": "word " * 900}]}, openai.BadRequestError, "holds 256"),
+]
+
+
+@pytest.mark.parametrize(("wrong", "kind", "match"), WRONG)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wrong_request_is_refused_in_openais_shape(
+    served: Served, wrong: dict[str, Any], kind: type[openai.APIStatusError], match: str, stream: bool
+) -> None:
+    request: Any = {"model": "random", "messages": CHAT, "max_tokens": 4, "stream": stream, **wrong}
+    with pytest.raises(kind, match=match) as refused:
+        served.client().chat.completions.create(**request)
+    assert {"message", "type", "param", "code"} == refused.value.body.keys()
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 100_000, b'{"messages": 1}'])
+def test_bytes_that_are_no_request_are_refused(served: Served, body: bytes) -> None:
+    status, answer = served.post(body)
+    assert status == 400
+    assert answer["error"]["message"]
+
+
+def test_the_body_is_read_whatever_its_content_type(served: Served) -> None:
+    body = json.dumps({"messages": CHAT, "max_tokens": 2}).encode()
+    assert served.post(body)[0] == 200
+    assert served.post(body, Content_Type="text/plain")[0] == 200
+
+
+def test_web_pages_are_not_answered(served: Served) -> None:
+    body = json.dumps({"messages": CHAT, "max_tokens": 2}).encode()
+    assert served.post(body, Origin="https://evil.example")[0] == 403
+    assert served.post(body, Sec_Fetch_Site="cross-site")[0] == 403
+    assert served.post(body, Host="evil.example")[0] == 421
+    assert served.post(body, Host=f"localhost:{served.port}")[0] == 200
+
+
+def test_who_brings_no_key_is_refused(random_model: Path) -> None:
+    with edgeinfer.load(random_model, context_length=256) as model:
+        server = Served(model, Rules(key=KEY))
+        assert [m.id for m in server.client(KEY).models.list()] == ["random"]
+        with pytest.raises(openai.AuthenticationError, match="wants an API key"):
+            server.client("another").models.list()
+        body = json.dumps({"messages": CHAT, "max_tokens": 2}).encode()
+        assert server.post(body, x_api_key=KEY)[0] == 200
+        assert server.post(body)[0] == 401
+        server.stop()
+
+
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_client_that_leaves_ends_its_request(served: Served, stream: bool) -> None:
+    forbidden = {str(i): -10000 for i in served.model.tokenizer.eog_ids}
+    request = {"messages": CHAT, "stream": stream, "n": 8, "logit_bias": forbidden}
+    connection = http.client.HTTPConnection("127.0.0.1", served.port)
+    connection.request("POST", "/v1/chat/completions", json.dumps(request))
+    if stream:
+        connection.getresponse().read(200)
+    else:
+        while served.model.stats().n_running == 0:
+            time.sleep(0.001)
+    connection.close()
+    end = time.monotonic() + 20
+    while served.model.stats().n_running and time.monotonic() < end:
+        time.sleep(0.01)
+    assert served.model.stats().n_ended.get("cancelled", 0) > 0
+
+
+def test_many_clients_get_what_each_gets_alone(served: Served) -> None:
+    def ask(seed: int) -> str | None:
+        answer = served.client().chat.completions.create(
+            model="random", messages=CHAT, seed=seed, max_tokens=10, temperature=1.2
+        )
+        return answer.choices[0].message.content
+
+    alone = {seed: ask(seed) for seed in range(12)}
+    found: dict[int, str | None] = {}
+    threads = [threading.Thread(target=lambda s=seed: found.update({s: ask(s)})) for seed in range(12)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert found == alone
