@@ -142,7 +142,7 @@ class Model:
             timeout: seconds after which it ends, with finish_reason "deadline", finished or not.
             context_shift: when the context is full go on without the older half of it, but for what the
                 model was told first (`chat`: its system message). The stream tells what was dropped.
-            priority: "batch" lets everybody else go first.
+            priority: "batch" lets everybody else go first, and nothing of it is saved for later runs.
             sampling: all parameters at once, or give them one by one:
             parameters: fields of `Sampling`, as temperature=0.8.
 

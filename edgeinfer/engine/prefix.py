@@ -24,6 +24,7 @@ class Kept:
 
     seq: SeqId
     tokens: Tokens  # exactly what the sequence holds
+    passing: bool = False  # of no use after this run
 
 
 class PrefixCache:
@@ -46,9 +47,9 @@ class PrefixCache:
         """What is kept, the most recently used first."""
         return reversed(self._kept)
 
-    def keep(self, seq: SeqId, tokens: Sequence[int] | Tokens) -> None:
+    def keep(self, seq: SeqId, tokens: Sequence[int] | Tokens, *, passing: bool = False) -> None:
         """Take over a sequence that holds these tokens, unless one that begins with them is kept already."""
-        new = Kept(seq, np.array(tokens, np.int32))
+        new = Kept(seq, np.array(tokens, np.int32), passing)
         for kept in list(self._kept):
             n = common_prefix(kept.tokens, new.tokens)
             if n == len(kept.tokens):  # the new one says it all

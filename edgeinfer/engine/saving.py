@@ -2,8 +2,9 @@
 
 A thread of its own writes what is new of a sequence, beside the steps: a fork holds the blocks meanwhile, so
 that nobody writes into them. Finished sequences go first, the latest before others, then long prompts whose
-answers are being computed. They are read back in the engine's thread when a request needs them, as long as
-that was measured to be faster than computing them again.
+answers are being computed. Of requests of batch priority nothing is saved: thousands may follow each other.
+Sequences are read back in the engine's thread when a request needs them, as long as that was measured to be
+faster than computing them again.
 """
 
 from __future__ import annotations
@@ -120,7 +121,7 @@ class PrefixSaver:
     def finish(self, run_posted: Callable[[], None]) -> None:
         """Write the last state of what was used last, and wait for it."""
         self._wait(run_posted)
-        latest = next(self._cache.latest_first(), None)
+        latest = next(self._lasting(), None)
         if latest is None:
             return
         self._done.discard(latest)
@@ -134,14 +135,19 @@ class PrefixSaver:
             self._writer.finish()
             run_posted()
 
+    def _lasting(self) -> Iterator[Kept]:
+        """Kept sequences that somebody may want after a restart, the most recently used first."""
+        return (kept for kept in self._cache.latest_first() if not kept.passing)
+
     def _sources(self, running: Iterable[Request]) -> Iterator[tuple[Kept | Request, SeqId, Tokens]]:
         """What may have something new, with the tokens whose blocks nobody is about to write into."""
-        for kept in self._cache.latest_first():
+        for kept in self._lasting():
             yield kept, kept.seq, kept.tokens
         for request in running:
             if (
                 request.seq is not None
                 and request.score is None
+                and request.priority != "batch"
                 and _LONG <= len(request.prompt) <= request.n_computed
             ):
                 whole = len(request.prompt) // self._block_tokens * self._block_tokens

@@ -317,7 +317,8 @@ class Scheduler:
 
     def _keep(self, request: Request) -> None:
         if request.seq is not None and request.n_computed > 0:
-            self.cache.keep(request.seq, request.tokens[: request.n_computed])
+            passing = request.priority == "batch"
+            self.cache.keep(request.seq, request.tokens[: request.n_computed], passing=passing)
             if self.saver is not None:
                 self.saver.observe_kept()
             request.seq, request.n_computed = None, 0

@@ -17,7 +17,7 @@ from edgeinfer.backends.base import KvBlock
 from edgeinfer.backends.native import NativeBackend
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event, TokenEvent, Usage
-from edgeinfer.engine.request import Request
+from edgeinfer.engine.request import Priority, Request
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.kv.disk import Chain, SavedPrefixes, Unsaved
 
@@ -41,9 +41,11 @@ def n_saved(folder: Path, tokens: list[int]) -> int:
     return store_in(folder).find(np.array(tokens, np.int32)).n
 
 
-def ask(engine: Engine, tokens: list[int], n: int = 8) -> tuple[list[int], Usage]:
+def ask(
+    engine: Engine, tokens: list[int], n: int = 8, priority: Priority = "interactive"
+) -> tuple[list[int], Usage]:
     events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-    engine.submit(Request(list(tokens), Sampling(temperature=1.0), 5, n, sink=events.put))
+    engine.submit(Request(list(tokens), Sampling(temperature=1.0), 5, n, sink=events.put, priority=priority))
     answer: list[int] = []
     while True:
         event = events.get(timeout=60)
@@ -100,6 +102,18 @@ def test_a_part_of_what_was_saved_is_of_use(random_model: Path, tmp_path: Path) 
 def test_short_prompts_are_not_saved(random_model: Path, tmp_path: Path) -> None:
     once(random_model, tmp_path, PROMPT[:200])
     assert list(tmp_path.rglob("*.kv")) == []
+
+
+def test_requests_in_the_background_are_not_saved(random_model: Path, tmp_path: Path) -> None:
+    long, said = [(5 * i) % 60 + 4 for i in range(2000)], PROMPT[:300]
+    engine = start(random_model, tmp_path, n_ctx=2100, n_blocks=400)
+    ask(engine, said)
+    ask(engine, long, priority="batch")
+    again = ask(engine, long, n=1, priority="batch")[1]
+    assert again.n_cached == len(long) - 1  # as long as the engine runs
+    engine.close()
+    assert n_saved(tmp_path, long) == 0
+    assert n_saved(tmp_path, said) == len(said)
 
 
 def test_what_was_said_last_is_saved_at_the_end_to_the_last_token(random_model: Path, tmp_path: Path) -> None:
