@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 
+from edgeinfer.bench.beside import BesideReport
 from edgeinfer.bench.kernels import KernelFigures
 from edgeinfer.bench.limits import Limits
 from edgeinfer.bench.model import ModelReport, ProfileRow, Row
@@ -85,6 +86,25 @@ def of_streams(report: StreamReport) -> str:
     beside = f" beside {report.peer}" if compared else ""
     title = f"{report.model}, {report.ours}{beside}, medians"
     return "\n\n".join([title, markdown_table(heads, rows), f"The machine: {report.disturbance}."])
+
+
+def of_beside(report: BesideReport) -> str:
+    """One line for each repetition."""
+    heads = ["prompt", "ms/token alone: median", "p99", "beside it: median", "p99", "p99 ratio"]
+    heads += ["prompt alone s", "beside s", "ratio"]
+    rows = [
+        [
+            str(r.n_prompt),
+            *(f"{ms:.1f}" for ms in (r.lone_p50, r.lone_p99, r.beside_p50, r.beside_p99)),
+            f"{r.stretch:.2f}",
+            f"{r.prompt_alone_s:.2f}",
+            f"{r.prompt_beside_s:.2f}",
+            f"{r.slowdown:.2f}",
+        ]
+        for r in report.rows
+    ]
+    table = markdown_table(heads, rows)
+    return "\n\n".join([f"{report.model}, {report.ours}", table, f"The machine: {report.disturbance}."])
 
 
 def of_limits(limits: list[Limits]) -> str:

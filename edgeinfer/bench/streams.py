@@ -6,11 +6,14 @@ import statistics
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
 from edgeinfer.bench.machine import Disturbance, Watch
+
+if TYPE_CHECKING:
+    from edgeinfer.engine.engine import Engine
 
 _MARGIN = 32  # tokens of context beside prompt and answer
 
@@ -66,23 +69,26 @@ class StreamRunner(Protocol):
         ...
 
 
+def open_engine(path: str, n_threads: int, *, n_ctx: int, n_tokens: int) -> Engine:
+    """Our engine, with keys and values of so many tokens."""
+    from edgeinfer import _native, models
+    from edgeinfer.backends.native import NativeBackend
+    from edgeinfer.engine.engine import Engine
+
+    file = _native.gguf_open(path)
+    spec = models.load_spec(file, n_ctx)
+    n_blocks = -(-n_tokens // _native.KV_BLOCK_TOKENS) + 1
+    return Engine(NativeBackend(file, spec, n_threads=n_threads, n_ctx=n_ctx, n_blocks=n_blocks))
+
+
 class EngineStreams:
     """Our engine, as its doors use it."""
 
     def __init__(self, path: str, n_threads: int, largest: Load) -> None:
-        from edgeinfer import _native, models
-        from edgeinfer.backends.native import NativeBackend
-        from edgeinfer.engine.engine import Engine
-
-        file = _native.gguf_open(path)
-        spec = models.load_spec(file, largest.context)
-        n_blocks = largest.n_streams * (-(-largest.context // _native.KV_BLOCK_TOKENS) + 1)
-        backend = NativeBackend(
-            file, spec, n_threads=n_threads, n_ctx=largest.context, n_blocks=n_blocks, max_sequences=512
-        )
-        self._engine = Engine(backend)
-        self.n_vocab = spec.n_vocab
-        self.description = backend.traits.description
+        n_tokens = largest.n_streams * (largest.context + _MARGIN)
+        self._engine = open_engine(path, n_threads, n_ctx=largest.context, n_tokens=n_tokens)
+        self.n_vocab = self._engine.traits.n_vocab
+        self.description = self._engine.traits.description
 
     def run(self, load: Load, prompts: list[list[int]]) -> Outcome:
         """See StreamRunner."""

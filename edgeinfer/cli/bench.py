@@ -226,6 +226,29 @@ def streams(
     _write(found.as_json(), report.of_streams(found), json_to, markdown_to)
 
 
+@command.command("beside", short_help="A running answer beside a long prompt.")
+@click.argument("model", required=False)
+@click.option("-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Default: one a core.")
+@_repetitions(3)
+@click.option("--prompt", type=click.IntRange(16, 1 << 17), default=8192, metavar="N", help="Tokens.  [8192]")
+@_json
+def beside(
+    model: str | None, threads: int | None, repetitions: int, prompt: int, json_to: str | None
+) -> None:
+    """How much a running answer is disturbed while another client's long prompt is read, and that by it."""
+    from edgeinfer import machine
+    from edgeinfer.bench import report
+    from edgeinfer.bench.beside import measure_beside
+    from edgeinfer.hub.names import find_model
+
+    path, n_threads = str(find_model(model)), threads or machine.n_threads()
+    with _progress(repetitions) as bar:
+        found = measure_beside(
+            path, prompt, n_threads=n_threads, repetitions=repetitions, advance=lambda: bar.update(1)
+        )
+    _write(found.as_json(), report.of_beside(found), json_to, None)
+
+
 def _measures(prefill: list[int], depth: list[int], batch: list[int], verify: list[int]) -> list[Measure]:
     from edgeinfer.bench.runner import Measure
 

@@ -137,6 +137,17 @@ def test_streams_serves_every_load(edgeinfer_command: Run, random_model: Path) -
         assert row["ratio"] is None
 
 
+def test_beside_measures_an_answer_and_a_prompt(edgeinfer_command: Run, random_model: Path) -> None:
+    line = ("bench", "beside", str(random_model), "-r", "1", "-t", "1", "--prompt", "300", "--json", "-")
+    code, out, err = edgeinfer_command(*line)
+    assert code == 0, err
+    row = json.loads(out)["rows"][0]
+    assert 0 < row["lone_p50"] <= row["lone_p99"]
+    assert 0 < row["beside_p50"] <= row["beside_p99"]
+    assert row["stretch"] == row["beside_p99"] / row["lone_p99"]
+    assert row["slowdown"] == row["prompt_beside_s"] / row["prompt_alone_s"]
+
+
 def test_streams_refuses_a_peer_that_is_no_program(edgeinfer_command: Run, random_model: Path) -> None:
     line = ("bench", "streams", str(random_model), "--streams", "1")
     code, _, err = edgeinfer_command(*line, "--against", str(random_model))
