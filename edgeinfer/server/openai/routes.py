@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -116,7 +116,7 @@ def _data(value: dict[str, Any]) -> str:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
-async def _merged(streams: Sequence[Stream]) -> AsyncIterator[tuple[int, Token | Progress]]:
+async def _merged(streams: Sequence[Stream]) -> AsyncGenerator[tuple[int, Token | Progress], None]:
     """Events of several streams as they come, each with the number of its stream."""
     arrivals: asyncio.Queue[tuple[int, Token | Progress | BaseException | None]] = asyncio.Queue(1)
 
