@@ -361,6 +361,7 @@ def load(
     threads: int | None = None,
     context_length: int | None = None,
     kv_type: str | None = None,
+    kv_window: int | None = None,
 ) -> Model:
     """Open a model and make it ready; nothing of it is copied to memory.
 
@@ -371,6 +372,8 @@ def load(
         context_length: tokens of prompt and answer together. None: what the model was trained for, at
             most 8192, at most what memory allows.
         kv_type: how keys and values are kept, "f16" or "q8_0" (half the memory).
+        kv_window: see only so many last tokens and the first 32, and so go on without end in constant
+            memory (StreamingLLM, Xiao et al. 2023). None: all tokens of the context.
 
     Raises:
         NotFound, BadModelFile, UnsupportedModel, NotEnoughMemory, InvalidRequest.
@@ -384,11 +387,14 @@ def load(
     settings = Settings.from_environment()
     path = find_model(name_or_path)
     file = _native.gguf_open(os.fspath(path))
+    if context_length is None and kv_window is None:
+        context_length = settings.context_length
     wanted = choose.Wanted(
         backend=backend,
         threads=settings.threads if threads is None else threads,
-        context_length=settings.context_length if context_length is None else context_length,
+        context_length=context_length,
         kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
+        kv_window=kv_window,
     )
     tokenizer = Tokenizer.from_gguf(file)
     opened = choose.open_backend(file, wanted)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
-from edgeinfer.models.spec import DecoderSpec, RopeTable
+from edgeinfer.models.spec import N_SINKS, DecoderSpec
 from gguf import GGUFReader
 from gguf.quants import dequantize
 from numpy.typing import NDArray
@@ -61,16 +61,32 @@ def _softmax(x: Array) -> Array:
 def _attention(spec: DecoderSpec, layer: dict[str, Array], i_layer: int, x: Array) -> Array:
     n, group = len(x), spec.n_heads // spec.n_kv_heads
     q, k, v = _project(spec, layer, x)
-    if spec.layer_rope[i_layer] >= 0:
-        table = spec.ropes[spec.layer_rope[i_layer]]
-        q, k = (_rotate(spec, table, part) for part in (q, k))
     k, v = (np.repeat(part, group, axis=1) for part in (k, v))
-    scores = _cap(np.einsum("qhd,khd->hqk", q, k) * spec.attention_scale, spec.attention_softcap)
-    ago = np.arange(n)[:, None] - np.arange(n)[None, :]
-    hidden = (ago < 0) | ((ago >= spec.layer_window[i_layer]) & (spec.layer_window[i_layer] > 0))
-    out = np.einsum("hqk,khd->qhd", _softmax(np.where(hidden, -np.inf, scores)), v).reshape(n, -1)
-    out = out @ layer["attn_output.weight"].T
+    if spec.kv_window and not spec.layer_window[i_layer]:
+        out = np.stack([_attend_with_sinks(spec, i_layer, q[: i + 1], k, v) for i in range(n)])
+    else:
+        q, k = (_turn(spec, i_layer, part, np.arange(n)) for part in (q, k))
+        ago = np.arange(n)[:, None] - np.arange(n)[None, :]
+        hidden = (ago < 0) | ((ago >= spec.layer_window[i_layer]) & (spec.layer_window[i_layer] > 0))
+        out = _attend(spec, q, k, v, hidden)
+    out = out.reshape(n, -1) @ layer["attn_output.weight"].T
     return out + layer["attn_output.bias"] if spec.output_bias else out
+
+
+def _attend(spec: DecoderSpec, q: Array, k: Array, v: Array, hidden: NDArray[np.bool_]) -> Array:
+    scores = _cap(np.einsum("qhd,khd->hqk", q, k) * spec.attention_scale, spec.attention_softcap)
+    return np.einsum("hqk,khd->qhd", _softmax(np.where(hidden, -np.inf, scores)), v)
+
+
+def _attend_with_sinks(spec: DecoderSpec, i_layer: int, q: Array, k: Array, v: Array) -> Array:
+    """The last of these queries, as StreamingLLM has it: the cache holds the first and the last tokens, and
+    positions are places in the cache. Nothing is rotated before it is there.
+    """
+    kept = [t for t in range(len(q)) if t < N_SINKS or t >= len(q) - spec.kv_window]
+    places = np.arange(len(kept))
+    query = _turn(spec, i_layer, q[-1:], places[-1:])
+    keys = _turn(spec, i_layer, k[kept], places)
+    return _attend(spec, query, keys, v[kept], np.zeros((1, len(kept)), bool))[0]
 
 
 def _project(spec: DecoderSpec, layer: dict[str, Array], x: Array) -> list[Array]:
@@ -94,9 +110,13 @@ def _project(spec: DecoderSpec, layer: dict[str, Array], x: Array) -> list[Array
     return parts
 
 
-def _rotate(spec: DecoderSpec, table: RopeTable, x: Array) -> Array:
+def _turn(spec: DecoderSpec, i_layer: int, x: Array, positions: NDArray[np.int64]) -> Array:
+    """Rotary embedding of queries or keys at these positions, if the layer has one."""
+    if spec.layer_rope[i_layer] < 0:
+        return x
+    table = spec.ropes[spec.layer_rope[i_layer]]
     n_rot = 2 * len(table.frequencies)
-    angles = np.arange(len(x))[:, None, None] * np.array(table.frequencies)
+    angles = positions[:, None, None] * np.array(table.frequencies)
     cos, sin = np.cos(angles) * table.magnitude, np.sin(angles) * table.magnitude
     first = np.arange(0, n_rot, 2) if spec.rope_style == "adjacent" else np.arange(n_rot // 2)
     second = first + (1 if spec.rope_style == "adjacent" else n_rot // 2)

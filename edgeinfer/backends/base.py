@@ -19,6 +19,7 @@ KvBlock = tuple[NDArray[np.uint8], ...]  # the memory of a block, in parts; one 
 # Most tokens of one step but those of running answers: enough for full speed, few enough to stay responsive.
 # `room` reckons with no longer ones.
 STEP_TOKENS = 512
+ENDLESS = 1 << 30  # n_ctx where keys and values beyond a window are given up
 
 
 @dataclass(frozen=True)

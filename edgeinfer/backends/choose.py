@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from edgeinfer import machine
@@ -26,6 +26,7 @@ class Wanted:
     threads: int | None = None
     context_length: int | None = None
     kv_type: KvType = "f16"
+    kv_window: int | None = None
 
     def __post_init__(self) -> None:
         """Check what needs no model."""
@@ -35,6 +36,13 @@ class Wanted:
             )
         if self.threads is not None and not 1 <= self.threads <= 1024:
             raise InvalidRequest(f"threads must be from 1 to 1024, not {self.threads}")
+        if self.kv_window is not None and self.kv_window < 1:
+            raise InvalidRequest(f"kv_window must be positive, not {self.kv_window}")
+        if self.kv_window is not None and self.context_length is not None:
+            raise InvalidRequest(
+                "kv_window and context_length exclude each other",
+                hint="with a window a text may go on for ever",
+            )
 
 
 def open_backend(file: GgufFile, wanted: Wanted) -> Backend:
@@ -44,20 +52,23 @@ def open_backend(file: GgufFile, wanted: Wanted) -> Backend:
         NotEnoughMemory, InvalidRequest, and what the family and the backend raise for the file.
     """
     from edgeinfer import models
+    from edgeinfer.models.spec import N_SINKS
 
+    window = wanted.kv_window or 0
     plan = plan_memory(
-        models.load_spec(file),
+        replace(models.load_spec(file), kv_window=window),
         file_bytes=file.size_bytes,
         kv_type=wanted.kv_type,
         context_length=wanted.context_length,
         memory=machine.memory(),
     )
+    farthest = window + N_SINKS if window else plan.context_length  # that tokens see each other
     from edgeinfer import _native
     from edgeinfer.backends.native import NativeBackend
 
     return NativeBackend(
         file,
-        models.load_spec(file, plan.context_length),  # long-rope depends on the context
+        replace(models.load_spec(file, farthest), kv_window=window),  # long-rope depends on it
         n_threads=wanted.threads or _useful_threads(file.size_bytes),
         n_ctx=plan.context_length,
         kv_type=wanted.kv_type,

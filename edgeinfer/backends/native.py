@@ -76,7 +76,8 @@ class NativeBackend:
             kv_block_tokens=block_tokens,
             kv_format=_kv_format(spec, kv_type),
             row_invariant=True,
-            description=f"native {_native.target()}, {n_threads} threads, {kv_type} KV",
+            description=f"native {_native.target()}, {n_threads} threads, {kv_type} KV"
+            + (f", window {spec.kv_window}" if spec.kv_window else ""),
         )
 
     @property

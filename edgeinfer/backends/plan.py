@@ -7,9 +7,10 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from edgeinfer.backends.base import STEP_TOKENS
+from edgeinfer.backends.base import ENDLESS, STEP_TOKENS
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
+from edgeinfer.models.spec import N_SINKS
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -31,7 +32,7 @@ _WORK_BYTES = 128 << 20  # the process itself, activations and logits, rounded u
 class MemoryPlan:
     """Bytes, and the context that they are for."""
 
-    context_length: int
+    context_length: int  # tokens of one sequence
     file_bytes: int  # mapped, not copied; needed in memory to run at speed
     kv_bytes: int  # of one full context, taken as it fills
     pool_tokens: tuple[int, ...]  # of each pool: room for several contexts together, if memory allows
@@ -74,6 +75,17 @@ def _pool_tokens(spec: DecoderSpec, context_length: int, n_shares: int) -> tuple
     )
 
 
+def _endless(spec: DecoderSpec) -> int:
+    """The context with a KV window, after a look at the window."""
+    most = spec.n_ctx_train - N_SINKS
+    if not N_SINKS <= spec.kv_window <= most:
+        raise InvalidRequest(
+            f"kv_window must be from {N_SINKS} to {most} for this model, not {spec.kv_window}",
+            hint=f"it and the first {N_SINKS} tokens fill the context of {spec.n_ctx_train} at most",
+        )
+    return ENDLESS
+
+
 def plan_memory(
     spec: DecoderSpec, *, file_bytes: int, kv_type: str, context_length: int | None, memory: Memory
 ) -> MemoryPlan:
@@ -81,15 +93,17 @@ def plan_memory(
 
     Raises:
         NotEnoughMemory: with the figures, when it does not fit.
-        InvalidRequest: the context is longer than the model was trained for, or shorter than two tokens.
+        InvalidRequest: the context or the KV window is longer than the model was trained for, or too short.
     """
     left = memory.available - file_bytes - _WORK_BYTES
-    if context_length is None:
+    if spec.kv_window:
+        context_length = _endless(spec)
+    elif context_length is None:
         longest = min(spec.n_ctx_train, DEFAULT_CONTEXT)
         lengths = range(1, longest + 1)
         fitting = bisect.bisect_right(lengths, left, key=lambda n: kv_bytes(spec, kv_type, n))
         context_length = max(fitting, min(longest, _LEAST_CONTEXT))
-    if not 2 <= context_length <= spec.n_ctx_train:
+    elif not 2 <= context_length <= spec.n_ctx_train:
         raise InvalidRequest(
             f"context_length must be from 2 to {spec.n_ctx_train} for this model, not {context_length}"
         )

@@ -11,7 +11,7 @@ import click
 from edgeinfer.errors import InvalidRequest
 
 Command = Callable[..., Any]
-MODEL_OPTIONS = ("threads", "context_length", "kv_type", "backend")
+MODEL_OPTIONS = ("threads", "context_length", "kv_type", "kv_window", "backend")
 
 # option, type, help; the names are the fields of engine.sampler.Sampling
 _SAMPLING: tuple[tuple[str, Any, str], ...] = (
@@ -35,9 +35,15 @@ _SAMPLING: tuple[tuple[str, Any, str], ...] = (
 
 
 def model_options(command: Command) -> Command:
-    """--threads, --context-length, --kv-type, --backend."""
+    """--threads, --context-length, --kv-type, --kv-window, --backend."""
     for option in (
         click.option("--backend", default="native", show_default=True, help="What runs the model."),
+        click.option(
+            "--kv-window",
+            type=int,
+            metavar="N",
+            help="See the first 32 and the last N tokens only, and go on without end.",
+        ),
         click.option("--kv-type", metavar="TYPE", help="f16, or q8_0 for half the memory."),
         click.option("-c", "--context-length", type=int, metavar="N", help="Tokens of prompt and answer."),
         click.option("-t", "--threads", type=int, metavar="N", help="Threads; default: one a core."),

@@ -20,7 +20,7 @@ from edgeinfer.errors import DiskError, NotFound
 def command(file: Path, model: str | None, as_json: bool, **loading: Any) -> None:
     """Print the perplexity of the text in FILE: exp of the mean surprise per token, lower is better.
 
-    A text longer than the context is read in windows that do not overlap.
+    A text longer than the context is read in windows that do not overlap, with --kv-window as a whole.
     """
     import edgeinfer
 
@@ -31,7 +31,8 @@ def command(file: Path, model: str | None, as_json: bool, **loading: Any) -> Non
             output.as_json({"model": loaded.name, "tokens": n_tokens, "perplexity": value})
         else:
             output.data(f"{value:.4f}")
-            output.talk(f"{loaded.name}, {n_tokens} tokens, context {loaded.context_length}")
+            window = min(n_tokens, loaded.context_length)
+            output.talk(f"{loaded.name}, {n_tokens} tokens, at most {window} at a time")
 
 
 def _text_of(file: Path) -> str:

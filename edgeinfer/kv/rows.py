@@ -99,6 +99,10 @@ class BlockRows:
         ids[:n_sinks] = blocks[:n_sinks]
         ids[first : len(blocks)] = blocks[first:]
 
+    def will_grow(self, sequence: int) -> None:
+        """It is about to be written to: what it does not see any more may be given back."""
+        self._rows[sequence].whole = False
+
     def needed(self, sequence: int, length: int, count: int) -> int:
         """Blocks to take before `count` tokens can be written behind the first `length`."""
         row = self._rows[sequence]
@@ -108,7 +112,6 @@ class BlockRows:
     def extend(self, sequence: int, length: int, count: int) -> None:
         """Make ready for `count` tokens behind the first `length`: own the tail, take new blocks."""
         row = self._rows[sequence]
-        row.whole = False
         if self._tail_is_shared(row, length):
             own = self.pool.take()
             self._copy_block(row.blocks[-1], own)

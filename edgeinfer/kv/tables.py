@@ -90,6 +90,8 @@ class BlockTables:
         """
         for sequence in sequences:
             self._lengths[sequence] = self._lengths.pop(sequence)
+            for rows in self._rows:
+                rows.will_grow(sequence)
         pairs = [(s, self._lengths[s], count) for s, count in zip(sequences, counts, strict=True)]
         self._make_room([sum(rows.needed(*pair) for pair in pairs) for rows in self._rows])
         for sequence, length, count in pairs:

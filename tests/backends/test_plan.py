@@ -8,6 +8,7 @@ import pytest
 import tiny
 
 from edgeinfer import _native
+from edgeinfer.backends.base import ENDLESS
 from edgeinfer.backends.plan import kv_bytes, kv_bytes_per_token, plan_memory
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
@@ -102,3 +103,12 @@ def test_pools_never_take_more_than_there_is() -> None:
         found = plan_memory(GEMMA3, file_bytes=GIB, kv_type="q8_0", context_length=8192, memory=memory)
         layer = kv_bytes_per_token(GEMMA3, "q8_0") // 26
         assert layer * (4 * found.pool_tokens[0] + 22 * found.pool_tokens[1]) <= mebibytes << 20
+
+
+def test_a_kv_window_takes_what_it_sees_and_a_step_however_long_the_text() -> None:
+    spec = replace(SPEC, kv_window=1000)
+    found = plan_memory(
+        spec, file_bytes=GIB, kv_type="f16", context_length=None, memory=Memory(64 * GIB, 8 * GIB)
+    )
+    assert found.context_length == ENDLESS
+    assert found.kv_bytes == (32 + 1000 + 512) * kv_bytes_per_token(SPEC, "f16")

@@ -94,11 +94,11 @@ class Tables(RuleBasedStateMachine):
             return
         new = list(range(self.next, self.next + count))
         self.next += count
+        self.forked.pop(sequence, None)
         try:
             self.store.append(sequence, new)
         except NoRoom:
             return
-        self.forked.pop(sequence, None)
         self.tokens[sequence] += new
 
     @rule(a=st.integers(0, 5), b=st.integers(0, 5), count=st.integers(1, 9))
@@ -107,12 +107,13 @@ class Tables(RuleBasedStateMachine):
         pair = sorted({self.some(a), self.some(b)} - {None})
         if not pair:
             return
+        for sequence in pair:
+            self.forked.pop(sequence, None)
         try:
             self.tables.extend(pair, [count] * len(pair))
         except NoRoom:
             return
         for sequence in pair:
-            self.forked.pop(sequence, None)
             assert self.tables.truncate(sequence, len(self.tokens[sequence])) == len(self.tokens[sequence])
 
     @rule(choice=st.integers(0, 5), n=st.integers(0, 120))
