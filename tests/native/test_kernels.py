@@ -130,12 +130,14 @@ def test_extreme_weights_and_inputs_do_not_overflow(kind: str, target: str) -> N
 def test_one_column_equals_many_columns_bit_for_bit(kind: str, target: str) -> None:
     rng = np.random.default_rng(2)
     rows = random_rows(kind, 45, 768, rng)
-    x = rng.standard_normal((37, 768)).astype(np.float32)
-    together = matmul(target, kind, rows, x, True)
-    for n in (1, 2, 3, 4):
-        for start in (0, 5, 33):
-            alone = matmul(target, kind, rows, np.ascontiguousarray(x[start : start + n]), False)
-            assert np.array_equal(alone, together[start : start + n])
+    # Short tiles with and without half vectors, tall tiles, two blocks of tokens.
+    for n_tokens in (21, 27, 90, 530):
+        x = rng.standard_normal((n_tokens, 768)).astype(np.float32)
+        together = matmul(target, kind, rows, x, True)
+        for n in (1, 2, 3, 4):
+            for start in (0, 5, 16, n_tokens - 4):
+                alone = matmul(target, kind, rows, np.ascontiguousarray(x[start : start + n]), False)
+                assert np.array_equal(alone, together[start : start + n])
 
 
 @pytest.mark.parametrize("target", TARGETS)

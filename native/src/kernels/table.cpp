@@ -3,6 +3,7 @@
 // with one target's instructions in it, and crash the others (native/README.md, "the compile rule").
 #include "kernels/table.h"
 
+#include <algorithm>
 #include <cstring>
 
 #if defined(EI_TARGET_avx512bw) || defined(EI_TARGET_avx512vnni)
@@ -53,13 +54,7 @@ constexpr TypeKernels kernels_of() {
     return {direct<Direct32, Q>, prefill<Q, false>, dequantize32<Q>};
 }
 
-static size_t scratch_bytes(int n_in) {
-  size_t most = kDirectScratchBytes;
-  const size_t tile = tile_scratch_bytes(n_in), floats = float_scratch_bytes();
-  if (tile > most) most = tile;
-  if (floats > most) most = floats;
-  return most;
-}
+constexpr size_t kScratchBytes = std::max({kDirectScratchBytes, kFloatScratchBytes, sizeof(PrefillScratch)});
 
 #define EI_STRING(x) #x
 #define EI_NAME(x) EI_STRING(x)
@@ -71,7 +66,7 @@ const KernelTable kTable = {
 #include "quant/types.inc"
 #undef EI_TYPE
     },
-    scratch_bytes,
+    kScratchBytes,
     Panel::kRun,
     quantize32,
     quantize256,

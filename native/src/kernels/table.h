@@ -19,7 +19,7 @@ namespace edgeinfer {
 constexpr int kSuperblock = 256;     // values that share one activation scale in Group256
 constexpr int kPanelTokens = 16;     // tokens interleaved in one activation panel
 constexpr int kRowTile = 32;         // rows of one prefill tile
-constexpr int kNarrowTokens = 16;    // up to so many columns a prefill kernel wants long runs of rows
+constexpr int kFewTokens = 64;       // up to so many columns a prefill kernel fetches ahead and wants long runs of rows
 constexpr int kSumPairs = 12;        // pairs of sums of a superblock in a panel: 8 of 16 values, 4 of 32
 constexpr int kMaxDirectTokens = 4;  // up to so many columns the direct (decode) kernels run
 constexpr int kKvBlock = 32;         // tokens in one block of the KV cache
@@ -56,7 +56,7 @@ struct MatmulArgs {
   const int* out_columns;  // direct kernels: where each column is stored; null: as columns
   float* out;
   size_t out_stride;
-  std::byte* scratch;  // scratch_bytes(n_in), private to the thread
+  std::byte* scratch;  // scratch_bytes, private to the thread
 };
 
 // One kv head of one sequence, one split of its tokens, several query rows.
@@ -91,7 +91,7 @@ struct TypeKernels {
 struct KernelTable {
   const char* name;
   TypeKernels types[kTensorTypeCount];
-  size_t (*scratch_bytes)(int n_in);
+  size_t scratch_bytes;
   int panel_run;  // depth values of one token that lie together in an int8 panel
 
   void (*quantize32)(const float* x, int token, const QuantizedActivations& out);

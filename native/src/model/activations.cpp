@@ -63,7 +63,7 @@ namespace {
 // Rows of one piece of work: one tile when many tokens share the unpacked rows; otherwise enough for a long read, and few
 // enough that the last pieces even out the threads.
 int rows_per_piece(int total_rows, int n_threads, int n_columns) {
-  if (n_columns > kNarrowTokens) return kRowTile;
+  if (n_columns > kFewTokens) return kRowTile;
   const int even = total_rows / (n_threads * 8);
   return std::clamp(even / 8 * 8, 8, 128);
 }
@@ -104,7 +104,7 @@ void multiply(const KernelTable& kernels, ThreadPool& pool, const Activations& x
       args.n_columns = n_columns;
       args.out = p.out;
       args.out_stride = p.out_stride;
-      args.scratch = scratch.get(kernels.scratch_bytes(m.n_in));
+      args.scratch = scratch.get(kernels.scratch_bytes);
       const TypeKernels& k = kernels.types[int(m.type)];
       (prefill ? k.prefill : k.direct)(args);
     }

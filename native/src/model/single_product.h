@@ -36,7 +36,7 @@ class SingleProduct {
     args_.acts = activations_.of(info.form);
     args_.n_columns = n_tokens;
     args_.out_stride = size_t(n_rows);
-    args_.scratch = scratch_.get(kernels.scratch_bytes(n_in));
+    args_.scratch = scratch_.get(kernels.scratch_bytes);
   }
 
   // out: (n_tokens, n_rows).

@@ -18,6 +18,10 @@ struct TokenLanes {
   }
   template <class I, int kRows, int kVecs>
   static inline void finish(I (&)[kRows][kVecs]) {}
+
+  // Keeps the compiler from holding sums in registers that others need more.
+  template <class Sum, int kRows, int kVecs>
+  static inline void leave_in_memory(Sum (&)[kRows][kVecs]) {}
 };
 
 }  // namespace edgeinfer::EI_TARGET

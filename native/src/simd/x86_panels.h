@@ -35,6 +35,14 @@ struct PanelOf : TokenLanes {
 
   static inline I zero() { return {V::zero()}; }
 
+  // With 16 registers what changes with every depth needs them all: other sums wait in memory.
+  template <class Sum, int kRows, int kVecs>
+  static inline void leave_in_memory(Sum (&sum)[kRows][kVecs]) {
+    if constexpr (!kManyRegisters)
+      for (int r = 0; r < kRows; ++r)
+        for (int v = 0; v < kVecs; ++v) asm volatile("" : "+m"(sum[r][v]));
+  }
+
   template <int kRows, int kVecs, int kDepth, int kMaxMagnitude, bool kSigned>
   static inline void add(const uint8_t* w, int w_stride, const int8_t* x, int x_stride, I (&sum)[kRows][kVecs]) {
 #if EI_VNNI
@@ -113,13 +121,6 @@ struct PanelOf : TokenLanes {
     int32_t quad;
     std::memcpy(&quad, p, 4);
     return V::splat(quad);
-  }
-  // With 16 registers the parts of a sum, which change with every depth, need them all: the sums wait in memory.
-  template <int kRows, int kVecs>
-  static inline void leave_in_memory(I (&sum)[kRows][kVecs]) {
-    if constexpr (!kManyRegisters)
-      for (int r = 0; r < kRows; ++r)
-        for (int v = 0; v < kVecs; ++v) asm volatile("" : "+m"(sum[r][v].v));
   }
 #if EI_VNNI
   template <int kRows, int kVecs, int kDepth>
