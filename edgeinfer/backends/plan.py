@@ -20,9 +20,7 @@ if TYPE_CHECKING:
 DEFAULT_CONTEXT = 8192  # tokens, when nobody asks for more
 _LEAST_CONTEXT = 512  # below this a default context is of no use: say that memory is short
 _CONTEXTS_IN_POOL = 4  # a parked conversation beside a running one, and some short ones
-_WINDOWS_PER_CONTEXT = (
-    5  # of layers with a window: a pool that holds several contexts has more sequences than those
-)
+_WINDOWS_PER_CONTEXT = 5  # a pool that holds several contexts has more sequences than those
 _SHARES = 64  # of a context: a pool holds a whole number of these
 _BYTES_PER_VALUE = {"f16": 2.0, "q8_0": 34 / 32}
 _WORK_BYTES = 128 << 20  # the process itself, activations and logits, rounded up

@@ -29,9 +29,7 @@ _LONG = 1024  # tokens of a prompt that is saved while it is being answered
 _REST = 9.0  # times as long as the writer has computed: it takes a tenth of one processor
 _AFTER_ERROR = 60.0  # seconds until it is tried again: a full disk may have room by then
 _WEIGHT = 0.5  # of the newest measurement in a moving average
-_LOOK_AGAIN = (
-    8  # once in so many times, files that were slower than computing are read: they may be faster now
-)
+_LOOK_AGAIN = 8  # once in so many times, files that were slower than computing are tried again
 
 
 class PrefixSaver:

@@ -25,9 +25,7 @@ from edgeinfer.kv.disk_space import make_room, remove
 from edgeinfer.kv.run_file import SUFFIX, Run, parent_of, read_blocks, read_run, write_run
 from edgeinfer.kv.tokens import Tokens, common_prefix
 
-_RUN_BYTES = (
-    64 << 20
-)  # of a file, at most or one block: what an interrupted save loses, and what goes at once
+_RUN_BYTES = 64 << 20  # of a file, unless one block is larger: what an interrupted save loses
 
 
 @dataclass(frozen=True)
