@@ -6,11 +6,12 @@ import queue
 import resource
 import shutil
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
 import pytest
+import tiny
 
 from edgeinfer import _native, models
 from edgeinfer.backends.base import KvBlock
@@ -29,7 +30,12 @@ def store_in(folder: Path, most_bytes: int = 1 << 30) -> SavedPrefixes:
     return SavedPrefixes(folder, "key", BLOCK_TOKENS, most_bytes)
 
 
-def start(model: Path, store: SavedPrefixes | Path | None, n_ctx: int = 1024, n_blocks: int = 80) -> Engine:
+def start(
+    model: Path,
+    store: SavedPrefixes | Path | None,
+    n_ctx: int = 1024,
+    n_blocks: int | Sequence[int] = 80,
+) -> Engine:
     file = _native.gguf_open(str(model))
     spec = models.load_spec(file, n_ctx)
     backend = NativeBackend(file, spec, n_threads=2, n_ctx=n_ctx, n_blocks=n_blocks)
@@ -89,6 +95,22 @@ def test_a_conversation_goes_on_after_a_restart(
     engine.close()
     assert once(random_model, None, turn)[0] == longer
     assert usage.n_cached == 707
+
+
+def test_windows_whose_past_was_given_back_are_saved_and_found_too(tmp_path: Path) -> None:
+    model = tiny.write_gguf(tmp_path / "model.gguf", "gemma3", "Q8_0")
+    expected, _ = once(model, None, PROMPT)
+    least = (80, 19)  # of 26 blocks, windows of 32 tokens keep these
+    engine = start(model, tmp_path, n_blocks=least)
+    assert ask(engine, PROMPT)[0] == expected
+    engine.close()
+    turn = [*PROMPT, *expected, 4, 5, 6]
+    for tokens, n_cached in ((turn, 707), ([*PROMPT[:200], *[9] * 100], 0)):
+        engine = start(model, tmp_path, n_blocks=least)
+        answer, usage = ask(engine, tokens)
+        engine.close()
+        assert usage.n_cached == n_cached
+        assert answer == once(model, None, tokens)[0]
 
 
 def test_a_part_of_what_was_saved_is_of_use(random_model: Path, tmp_path: Path) -> None:

@@ -220,3 +220,24 @@ def test_what_lies_before_a_window_is_given_back_only_when_others_need_it() -> N
     d = store.tables.open()
     assert store.tables.fork(a, d, 13) == 0
     assert store.tables.fork(a, d, 40) == 40
+
+
+def test_a_sequence_that_begins_again_has_its_windows_back() -> None:
+    store = Store([Span(8)], n_blocks=10)
+    a, b = store.tables.open(), store.tables.open()
+    store.append(a, list(range(40)))
+    store.append(b, list(range(20)))
+    assert store.tables.truncate(a, 10) == 0
+    store.append(a, list(range(12)))
+    assert store.tables.truncate(a, 2) == 2
+
+
+def test_room_counts_what_a_fork_holds() -> None:
+    store = Store([Span(8)], n_blocks=12)
+    a, b = store.tables.open(), store.tables.open()
+    store.append(a, list(range(40)))
+    assert store.tables.room(N_CTX, 4) > 40
+    assert store.tables.fork(a, b, 40) == 40
+    assert store.tables.room(N_CTX, 4) == 2 * BLOCK
+    store.append(b, [40])
+    assert store.tables.room(N_CTX, 4) > 2 * BLOCK
