@@ -9,7 +9,7 @@ from typing import Literal, cast, get_args
 
 from edgeinfer.errors import InvalidRequest
 
-KvType = Literal["f16", "q8_0"]
+KvType = Literal["f16", "q8_0", "iq4_nl"]  # as native/src/quant/kv_types.inc lists them
 _PREFIX = "EDGEINFER_"
 _READ_ELSEWHERE = {"TARGET", "DEBUG", "API_KEY"}  # by the native engine, and by the command line
 
@@ -47,7 +47,7 @@ def kv_type_named(name: str) -> KvType:
     for known in get_args(KvType):
         if name == known:
             return cast(KvType, known)
-    raise InvalidRequest(f"kv_type must be f16 or q8_0, not {name!r}")
+    raise InvalidRequest(f"kv_type must be {', '.join(get_args(KvType))}, not {name!r}")
 
 
 def _switch(found: Mapping[str, str], name: str) -> bool:

@@ -9,6 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -28,6 +29,7 @@ from edgeinfer.errors import (
     NotFound,
     TemplateError,
 )
+from edgeinfer.settings import KvType
 
 PROMPT = "one of the words that we know"
 
@@ -238,8 +240,8 @@ def test_too_little_memory_is_told_before_anything_is_taken(
         edgeinfer.load(random_model, context_length=256)
 
 
-def test_both_kinds_of_kv_answer(random_model: Path) -> None:
-    for kv_type in ("f16", "q8_0"):
+def test_every_kind_of_kv_answers(random_model: Path) -> None:
+    for kv_type in get_args(KvType):
         with edgeinfer.load(random_model, kv_type=kv_type, context_length=64) as model:
             assert kv_type in model.description
             assert len(list(model.generate(PROMPT, max_tokens=2, temperature=0))) == 2
@@ -293,7 +295,10 @@ def test_a_conversation_is_found_again_after_a_restart(
     first, again = answer(), answer()
     assert first[0] == again[0]
     assert (first[1], again[1]) == (0, 399)
-    assert answer(kv_type="q8_0")[1] == 0  # other keys and values
+    for kv_type in ("q8_0", "iq4_nl"):  # other keys and values
+        first, again = answer(kv_type=kv_type), answer(kv_type=kv_type)
+        assert first[0] == again[0]
+        assert (first[1], again[1]) == (0, 399)
     os.utime(random_model)
     assert answer()[1] == 0  # perhaps another model
 

@@ -23,7 +23,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": {"errors", "_native"},
     "hub": {"errors", "settings", "paths", "models"},
     "backends.base": {"errors"},
-    "backends.plan": {"errors", "backends.base", "machine", "models", "settings"},
+    "backends.plan": {"errors", "backends.base", "machine", "models", "settings", "_native"},
     "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
     "backends.choose": {"errors", "machine", "models", "settings", "backends", "_native"},
     "engine": {"errors", "backends.base", "kv.disk", "kv.tokens", "engine"},

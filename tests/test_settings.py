@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
+from typing import get_args
+
 import pytest
 
+from edgeinfer import _native
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.settings import Settings
+from edgeinfer.settings import KvType, Settings
 
 
 def test_settings_come_from_the_environment() -> None:
     found = Settings.from_environment({"EDGEINFER_THREADS": "3", "EDGEINFER_KV_TYPE": "q8_0", "OTHER": "x"})
     assert found == Settings(threads=3, kv_type="q8_0")
     assert Settings.from_environment({}) == Settings()
+
+
+def test_kv_types_are_those_of_the_engine() -> None:
+    assert list(get_args(KvType)) == _native.KV_TYPES
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
-from typing import Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,8 +18,7 @@ from edgeinfer.kv.blocks import BlockPool
 from edgeinfer.kv.rows import GONE, BlockRows
 from edgeinfer.kv.tables import BlockTables
 from edgeinfer.models.spec import DecoderSpec
-
-KvType = Literal["f16", "q8_0"]
+from edgeinfer.settings import KvType
 
 
 class NativeBackend:

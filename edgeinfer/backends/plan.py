@@ -22,7 +22,6 @@ _LEAST_CONTEXT = 512  # below this a default context is of no use: say that memo
 _CONTEXTS_IN_POOL = 4  # a parked conversation beside a running one, and some short ones
 _WINDOWS_PER_CONTEXT = 5  # a pool that holds several contexts has more sequences than those
 _SHARES = 64  # of a context: a pool holds a whole number of these
-_BYTES_PER_VALUE = {"f16": 2.0, "q8_0": 34 / 32}
 _WORK_BYTES = 128 << 20  # the process itself, activations and logits, rounded up
 
 
@@ -53,7 +52,9 @@ def kv_bytes(spec: DecoderSpec, kv_type: str, n_tokens: int) -> int:
 
 
 def _kv_bytes_per_layer(spec: DecoderSpec, kv_type: str) -> int:
-    return int(2 * spec.n_kv_heads * spec.head_dim * _BYTES_PER_VALUE[kv_type])
+    from edgeinfer import _native
+
+    return int(_native.kv_token_bytes(spec, kv_type))
 
 
 def _pool_bytes(spec: DecoderSpec, kv_type: str, tokens: Sequence[int]) -> int:
@@ -116,6 +117,6 @@ def plan_memory(
         raise NotEnoughMemory(
             f"the model needs {file_bytes / 1e9:.1f} GB + {plan.kv_bytes / 1e9:.1f} GB KV"
             f" + {_WORK_BYTES / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB are available",
-            hint="close other programs, or use a smaller context, --kv-type q8_0 or a smaller model",
+            hint="close other programs, or use a smaller context, --kv-type q8_0 or iq4_nl, a smaller model",
         )
     return plan

@@ -4,18 +4,17 @@ from __future__ import annotations
 
 import hashlib
 from collections import defaultdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeinfer.cli import output
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.settings import KvType
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
     from edgeinfer.models.spec import DecoderSpec
-
-_KV_TYPES = ("f16", "q8_0")
 
 
 @click.command("show", short_help="Tell what is in a model file.")
@@ -139,7 +138,7 @@ def _memory(file: GgufFile, spec: DecoderSpec | None) -> dict[str, Any]:
     if spec is None:
         return {"file": file.size_bytes}
     context = min(spec.n_ctx_train, DEFAULT_CONTEXT)
-    kv = {kind: kv_bytes(spec, kind, context) for kind in _KV_TYPES}
+    kv = {kind: kv_bytes(spec, kind, context) for kind in get_args(KvType)}
     return {"file": file.size_bytes, "context": context, **{f"kv_{kind}": n for kind, n in kv.items()}}
 
 
@@ -187,7 +186,7 @@ def _template_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
 
 def _memory_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("weights, mapped", output.in_bytes(facts["file"]))]
-    for kind in _KV_TYPES:
+    for kind in get_args(KvType):
         if f"kv_{kind}" in facts:
             size = output.in_bytes(facts[f"kv_{kind}"])
             rows.append((f"keys and values, {kind}", f"{size} at {facts['context']} tokens"))

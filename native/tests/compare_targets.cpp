@@ -156,8 +156,8 @@ bool check_halves(const KernelTable& reference, const KernelTable& k) {
         x[lane] = std::isnan(here) ? 1e9f : step ? std::nextafter(middle, float(step) * INFINITY) : middle;
       }
       std::vector<std::byte> ours(2 * head), theirs(2 * head);
-      reference.store_kv_f16(x, x, ours.data(), ours.data() + head, 3, kDim);
-      k.store_kv_f16(x, x, theirs.data(), theirs.data() + head, 3, kDim);
+      reference.kv[int(KvType::F16)].store(x, x, ours.data(), ours.data() + head, 3, kDim);
+      k.kv[int(KvType::F16)].store(x, x, theirs.data(), theirs.data() + head, 3, kDim);
       if (!same_bytes(ours.data(), theirs.data(), 2 * head)) return false;
     }
   return true;
@@ -187,17 +187,42 @@ bool check_elementwise(const KernelTable& reference, const KernelTable& k) {
   return true;
 }
 
-std::vector<float> attend(const KernelTable& k, bool f16, int dim, const std::vector<float>& keys,
+// A block of keys and values that are normal, tied, constant, zero, tiny or large; and what a rotation makes of them.
+bool check_store(const KernelTable& reference, const KernelTable& k, KvType type) {
+  const KvKernels &expected = reference.kv[int(type)], &kv = k.kv[int(type)];
+  for (int dim : {32, 64, 96, 128, 256}) {
+    const size_t head = kv_head_bytes(type, dim);
+    std::vector<std::byte> ours(2 * head), theirs(2 * head);
+    for (int slot = 0; slot < kKvBlock; ++slot) {
+      std::vector<float> key(static_cast<size_t>(dim)), value(key.size());
+      for (auto* v : {&key, &value})
+        for (float& x : *v) {
+          const float kinds[] = {normal(), float(below(31)) - 15.0f, 2.5f, 0.0f, normal() * 1e-6f, normal() * 1e5f};
+          x = kinds[slot % 6];
+        }
+      std::vector<float> a = key, b = key;
+      if (expected.rotate) expected.rotate(a.data(), dim);
+      if (kv.rotate) kv.rotate(b.data(), dim);
+      if (!same(a, b)) return false;
+      expected.store(key.data(), value.data(), ours.data(), ours.data() + head, slot, dim);
+      kv.store(key.data(), value.data(), theirs.data(), theirs.data() + head, slot, dim);
+    }
+    if (!same_bytes(ours.data(), theirs.data(), 2 * head)) return false;
+  }
+  return true;
+}
+
+std::vector<float> attend(const KernelTable& k, KvType type, int dim, const std::vector<float>& keys,
                           const std::vector<float>& values, const std::vector<float>& q, int n_rows,
                           const std::vector<int>& first, const std::vector<int>& last, float softcap) {
-  const size_t head = kv_head_bytes(f16 ? KvType::F16 : KvType::Q8_0, dim);
+  const size_t head = kv_head_bytes(type, dim);
   std::vector<std::byte> memory(2 * head * (kKvSplit / kKvBlock));
   const std::byte* blocks[kKvSplit / kKvBlock];
   for (int t = 0; t < kKvSplit; ++t) {
     std::byte* block = memory.data() + size_t(t / kKvBlock) * 2 * head;
     blocks[t / kKvBlock] = block;
-    (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(keys.data() + size_t(t) * size_t(dim), values.data() + size_t(t) * size_t(dim),
-                                             block, block + head, t % kKvBlock, dim);
+    k.kv[int(type)].store(keys.data() + size_t(t) * size_t(dim), values.data() + size_t(t) * size_t(dim), block, block + head,
+                          t % kKvBlock, dim);
   }
   std::vector<float> scratch(attention_scratch(dim)), out(size_t(n_rows) * size_t(dim + 2));
   AttentionArgs a{};
@@ -216,13 +241,13 @@ std::vector<float> attend(const KernelTable& k, bool f16, int dim, const std::ve
   a.max = out.data();
   a.sum = out.data() + n_rows;
   a.values = out.data() + 2 * n_rows;
-  (f16 ? k.attend_f16 : k.attend_q8_0)(a);
+  k.kv[int(type)].attend(a);
   // Folding the result into itself exercises combine.
   k.combine(a.max, a.sum, a.values, a.max[0] + 1.0f, 2.0f, keys.data(), dim);
   return out;
 }
 
-bool check_attention(const KernelTable& reference, const KernelTable& k) {
+bool check_attention(const KernelTable& reference, const KernelTable& k, KvType type) {
   for (int round = 0; round < 12; ++round) {
     const int dim = 32 * int(1 + below(4)), n_rows = int(1 + below(kMaxQueryRows));
     std::vector<float> keys(size_t(kKvSplit) * size_t(dim)), values(keys.size()), q(size_t(n_rows) * size_t(dim));
@@ -233,11 +258,10 @@ bool check_attention(const KernelTable& reference, const KernelTable& k) {
       first.push_back(int(below(100)));
       last.push_back(first.back() + 1 + int(below(uint32_t(kKvSplit - first.back()))));
     }
-    for (bool f16 : {true, false})
-      for (float softcap : {0.0f, 3.0f})
-        if (!same(attend(reference, f16, dim, keys, values, q, n_rows, first, last, softcap),
-                  attend(k, f16, dim, keys, values, q, n_rows, first, last, softcap)))
-          return false;
+    for (float softcap : {0.0f, 3.0f})
+      if (!same(attend(reference, type, dim, keys, values, q, n_rows, first, last, softcap),
+                attend(k, type, dim, keys, values, q, n_rows, first, last, softcap)))
+        return false;
   }
   return true;
 }
@@ -257,7 +281,8 @@ int main() {
     report((*t)->name, "quantize", check_quantize(reference, **t));
     report((*t)->name, "halves", check_halves(reference, **t));
     report((*t)->name, "elementwise", check_elementwise(reference, **t));
-    report((*t)->name, "attention", check_attention(reference, **t));
+    for (int i = 0; i < kKvTypeCount; ++i)
+      report((*t)->name, kKvTypes[i].name, check_store(reference, **t, KvType(i)) && check_attention(reference, **t, KvType(i)));
   }
   return failures ? 1 : 0;
 }

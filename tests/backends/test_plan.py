@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import get_args
 
 import pytest
 import tiny
 
-from edgeinfer import _native
 from edgeinfer.backends.base import ENDLESS
 from edgeinfer.backends.plan import kv_bytes, kv_bytes_per_token, plan_memory
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
+from edgeinfer.settings import KvType
 
 GIB = 1 << 30
 # the shape of Llama-3.2-1B: 16 layers x 2 x 8 heads x 64 values x 2 bytes = 32 KiB a token
@@ -25,11 +26,19 @@ SPEC = replace(
 )
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
-def test_kv_bytes_are_those_of_the_engine(kv_type: str) -> None:
-    spec = tiny.CASES["llama"].spec
-    block = _native.kv_block_bytes(spec, kv_type)
-    assert block == _native.KV_BLOCK_TOKENS * kv_bytes_per_token(spec, kv_type)
+@pytest.mark.parametrize(
+    ("shape", "f16", "q8_0", "iq4_nl"),
+    [
+        ({"n_layers": 16, "n_kv_heads": 8, "head_dim": 64}, 32768, 17408, 9216),  # Llama-3.2-1B
+        ({"n_layers": 24, "n_kv_heads": 2, "head_dim": 64}, 12288, 6528, 3456),  # Qwen2.5-0.5B
+        ({"n_layers": 32, "n_kv_heads": 8, "head_dim": 128}, 131072, 69632, 36864),  # Llama-3.1-8B
+        ({"n_layers": 1, "n_kv_heads": 1, "head_dim": 80}, 384, 204, 108),  # stored as 96
+    ],
+)
+def test_keys_and_values_of_a_token(shape: dict[str, int], f16: int, q8_0: int, iq4_nl: int) -> None:
+    spec = replace(SPEC, **shape)
+    found = {kv_type: kv_bytes_per_token(spec, kv_type) for kv_type in get_args(KvType)}
+    assert found == {"f16": f16, "q8_0": q8_0, "iq4_nl": iq4_nl}
 
 
 def plan(available: int, context_length: int | None = None, kv_type: str = "f16") -> int:

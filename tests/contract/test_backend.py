@@ -8,6 +8,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -16,8 +17,9 @@ from fakes import FakeBackend
 
 from edgeinfer import _native
 from edgeinfer.backends.base import Backend, Batch, SeqId
-from edgeinfer.backends.native import KvType, NativeBackend
+from edgeinfer.backends.native import NativeBackend
 from edgeinfer.errors import NoRoom
+from edgeinfer.settings import KvType
 
 Maker = Callable[[Path], Backend]  # gets a folder for files
 
@@ -34,9 +36,8 @@ def native(kv_type: KvType, case: str = "llama") -> Maker:
 
 BACKENDS: dict[str, Maker] = {
     "fake": lambda folder: FakeBackend(n_blocks=24, block_size=4, n_ctx=64, max_sequences=8),
-    "native-f16": native("f16"),
-    "native-q8_0": native("q8_0"),
-    "native-windows": native("f16", "gemma3"),
+    **{f"native-{kv_type}": native(kv_type) for kv_type in get_args(KvType)},
+    "native-windows": native("iq4_nl", "gemma3"),
 }
 
 

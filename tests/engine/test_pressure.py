@@ -18,14 +18,19 @@ from edgeinfer.engine.events import EndEvent, Event, TokenEvent
 from edgeinfer.engine.request import Request
 from edgeinfer.engine.sampler import Sampling, sample
 from edgeinfer.errors import ContextLengthExceeded
+from edgeinfer.settings import KvType
 
 N_REQUESTS = 200
 
 
-def open_backend(path: Path, n_blocks: int | tuple[int, ...], n_threads: int) -> NativeBackend:
+def open_backend(
+    path: Path, n_blocks: int | tuple[int, ...], n_threads: int, kv_type: KvType
+) -> NativeBackend:
     file = _native.gguf_open(str(path))
     spec = models.load_spec(file, 256)
-    return NativeBackend(file, spec, n_threads=n_threads, n_ctx=256, n_blocks=n_blocks, max_sequences=12)
+    return NativeBackend(
+        file, spec, n_threads=n_threads, n_ctx=256, kv_type=kv_type, n_blocks=n_blocks, max_sequences=12
+    )
 
 
 def alone(
@@ -67,16 +72,19 @@ def read(events: queue.SimpleQueue[Event]) -> tuple[list[tuple[int, float]], End
 
 
 @pytest.mark.parametrize(
-    ("case", "n_blocks"),
-    [("llama", 14), pytest.param("gemma2", (40, 10), id="windows")],  # of 48 tokens in two of three layers
+    ("case", "n_blocks", "kv_type"),
+    [
+        ("llama", 14, "f16"),
+        pytest.param("gemma2", (40, 10), "iq4_nl", id="windows"),  # of 48 tokens in two of three layers
+    ],
 )
 def test_two_hundred_requests_under_pressure_are_each_as_if_alone(
-    case: str, n_blocks: int | tuple[int, ...], tmp_path: Path
+    case: str, n_blocks: int | tuple[int, ...], kv_type: KvType, tmp_path: Path
 ) -> None:
     rng = random.Random(4)
     path = tiny.write_gguf(tmp_path / "model.gguf", case, "Q8_0")
-    crowded = Engine(open_backend(path, n_blocks, n_threads=2), token_budget=48)
-    lone = open_backend(path, n_blocks=10, n_threads=1)
+    crowded = Engine(open_backend(path, n_blocks, 2, kv_type), token_budget=48)
+    lone = open_backend(path, 10, 1, kv_type)
     n_vocab = crowded.traits.n_vocab
     beginnings = [[rng.randrange(n_vocab) for _ in range(n)] for n in (30, 90, 150)]
     sent = []

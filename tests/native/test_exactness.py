@@ -14,6 +14,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import get_args
 
 import numpy as np
 import pytest
@@ -23,16 +24,18 @@ from numpy.typing import NDArray
 import edgeinfer
 from edgeinfer import _native
 from edgeinfer.backends.base import Backend, Batch, SeqId
-from edgeinfer.backends.native import KvType, NativeBackend
+from edgeinfer.backends.native import NativeBackend
 from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.settings import KvType
 
 N_REQUESTS = int(os.environ.get("EXACTNESS_REQUESTS", "10"))
 N_CTX = 640  # attention sums in splits of 256 tokens: long prompts have three
 MODELS = [
     ("llama", "Q4_K", "f16"),
     ("llama", "Q4_K", "q8_0"),
+    ("llama", "Q4_K", "iq4_nl"),
     ("gemma3", "Q6_K", "f16"),
-    ("qwen3moe", "Q8_0", "q8_0"),
+    ("qwen3moe", "Q8_0", "iq4_nl"),
     ("phi3", "F16", "f16"),
     ("olmo2-windows", "IQ4_XS", "q8_0"),
 ]
@@ -264,7 +267,7 @@ def test_decoding_equals_prefill_for_every_tensor_type(tensor_type: str, tmp_pat
 
 
 _HASH_LOGITS = """
-import hashlib, json, sys
+import hashlib, itertools, json, sys
 from dataclasses import replace
 import numpy as np, tiny
 import edgeinfer
@@ -277,12 +280,14 @@ ends, rows = np.array([0, 300], np.int32), np.arange(300, dtype=np.int32)
 hashes = {"target": _native.target()}
 for path in sys.argv[1:]:
     case = path.split("/")[-1].split("+")[0]
-    for window in (0,) if case == "llama" else (0, 100):
+    kinds = [("f16", 0)] if case == "llama" else itertools.product(_native.KV_TYPES, (0, 100))
+    for kv_type, window in kinds:
         spec = replace(tiny.CASES[case].spec, kv_window=window)
-        backend = NativeBackend(_native.gguf_open(path), spec, n_threads=2, n_ctx=512)
+        file = _native.gguf_open(path)
+        backend = NativeBackend(file, spec, n_threads=2, n_ctx=512, kv_type=kv_type)
         logits = np.empty((300, tiny.N_VOCAB), np.float32)
         backend.forward(Batch((backend.open(),), ids, ends, rows), logits)
-        hashes[f"{path}, window {window}"] = hashlib.sha256(logits.tobytes()).hexdigest()
+        hashes[f"{path}, {kv_type}, window {window}"] = hashlib.sha256(logits.tobytes()).hexdigest()
 print(json.dumps(hashes))
 """
 
@@ -301,7 +306,7 @@ def test_every_simd_target_gives_the_same_bits(tmp_path: Path) -> None:
         assert len({answer[model] for answer in answers}) == 1, model
 
 
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
+@pytest.mark.parametrize("kv_type", get_args(KvType))
 def test_streams_of_the_python_api_do_not_change_each_other(kv_type: KvType, tmp_path: Path) -> None:
     path = tiny.write_gguf(tmp_path / "model.gguf", "gemma2", "Q4_K")
     asks = random_asks(16, seed=7)

@@ -209,8 +209,10 @@ def attend(target, kv_type, q, k, v, scale=0.1, softcap=0.0, window=0, n_threads
 
 @settings(max_examples=25, deadline=None, derandomize=True)
 @given(data=st.data())
-@pytest.mark.parametrize("kv_type", ["f16", "q8_0"])
-def test_attention_equals_the_reference_on_every_target(kv_type: str, data: st.DataObject) -> None:
+@pytest.mark.parametrize(("kv_type", "tolerance"), [("f16", 2e-5), ("q8_0", 0.05), ("iq4_nl", 0.9)])
+def test_attention_equals_the_reference_on_every_target(
+    kv_type: str, tolerance: float, data: st.DataObject
+) -> None:
     dim = data.draw(st.sampled_from([16, 32, 64, 80, 128]))
     n_tokens = data.draw(st.integers(1, 700))
     n_rows = data.draw(st.integers(1, min(n_tokens, 50)))
@@ -220,7 +222,6 @@ def test_attention_equals_the_reference_on_every_target(kv_type: str, data: st.D
     q, k, v = (rng.standard_normal((n, dim)).astype(np.float32) for n in (n_rows, n_tokens, n_tokens))
     k, v = (a.astype(np.float16).astype(np.float32) for a in (k, v))
     expected = attention_reference(q, k, v, 0.2, softcap, window)
-    tolerance = 2e-5 if kv_type == "f16" else 0.05
     first = None
     for target in TARGETS:
         for n_threads in (1, 3):
@@ -231,13 +232,48 @@ def test_attention_equals_the_reference_on_every_target(kv_type: str, data: st.D
 
 
 @pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kv_type", _native.KV_TYPES)
 @pytest.mark.parametrize("window", [0, 100])
-def test_a_query_row_does_not_depend_on_its_neighbours(window: int, target: str) -> None:
+def test_a_query_row_does_not_depend_on_its_neighbours(window: int, kv_type: str, target: str) -> None:
     rng = np.random.default_rng(5)
     k, v = rng.standard_normal((2, 600, 64)).astype(np.float32)
     q = rng.standard_normal((600, 64)).astype(np.float32)
-    together = attend(target, "f16", q, k, v, window=window)
+    together = attend(target, kv_type, q, k, v, window=window)
     for position in (0, 1, 31, 32, 255, 256, 257, 511, 512, 599):
         n = position + 1
-        alone = attend(target, "f16", q[position:n], k[:n], v[:n], window=window, n_threads=2)
+        alone = attend(target, kv_type, q[position:n], k[:n], v[:n], window=window, n_threads=2)
         assert np.array_equal(alone[0], together[position])
+
+
+def stored(v: np.ndarray, kv_type: str) -> np.ndarray:
+    """The values (n_tokens, head_dim) as they come back: a window of one token gives each alone."""
+    return attend(TARGETS[-1], kv_type, np.ones_like(v), np.ones_like(v), v, window=1)
+
+
+@pytest.mark.parametrize("dim", [32, 64, 80, 96, 128, 256])
+def test_iq4_nl_keeps_values_better_than_a_scale_and_a_minimum_would(dim: int) -> None:
+    """On normal numbers a Q4_1 block, half a bit larger, leaves 0.0061 of the variance; `gguf` says so."""
+    v = np.random.default_rng(dim).standard_normal((500, dim)).astype(np.float32)
+    kind = GGMLQuantizationType.Q4_1
+    q4_1 = quants.dequantize(quants.quantize(v.reshape(-1, 32), kind), kind)
+    error = np.square(stored(v, "iq4_nl") - v).mean()
+    assert error < np.square(q4_1.reshape(v.shape) - v).mean()
+
+
+def test_iq4_nl_spreads_a_large_dimension_over_all() -> None:
+    """The error that one dimension of 30 brings to the others: 0.3 of their size; 0.8 without a rotation."""
+    v = np.random.default_rng(7).standard_normal((500, 64)).astype(np.float32)
+    v[:, 5] = 30.0
+    others = np.arange(32) != 5
+    error = (stored(v, "iq4_nl") - v)[:, :32][:, others]
+    assert np.sqrt(np.square(error).mean()) < 0.35
+
+
+@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize("kv_type", _native.KV_TYPES)
+@pytest.mark.parametrize("damage", [np.nan, np.inf])
+def test_damage_in_a_value_shows(damage: float, kv_type: str, target: str) -> None:
+    v = np.ones((3, 64), np.float32)
+    v[1, 40] = damage
+    out = attend(target, kv_type, v, np.ones_like(v), v)
+    assert not np.isfinite(out[1:, 40]).any()

@@ -26,7 +26,9 @@ CASES: dict[str, tuple[str, DecoderSpec]] = {
 Opener = Callable[..., NativeBackend]
 
 
-@pytest.fixture(scope="module", params=[(case, kv) for case in CASES for kv in ("f16", "q8_0")], ids="-".join)
+@pytest.fixture(
+    scope="module", params=[(case, kv) for case in CASES for kv in _native.KV_TYPES], ids="-".join
+)
 def opener(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Opener:
     name, kv_type = request.param
     case, spec = CASES[name]

@@ -5,6 +5,7 @@
 #include <nanobind/stl/vector.h>
 
 #include "bind/bind.h"
+#include "bind/names.h"
 #include "engine/engine.h"
 #include "errors.h"
 
@@ -85,6 +86,11 @@ nb::list take_profile(Engine& engine) {
 
 void add_engine(nb::module_& m) {
   m.attr("KV_BLOCK_TOKENS") = kKvBlock;
+  m.attr("KV_TYPES") = [] {
+    nb::list names;
+    for (const KvTypeInfo& info : kKvTypes) names.append(info.name);
+    return names;
+  }();
   m.def(
       "targets",
       [] {
@@ -95,13 +101,12 @@ void add_engine(nb::module_& m) {
       "Names of the SIMD targets that this processor can run, best last.");
   m.def("target", [] { return std::string(kernels().name); }, "The SIMD target in use.");
   m.def(
-      "kv_block_bytes",
+      "kv_token_bytes",
       [](nb::handle spec, const std::string& kv_type) {
         const DecoderSpec d = read_spec(spec);
-        return size_t(d.n_layers) * 2 * size_t(d.n_kv_heads) *
-               kv_head_bytes(kv_type == "f16" ? KvType::F16 : KvType::Q8_0, d.kv_head_dim());
+        return 2 * size_t(d.n_kv_heads) * kv_head_bytes(kv_type_of(kv_type), d.kv_head_dim()) / kKvBlock;
       },
-      nb::arg("spec"), nb::arg("kv_type"), "Bytes of one KV block of a model.");
+      nb::arg("spec"), nb::arg("kv_type"), "Keys and values of one token in one layer.");
 
   nb::class_<Engine>(m, "Engine", "One loaded model with its threads and KV memory.")
       .def(
@@ -109,7 +114,7 @@ void add_engine(nb::module_& m) {
           [](Engine* self, std::shared_ptr<gguf::File> file, nb::handle spec, int n_threads, const std::vector<int>& n_blocks,
              const std::string& kv_type) {
             const DecoderSpec d = read_spec(spec);
-            new (self) Engine(std::move(file), d, n_threads, n_blocks, kv_type == "f16" ? KvType::F16 : KvType::Q8_0);
+            new (self) Engine(std::move(file), d, n_threads, n_blocks, kv_type_of(kv_type));
           },
           nb::arg("file"), nb::arg("spec"), nb::arg("n_threads"), nb::arg("n_blocks"), nb::arg("kv_type"))
       .def("step", &step, nb::arg("tokens").noconvert(), nb::arg("starts").noconvert(), nb::arg("lengths").noconvert(),

@@ -1,4 +1,4 @@
-// Targets and tensor types by their names.
+// Targets, tensor types and KV types by their names.
 #pragma once
 
 #include <string>
@@ -18,6 +18,12 @@ inline TensorType type_of(const std::string& name) {
   for (int i = 0; i < kTensorTypeCount; ++i)
     if (name == kTensorTypes[i].name) return TensorType(i);
   throw Error(ErrorCode::kInvalidRequest, "no such tensor type: " + name);
+}
+
+inline KvType kv_type_of(const std::string& name) {
+  for (int i = 0; i < kKvTypeCount; ++i)
+    if (name == kKvTypes[i].name) return KvType(i);
+  throw Error(ErrorCode::kInvalidRequest, "no such KV type: " + name);
 }
 
 }  // namespace edgeinfer::bind

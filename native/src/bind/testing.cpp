@@ -91,20 +91,25 @@ void attention(const std::string& target, const std::string& kv_type, Matrix2 q,
   spec.attention_softcap = softcap;
   spec.layer_span = {{window, 0}};
   const int padded = spec.kv_head_dim(), n_blocks = (n_tokens + kKvBlock - 1) / kKvBlock;
-  const bool f16 = kv_type == "f16";
-  KvCache kv(f16 ? KvType::F16 : KvType::Q8_0, {n_blocks}, {0}, 1, padded);
+  const KvType type = kv_type_of(kv_type);
+  const KvKernels& kernels = k.kv[int(type)];
+  const auto place = [&](const float* from, float* to) {
+    std::memcpy(to, from, size_t(dim) * 4);
+    std::fill(to + dim, to + padded, 0.0f);
+    if (kernels.rotate) kernels.rotate(to, padded);
+  };
+  KvCache kv(type, {n_blocks}, {0}, 1, padded);
   std::vector<int32_t> ids(static_cast<size_t>(n_blocks));
   for (int i = 0; i < n_blocks; ++i) ids[size_t(i)] = n_blocks - 1 - i;
-  std::vector<float> key(size_t(padded), 0.0f), value(size_t(padded), 0.0f), query(size_t(n_rows) * size_t(padded), 0.0f);
+  const size_t row = size_t(padded);
+  std::vector<float> key(row), value(row), query(size_t(n_rows) * row);
   for (int t = 0; t < n_tokens; ++t) {
-    std::memcpy(key.data(), keys.data() + size_t(t) * size_t(dim), size_t(dim) * 4);
-    std::memcpy(value.data(), values.data() + size_t(t) * size_t(dim), size_t(dim) * 4);
+    place(keys.data() + size_t(t) * size_t(dim), key.data());
+    place(values.data() + size_t(t) * size_t(dim), value.data());
     std::byte* block = kv.block(0, ids[size_t(t / kKvBlock)]);
-    (f16 ? k.store_kv_f16 : k.store_kv_q8_0)(key.data(), value.data(), block + kv.k_offset(0, 0), block + kv.v_offset(0, 0),
-                                             t % kKvBlock, padded);
+    kernels.store(key.data(), value.data(), block + kv.k_offset(0, 0), block + kv.v_offset(0, 0), t % kKvBlock, padded);
   }
-  for (int r = 0; r < n_rows; ++r)
-    std::memcpy(query.data() + size_t(r) * size_t(padded), q.data() + size_t(r) * size_t(dim), size_t(dim) * 4);
+  for (int r = 0; r < n_rows; ++r) place(q.data() + size_t(r) * size_t(dim), query.data() + size_t(r) * row);
   ThreadPool threads(n_threads);
   Attention attention(spec, kv);
   attention.plan({{0, n_rows, n_tokens - n_rows, ids.data(), 0}}, n_threads);

@@ -39,6 +39,8 @@ namespace edgeinfer::EI_TARGET {
 #include "ops/prefill.inc"
 #include "ops/float_matmul.inc"
 #include "ops/dequantize.inc"
+#include "ops/hadamard.inc"
+#include "ops/kv_forms.inc"
 #include "ops/attention.inc"
 #include "ops/limits.inc"
 
@@ -55,6 +57,11 @@ constexpr TypeKernels kernels_of() {
 }
 
 constexpr size_t kScratchBytes = std::max({kDirectScratchBytes, kFloatScratchBytes, sizeof(PrefillScratch)});
+
+template <class Kv>
+constexpr KvKernels kv_kernels_of() {
+  return {attend<Kv>, Kv::store, Kv::kRotated ? hadamard : nullptr};
+}
 
 #define EI_STRING(x) #x
 #define EI_NAME(x) EI_STRING(x)
@@ -78,14 +85,15 @@ const KernelTable kTable = {
     gelu_mul,
     softcap,
     softmax,
-    attend<KvF16>,
-    attend<KvQ8_0>,
+    {
+#define EI_KV_TYPE(name, label, bytes) kv_kernels_of<Kv##name>(),
+#include "quant/kv_types.inc"
+#undef EI_KV_TYPE
+    },
     combine,
     read_all,
     spin_float,
     spin_int8,
-    store_kv_f16,
-    store_kv_q8_0,
 };
 
 }  // namespace edgeinfer::EI_TARGET

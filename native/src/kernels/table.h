@@ -80,7 +80,15 @@ struct AttentionArgs {
 // Scores of some rows, and K and V of a split as floats.
 constexpr size_t attention_scratch(int head_dim) { return size_t(kKvSplit) * (size_t(kMaxScoreRows) + 2 * size_t(head_dim)); }
 
-enum class KvType : uint8_t { F16, Q8_0 };
+// One type of the KV cache. Queries, keys and values go through `rotate` before, and what attention gives for a query goes
+// through it after its splits are combined: an orthonormal transform that is its own inverse, so that scores stay and
+// values come back.
+struct KvKernels {
+  void (*attend)(const AttentionArgs&);
+  // One token of one kv head into a block: K transposed (head_dim, kKvBlock), V (kKvBlock, head_dim).
+  void (*store)(const float* k, const float* v, std::byte* k_base, std::byte* v_base, int slot, int head_dim);
+  void (*rotate)(float* x, int head_dim);  // in place; null: the type wants none
+};
 
 struct TypeKernels {
   void (*direct)(const MatmulArgs&);   // any n_columns, in groups of up to 4
@@ -108,23 +116,18 @@ struct KernelTable {
   void (*softcap)(float* x, int n, float cap);
   void (*softmax)(float* x, int n);  // in place, router
 
-  void (*attend_f16)(const AttentionArgs&);
-  void (*attend_q8_0)(const AttentionArgs&);
+  KvKernels kv[kKvTypeCount];
   // Folds split (m, l, o) into the running (max, sum, values).
   void (*combine)(float* max, float* sum, float* values, const float m, const float l, const float* o, int head_dim);
   // Limits of a core, for measurements.
   uint8_t (*read_all)(const std::byte* bytes, size_t n);  // n: a multiple of 128
   int64_t (*spin_float)(int rounds, float* sink);         // sink: (64); returns multiply-adds done
   int64_t (*spin_int8)(int rounds, const uint8_t* w, const int8_t* x, int32_t* sink);
-  // One token of one kv head into a block: K transposed (head_dim, kKvBlock), V (kKvBlock, head_dim).
-  void (*store_kv_f16)(const float* k, const float* v, std::byte* k_base, std::byte* v_base, int slot, int head_dim);
-  void (*store_kv_q8_0)(const float* k, const float* v, std::byte* k_base, std::byte* v_base, int slot, int head_dim);
 };
 
 // Bytes of K (or V) of one kv head in one block.
 constexpr size_t kv_head_bytes(KvType type, int head_dim) {
-  return type == KvType::F16 ? size_t(head_dim) * kKvBlock * 2
-                             : size_t(head_dim) * kKvBlock + size_t(head_dim / 32) * kKvBlock * 2;
+  return size_t(head_dim / 32) * kKvBlock * size_t(kKvTypes[int(type)].bytes);
 }
 
 // The best table this processor can run, or the one that EDGEINFER_TARGET names.

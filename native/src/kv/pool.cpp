@@ -14,7 +14,7 @@ KvPool::KvPool(KvType type, int n_blocks, int n_layers, int n_kv_heads, int head
   block_bytes_ = size_t(n_layers) * 2 * size_t(n_kv_heads) * head_bytes_;
   size_t total;
   if (__builtin_mul_overflow(block_bytes_, size_t(n_blocks), &total))
-    throw Error(ErrorCode::kNotEnoughMemory, "the KV cache would not fit any address space", "use a smaller --context");
+    throw Error(ErrorCode::kNotEnoughMemory, "the KV cache would not fit any address space", "use a smaller --context-length");
   int flags = MAP_PRIVATE | MAP_ANONYMOUS;
 #ifdef MAP_NORESERVE
   flags |= MAP_NORESERVE;
@@ -23,7 +23,7 @@ KvPool::KvPool(KvType type, int n_blocks, int n_layers, int n_kv_heads, int head
   if (base == MAP_FAILED)
     throw Error(ErrorCode::kNotEnoughMemory,
                 "cannot reserve " + std::to_string(total >> 20) + " MiB of address space for the KV cache",
-                "use a smaller --context or --kv-type q8_0");
+                "use a smaller --context-length, or --kv-type q8_0 or iq4_nl");
   base_ = static_cast<std::byte*>(base);
 }
 

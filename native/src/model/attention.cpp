@@ -95,7 +95,7 @@ void Attention::run_piece(const KernelTable& kernels, const Tile& tile, int piec
   args.max = part;
   args.sum = part + part_rows_;
   args.values = part + 2 * part_rows_;
-  (kv_.type() == KvType::F16 ? kernels.attend_f16 : kernels.attend_q8_0)(args);
+  kernels.kv[int(kv_.type())].attend(args);
 }
 
 // Adds one piece to the running state of a tile; the first split that a row sees begins its state.
@@ -116,11 +116,13 @@ void Attention::fold(const KernelTable& kernels, const Tile& tile, int layer, fl
   }
 }
 
-void Attention::finish(const Tile& tile, const float* state, float* out) const {
+void Attention::finish(const KernelTable& kernels, const Tile& tile, float* state, float* out) const {
   const int dim = spec_.kv_head_dim();
+  const auto rotate = kernels.kv[int(kv_.type())].rotate;
   for (int r = 0; r < tile.n_tokens * tile.n_heads; ++r) {
     const int token = tile.sequence->first_token + tile.token0 + r / tile.n_heads, head = tile.head0 + r % tile.n_heads;
-    const float* values = state + 2 * part_rows_ + size_t(r) * dim;
+    float* values = state + 2 * part_rows_ + size_t(r) * dim;
+    if (rotate) rotate(values, dim);
     float* to = out + (size_t(token) * spec_.n_heads + head) * spec_.head_dim;
     const float sum = state[part_rows_ + r];
     for (int d = 0; d < spec_.head_dim; ++d) to[d] = values[d] / sum;
@@ -152,7 +154,7 @@ void Attention::run(const KernelTable& kernels, ThreadPool& pool, int layer, con
       if (!by_piece_) run_piece(kernels, tile, piece, layer, q, work, from);
       fold(kernels, tile, layer, state, from, piece);
     }
-    finish(tile, state, out);
+    finish(kernels, tile, state, out);
   }
 }
 

@@ -23,7 +23,7 @@ struct SequenceSlice {
   const int32_t* table(int pool) const { return tables + size_t(pool) * table_stride; }
 };
 
-// (n_tokens, n_heads, kv_head_dim) each, after norm and rope.
+// (n_tokens, n_heads, kv_head_dim) each, after norm, rope and what the KV type wants.
 struct Queries {
   const float* windows;  // as the tokens of their window see them
   const float* sinks;    // as the sinks see them; of layers that have such
@@ -57,7 +57,7 @@ class Attention {
   void run_piece(const KernelTable& kernels, const Tile& tile, int piece, int layer, const Queries& q, float* scratch,
                  float* part);
   void fold(const KernelTable& kernels, const Tile& tile, int layer, float* state, const float* part, int piece) const;
-  void finish(const Tile& tile, const float* state, float* out) const;
+  void finish(const KernelTable& kernels, const Tile& tile, float* state, float* out) const;
   size_t part_floats() const { return size_t(part_rows_) * (size_t(spec_.kv_head_dim()) + 2); }
   int rows_of(const Tile& tile, int piece, int layer) const;
   bool sees(const Tile& tile, int piece, int layer) const { return rows_of(tile, piece, layer) > 0; }

@@ -293,7 +293,7 @@ void Decoder::attention_block(int i_thread, int layer) {
   measured(i_thread, Op::kAttentionEnd, layer);
 }
 
-// From raw q, k, v to what attention reads: bias, norm, rope; q into its own array, k and v into the cache.
+// From raw q, k, v to what attention reads: bias, norm, rope, rotation; q into its own array, k and v into the cache.
 void Decoder::place_heads(int i_thread, int layer) {
   const bool narrow = narrows(layer);
   const int n_keys = int(positions_.size()), n_queries = narrow ? n_rows_ : n_keys;
@@ -330,10 +330,10 @@ void Decoder::place_query(int layer, int row, int token, int head) {
     alignas(64) float for_sinks[4096];
     std::memcpy(for_sinks, raw, size_t(spec_.head_dim) * 4);
     rope(for_sinks, layer, token, true);
-    copy_padded(for_sinks, sink_q_.data() + at);
+    place_padded(for_sinks, sink_q_.data() + at);
   }
   rope(raw, layer, token);
-  copy_padded(raw, q_.data() + at);
+  place_padded(raw, q_.data() + at);
 }
 
 void Decoder::place_key_value(int layer, int token, int kv_head) {
@@ -344,13 +344,12 @@ void Decoder::place_key_value(int layer, int token, int kv_head) {
   float* raw_value = raw + n_kv();
   add_bias(raw_value, w.v_bias, kv_head);
   alignas(64) float key[4096], value[4096];
-  copy_padded(raw, key);
-  copy_padded(raw_value, value);
+  place_padded(raw, key);
+  place_padded(raw_value, value);
   const int position = positions_[size_t(token)];
   std::byte* block = kv_.block(layer, owner_[size_t(token)]->table(kv_.pool_of(layer))[position / kKvBlock]);
-  const auto store = kv_.type() == KvType::F16 ? kernels_.store_kv_f16 : kernels_.store_kv_q8_0;
-  store(key, value, block + kv_.k_offset(layer, kv_head), block + kv_.v_offset(layer, kv_head), position % kKvBlock,
-        spec_.kv_head_dim());
+  kernels_.kv[int(kv_.type())].store(key, value, block + kv_.k_offset(layer, kv_head), block + kv_.v_offset(layer, kv_head),
+                                     position % kKvBlock, spec_.kv_head_dim());
 }
 
 // Bias and norm of one head of a query or key.
@@ -364,10 +363,11 @@ void Decoder::add_bias(float* raw, const std::vector<float>& bias, int head) con
   for (int d = 0; d < spec_.head_dim; ++d) raw[d] += bias[size_t(head * spec_.head_dim + d)];
 }
 
-// One head, with zeros up to the dimension that attention works on.
-void Decoder::copy_padded(const float* head, float* to) const {
+// One head, with zeros up to the dimension that attention works on, rotated as the KV type wants it.
+void Decoder::place_padded(const float* head, float* to) const {
   std::memcpy(to, head, size_t(spec_.head_dim) * 4);
   std::fill(to + spec_.head_dim, to + spec_.kv_head_dim(), 0.0f);
+  if (const auto rotate = kernels_.kv[int(kv_.type())].rotate) rotate(to, spec_.kv_head_dim());
 }
 
 // Rotary embedding (Su et al. 2021) of one head; dimensions beyond n_rot stay.

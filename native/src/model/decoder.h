@@ -60,7 +60,7 @@ class Decoder {
   void place_key_value(int layer, int token, int kv_head);
   void norm_head(float* raw, int head, const std::vector<float>& bias, const std::vector<float>& norm) const;
   void add_bias(float* raw, const std::vector<float>& bias, int head) const;
-  void copy_padded(const float* head, float* to) const;
+  void place_padded(const float* head, float* to) const;
   void keep_asked(int i_thread);
   void feed_forward(int i_thread, int layer);
   void experts(int i_thread, int layer);

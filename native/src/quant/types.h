@@ -1,4 +1,4 @@
-// TensorType: the list in types.inc as an enum and a table.
+// TensorType and KvType: the lists in types.inc and kv_types.inc as enums and tables.
 #pragma once
 
 #include <cstddef>
@@ -28,5 +28,23 @@ constexpr TensorTypeInfo kTensorTypes[] = {
 #undef EI_TYPE
 };
 constexpr int kTensorTypeCount = static_cast<int>(sizeof(kTensorTypes) / sizeof(kTensorTypes[0]));
+
+enum class KvType : uint8_t {
+#define EI_KV_TYPE(name, label, bytes) name,
+#include "quant/kv_types.inc"
+#undef EI_KV_TYPE
+};
+
+struct KvTypeInfo {
+  const char* name;
+  int bytes;  // of 32 values
+};
+
+constexpr KvTypeInfo kKvTypes[] = {
+#define EI_KV_TYPE(name, label, bytes) {label, bytes},
+#include "quant/kv_types.inc"
+#undef EI_KV_TYPE
+};
+constexpr int kKvTypeCount = static_cast<int>(sizeof(kKvTypes) / sizeof(kKvTypes[0]));
 
 }  // namespace edgeinfer

@@ -219,6 +219,13 @@ static inline __m256 i8x8(const int8_t* p) {
   return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p))));
 }
 static inline F32x16 from_i8(const int8_t* p) { return {i8x8(p), i8x8(p + 8)}; }
+static inline F32x16 lookup_nibbles(const int8_t* codebook, const std::byte* p, bool high) {
+  const __m128i bytes = _mm_loadu_si128(reinterpret_cast<const __m128i*>(p));
+  const __m128i index = _mm_and_si128(high ? _mm_srli_epi16(bytes, 4) : bytes, _mm_set1_epi8(15));
+  const __m128i values = _mm_shuffle_epi8(_mm_loadu_si128(reinterpret_cast<const __m128i*>(codebook)), index);
+  return {_mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(values)),
+          _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(_mm_unpackhi_epi64(values, values)))};
+}
 static inline void to_i8(int8_t* p, F32x16 a) {
   const __m256i words = _mm256_packs_epi32(_mm256_cvtps_epi32(a.lo), _mm256_cvtps_epi32(a.hi));
   const __m256i ordered = _mm256_permute4x64_epi64(words, 0xd8);
@@ -247,6 +254,13 @@ static inline __m256 power2x8(__m256 n) {
 }
 static inline F32x16 times_power2(F32x16 a, F32x16 n) {
   return {_mm256_mul_ps(a.lo, power2x8(n.lo)), _mm256_mul_ps(a.hi, power2x8(n.hi))};
+}
+template <int kDistance>
+static inline F32x16 swap_lanes(F32x16 a) {
+  if constexpr (kDistance == 8) return {a.hi, a.lo};
+  if constexpr (kDistance == 4) return {_mm256_permute2f128_ps(a.lo, a.lo, 1), _mm256_permute2f128_ps(a.hi, a.hi, 1)};
+  constexpr int kOrder = kDistance == 1 ? 0xb1 : 0x4e;
+  return {_mm256_permute_ps(a.lo, kOrder), _mm256_permute_ps(a.hi, kOrder)};
 }
 static inline float sum8(__m256 a) {
   __m128 x = _mm_add_ps(_mm256_castps256_ps128(a), _mm256_extractf128_ps(a, 1));

@@ -64,6 +64,11 @@ static inline F32x16 from_bf16(const uint16_t* p) {
 static inline F32x16 from_i8(const int8_t* p) {
   return {_mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))))};
 }
+// The permutation looks at four bits of an index.
+static inline F32x16 lookup_nibbles(const int8_t* codebook, const std::byte* p, bool high) {
+  const __m512i bytes = _mm512_cvtepu8_epi32(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p)));
+  return {_mm512_permutexvar_ps(high ? _mm512_srli_epi32(bytes, 4) : bytes, from_i8(codebook).v)};
+}
 static inline void to_i8(int8_t* p, F32x16 a) {
   _mm_storeu_si128(reinterpret_cast<__m128i*>(p), _mm512_cvtsepi32_epi8(_mm512_cvtps_epi32(a.v)));
 }
@@ -79,6 +84,11 @@ static inline F32x16 round16(F32x16 a) { return {_mm512_roundscale_ps(a.v, _MM_F
 static inline F32x16 times_power2(F32x16 a, F32x16 n) {
   const __m512i bits = _mm512_slli_epi32(_mm512_add_epi32(_mm512_cvtps_epi32(n.v), _mm512_set1_epi32(127)), 23);
   return {_mm512_mul_ps(a.v, _mm512_castsi512_ps(bits))};
+}
+template <int kDistance>
+static inline F32x16 swap_lanes(F32x16 a) {
+  if constexpr (kDistance < 4) return {_mm512_permute_ps(a.v, kDistance == 1 ? 0xb1 : 0x4e)};
+  return {_mm512_shuffle_f32x4(a.v, a.v, kDistance == 4 ? 0xb1 : 0x4e)};
 }
 static inline float sum16(F32x16 a) {
   const __m256 b = _mm256_add_ps(_mm512_castps512_ps256(a.v), _mm512_extractf32x8_ps(a.v, 1));

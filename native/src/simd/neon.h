@@ -226,11 +226,15 @@ static inline void to_f16(f16_bits* p, F32x16 a) {
 static inline F32x16 from_bf16(const uint16_t* p) {
   return lanewise([p](int i) { return vreinterpretq_f32_u32(vshll_n_u16(vld1_u16(p + 4 * i), 16)); });
 }
-static inline F32x16 from_i8(const int8_t* p) {
-  const int8x16_t b = vld1q_s8(p);
+static inline F32x16 i8x16(int8x16_t b) {
   const int16x8_t lo = vmovl_s8(vget_low_s8(b)), hi = vmovl_s8(vget_high_s8(b));
   return {{vcvtq_f32_s32(vmovl_s16(vget_low_s16(lo))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(lo))),
            vcvtq_f32_s32(vmovl_s16(vget_low_s16(hi))), vcvtq_f32_s32(vmovl_s16(vget_high_s16(hi)))}};
+}
+static inline F32x16 from_i8(const int8_t* p) { return i8x16(vld1q_s8(p)); }
+static inline F32x16 lookup_nibbles(const int8_t* codebook, const std::byte* p, bool high) {
+  const uint8x16_t bytes = vld1q_u8(reinterpret_cast<const uint8_t*>(p));
+  return i8x16(vqtbl1q_s8(vld1q_s8(codebook), high ? vshrq_n_u8(bytes, 4) : vandq_u8(bytes, vdupq_n_u8(15))));
 }
 static inline void to_i8(int8_t* p, F32x16 a) {
   const int16x8_t lo = vcombine_s16(vqmovn_s32(vcvtnq_s32_f32(a.v[0])), vqmovn_s32(vcvtnq_s32_f32(a.v[1])));
@@ -269,6 +273,14 @@ static inline F32x16 times_power2(F32x16 a, F32x16 n) {
   return lanewise([&](int i) {
     const int32x4_t bits = vshlq_n_s32(vaddq_s32(vcvtnq_s32_f32(n.v[i]), vdupq_n_s32(127)), 23);
     return vmulq_f32(a.v[i], vreinterpretq_f32_s32(bits));
+  });
+}
+template <int kDistance>
+static inline F32x16 swap_lanes(F32x16 a) {
+  return lanewise([&](int i) {
+    if constexpr (kDistance == 1) return vrev64q_f32(a.v[i]);
+    if constexpr (kDistance == 2) return vextq_f32(a.v[i], a.v[i], 2);
+    return a.v[i ^ (kDistance / 4)];
   });
 }
 static inline float sum16(F32x16 a) {

@@ -386,6 +386,12 @@ static inline F32x16 from_i8(const int8_t* p) {
   for (int i = 0; i < 16; ++i) r.v[i] = float(p[i]);
   return r;
 }
+// Entries of a codebook of 16, by the low or the high nibbles of 16 bytes.
+static inline F32x16 lookup_nibbles(const int8_t* codebook, const std::byte* p, bool high) {
+  F32x16 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = float(codebook[high ? uint8_t(p[i]) >> 4 : uint8_t(p[i]) & 15]);
+  return r;
+}
 // Rounds to nearest even; |a| must be below 2^31.
 static inline void to_i8(int8_t* p, F32x16 a) {
   for (int i = 0; i < 16; ++i) p[i] = int8_t(__builtin_nearbyintf(a.v[i]));
@@ -436,6 +442,13 @@ static inline F32x16 times_power2(F32x16 a, F32x16 n) {
     a.v[i] *= p;
   }
   return a;
+}
+// Lane i gets lane i ^ kDistance, a power of two.
+template <int kDistance>
+static inline F32x16 swap_lanes(F32x16 a) {
+  F32x16 r;
+  for (int i = 0; i < 16; ++i) r.v[i] = a.v[i ^ kDistance];
+  return r;
 }
 static inline float sum16(F32x16 a) {
   for (int w = 8; w >= 1; w /= 2)
