@@ -124,9 +124,10 @@ class PrefixSaver:
             return
         self._done.discard(latest)
         with contextlib.suppress(NoRoom):
-            while self.error is None and latest not in self._done:
-                self._begin(latest, latest.seq, latest.tokens, least=1)
+            while self._begin(latest, latest.seq, latest.tokens, least=1):
                 self._wait(run_posted)
+                if self.error is not None or latest in self._done:  # it cannot be written
+                    return
 
     def _wait(self, run_posted: Callable[[], None]) -> None:
         if self._writer is not None:
@@ -162,7 +163,12 @@ class PrefixSaver:
             self._done.add(source)
             return False
         held = self._open(source)
-        self._backend.fork(seq, held, len(tokens))
+        if self._backend.fork(seq, held, len(tokens)) < len(
+            tokens
+        ):  # it has gone on and forgotten its window
+            self._backend.close(held)
+            self._done.add(source)
+            return False
         blocks = self._backend.snapshot(held)[new.blocks]
 
         def written(whole: bool, error: DiskError | None) -> None:

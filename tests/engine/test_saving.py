@@ -113,6 +113,19 @@ def test_windows_whose_past_was_given_back_are_saved_and_found_too(tmp_path: Pat
         assert answer == once(model, None, tokens)[0]
 
 
+def test_forks_of_a_sequence_with_windows_go_on_after_a_restart(tmp_path: Path) -> None:
+    model = tiny.write_gguf(tmp_path / "model.gguf", "gemma3", "Q8_0")
+    forks = [PROMPT, [*PROMPT[:300], *[9] * 130], [*PROMPT[:300], *[8] * 120]]
+    engine = start(model, tmp_path / "kv", n_blocks=(80, 30))
+    turns = [[*prompt, *ask(engine, prompt)[0], 4, 5] for prompt in forks]
+    until_saved(engine, 700 + 130 + 120)
+    engine.close()
+    for turn in turns:
+        answer, usage = once(model, tmp_path / "kv", turn)
+        assert usage.n_cached == len(turn) - 3
+        assert answer == once(model, None, turn)[0]
+
+
 def test_a_part_of_what_was_saved_is_of_use(random_model: Path, tmp_path: Path) -> None:
     once(random_model, tmp_path, PROMPT)
     other = [*PROMPT[:450], *[9] * 100]
