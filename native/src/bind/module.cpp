@@ -45,6 +45,7 @@ void raise_typed(const edgeinfer::Error& error) {
 
 NB_MODULE(_native, m) {
   m.doc() = "The native engine of edgeinfer.";
+  nb::set_leak_warnings(false);  // a process that is interrupted may leave objects: no news for its user
   nb::register_exception_translator([](const std::exception_ptr& p, void*) {
     try {
       std::rethrow_exception(p);
