@@ -116,7 +116,20 @@ def _measure(engine: Engine, n_prompt: int, rng: np.random.Generator) -> Beside:
         beside.append(tokens.get())
     took = first.get() - began
     engine.cancel(chat)
-    lone_p50, lone_p99 = np.percentile(np.diff(lone), (50, 99)) * 1e3
-    beside_p50, beside_p99 = np.percentile(np.diff(beside), (50, 99)) * 1e3
-    figures = (float(x) for x in (lone_p50, lone_p99, beside_p50, beside_p99))
-    return Beside(n_prompt, *figures, prompt_alone_s=alone, prompt_beside_s=took)
+    lone_p50, lone_p99 = _percentiles(lone)
+    beside_p50, beside_p99 = _percentiles(beside)
+    return Beside(
+        n_prompt=n_prompt,
+        lone_p50=lone_p50,
+        lone_p99=lone_p99,
+        beside_p50=beside_p50,
+        beside_p99=beside_p99,
+        prompt_alone_s=alone,
+        prompt_beside_s=took,
+    )
+
+
+def _percentiles(moments: list[float]) -> tuple[float, float]:
+    """Median and 99th percentile of the times between them, in ms."""
+    p50, p99 = np.percentile(np.diff(moments), (50, 99)) * 1e3
+    return float(p50), float(p99)
