@@ -29,7 +29,11 @@ CASES = ("llama", "qwen3", "gemma2", "gemma3", "smollm3", "phi3", "olmo2-windows
 Opener = Callable[..., NativeBackend]
 
 
-@pytest.fixture(scope="module", params=[*((case, "f16") for case in CASES), ("llama", "q8_0")], ids="-".join)
+@pytest.fixture(
+    scope="module",
+    params=[*((case, "f16") for case in CASES), ("llama", "q8_0"), ("qwen3", "iq4_nl")],
+    ids="-".join,
+)
 def case(request: pytest.FixtureRequest) -> tuple[str, str]:
     return request.param
 
@@ -78,10 +82,11 @@ def test_logits_are_those_of_a_slow_and_obvious_model(
     difference = np.abs(expected[:n] - theirs).max(axis=1) / np.abs(theirs).max()
     print(f"until nothing is left out {difference[:SEEN].max():.1e}, then {difference[SEEN:].max():.1e}")
     assert difference[SEEN:].max() < max(3 * difference[:SEEN].max(), 1e-3)
+    if case[1] == "iq4_nl":
+        return  # four bits of random keys say too little for the next
     plain = reference.logits(replace(spec, kv_window=0), reference.read_tensors(path), tiny.token_ids(n))
-    assert np.abs(plain - theirs).max() > 20 * difference.max() * np.abs(theirs).max(), (
-        "it makes no difference"
-    )
+    made = np.abs(plain - theirs).max() / np.abs(theirs).max()
+    assert made > 20 * difference.max(), "the window makes no difference that could be seen"
 
 
 def test_nothing_changes_before_something_is_left_out(opener: Opener, expected: NDArray[np.float32]) -> None:
