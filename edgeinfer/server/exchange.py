@@ -7,7 +7,7 @@ import json
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from edgeinfer.errors import Cancelled, InvalidRequest
 
@@ -27,13 +27,17 @@ async def read_json(request: Request) -> Any:
 
     Raises:
         BodyTooLarge, InvalidRequest: it is not a JSON document of a sensible size.
+        Cancelled: the client went before its end.
     """
     chunks, size = [], 0
-    async for chunk in request.stream():
-        size += len(chunk)
-        if size > MOST_BODY_BYTES:
-            raise BodyTooLarge(f"the body has more than {MOST_BODY_BYTES >> 20} MiB")
-        chunks.append(chunk)
+    try:
+        async for chunk in request.stream():
+            size += len(chunk)
+            if size > MOST_BODY_BYTES:
+                raise BodyTooLarge(f"the body has more than {MOST_BODY_BYTES >> 20} MiB")
+            chunks.append(chunk)
+    except ClientDisconnect:
+        raise Cancelled("the client has gone") from None
     try:
         return json.loads(b"".join(chunks))
     except (ValueError, RecursionError) as error:

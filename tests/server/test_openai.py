@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -109,6 +110,7 @@ def test_the_models(served: Served) -> None:
 
 WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
     ({"model": "gpt-4o"}, openai.NotFoundError, "no model is called"),
+    ({"logit_bias": {"9" * 5000: 1}}, openai.BadRequestError, "is not a token id"),
     ({"temperature": -3}, openai.BadRequestError, "temperature"),
     ({"messages": []}, openai.BadRequestError, "messages"),
     ({"messages": [{"role": "king", "content": "x"}]}, openai.BadRequestError, r"messages\[0\].role"),
@@ -177,6 +179,17 @@ def test_a_client_that_leaves_ends_its_request(served: Served, stream: bool) -> 
     while served.model.stats().n_running and time.monotonic() < end:
         time.sleep(0.01)
     assert served.model.stats().n_ended.get("cancelled", 0) > 0
+
+
+def test_a_client_that_leaves_within_its_request_is_no_failure(
+    capfd: pytest.CaptureFixture[str], served: Served
+) -> None:
+    with socket.create_connection(("127.0.0.1", served.port)) as client:
+        client.sendall(b"POST /v1/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: 99\r\n\r\n{")
+        time.sleep(0.1)  # until the server waits for the rest
+    assert len(list(served.client().models.list())) == 1
+    served.stop()
+    assert capfd.readouterr().err == ""
 
 
 def test_many_clients_get_what_each_gets_alone(served: Served) -> None:

@@ -195,6 +195,7 @@ def _path(location: tuple[int | str, ...], body: object) -> str:
 
 def _bias(item: tuple[str, float]) -> tuple[int, float]:
     token, bias = item
-    if not token.isdecimal():
-        raise InvalidParameter("logit_bias", f"{token!r} is not a token id")
-    return int(token), bias
+    try:
+        return int(token), bias
+    except ValueError:
+        raise InvalidParameter("logit_bias", f"{token!r} is not a token id") from None
