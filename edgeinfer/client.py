@@ -253,7 +253,7 @@ class Model:
         def keep(first: int, some: NDArray[np.float32]) -> None:
             rows[first : first + len(some)] = some
 
-        self._score(list(ids), keep)
+        self._score(ids, keep)
         return rows
 
     def logprobs(self, ids: Sequence[int]) -> NDArray[np.float64]:
@@ -330,10 +330,11 @@ class Model:
         self._engine.submit(request)
         return Stream(self, request, mailbox, text)
 
-    def _score(self, ids: list[int], keep: Callable[[int, NDArray[np.float32]], None]) -> None:
+    def _score(self, ids: Sequence[int], keep: Callable[[int, NDArray[np.float32]], None]) -> None:
         """Run the ids through the model and hand every row of logits to `keep`."""
         events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        request = Request(ids, Sampling(), seed=0, max_tokens=0, sink=events.put, score=keep)
+        tokens = [int(i) for i in ids]
+        request = Request(tokens, Sampling(), seed=0, max_tokens=0, sink=events.put, score=keep)
         self._engine.submit(request)
         try:
             while not isinstance(event := events.get(), EndEvent):

@@ -161,6 +161,12 @@ def test_logits_have_a_row_for_every_token(model: edgeinfer.Model) -> None:
     np.testing.assert_array_equal(model.logits(ids[:7]), rows[:7])
 
 
+def test_a_text_is_no_list_of_token_ids(model: edgeinfer.Model) -> None:
+    with pytest.raises(ValueError, match="int"):
+        model.logprobs("text")
+    assert len(list(model.generate(PROMPT, max_tokens=1))) == 1
+
+
 def test_perplexity_is_exp_of_the_mean_surprise(model: edgeinfer.Model) -> None:
     ids = model.tokenizer.encode(PROMPT)
     rows = model.logits(ids)[:-1].astype(np.float64)

@@ -57,7 +57,9 @@ class Engine:
         self._deadlines: list[tuple[float, int, Request]] = []  # heap
         self._told_queue = (0, 0)  # arrivals and length of the queue when positions were told
         self._closing = False
-        self._lock = threading.Lock()  # no request enters the inbox behind the closing message
+        # No request enters the inbox behind the closing message, and the backend is not shut down while it is
+        # told to cancel. Reentrant: a collected stream may be cancelled anywhere.
+        self._lock = threading.RLock()
         if store is not None:
             self._scheduler.saver = PrefixSaver(backend, self._scheduler.cache, store, self._inbox.put)
         self._thread = threading.Thread(target=self._run, name="edgeinfer-engine", daemon=True)
@@ -82,8 +84,10 @@ class Engine:
         """Stop a request now: between two layers if it is computing a long slice."""
         request.cancel()
         self._inbox.put(lambda: self._drop(request))
-        if any(s.request is request and s.n >= _WORTH_INTERRUPTING for s in self._step):
-            self._backend.cancel()
+        with self._lock:
+            slow = any(s.request is request and s.n >= _WORTH_INTERRUPTING for s in self._step)
+            if slow and not self._closing:
+                self._backend.cancel()
 
     def wake(self) -> None:
         """Look again at requests that waited for their readers."""
@@ -99,11 +103,12 @@ class Engine:
         """End all requests as cancelled, stop the thread and shut the backend down."""
         with self._lock:
             already, self._closing = self._closing, True
-        if not already:
-            atexit.unregister(self.close)
-            self._inbox.put(lambda: None)
-            self._backend.cancel()
-        self._thread.join()
+            if not already:
+                atexit.unregister(self.close)
+                self._inbox.put(lambda: None)
+                self._backend.cancel()
+        if threading.current_thread() is not self._thread:  # where a forgotten model may be collected
+            self._thread.join()
 
     def _post(self, message: Callable[[], None]) -> None:
         with self._lock:
@@ -122,7 +127,8 @@ class Engine:
                 self._drop_late()
                 idle = not self._advance()
         except BaseException as bug:  # a broken invariant: nobody may wait for ever
-            self._closing = True
+            with self._lock:
+                self._closing = True
             self._end_all("error", _internal(bug))
             raise
         finally:
@@ -131,7 +137,8 @@ class Engine:
             if self._scheduler.saver is not None:
                 self._scheduler.saver.finish(lambda: self._drain(wait=False))
             self._scheduler.cache.clear()
-            self._backend.shutdown()
+            with self._lock:
+                self._backend.shutdown()
 
     def _save_next(self) -> None:
         if self._scheduler.saver is not None:
@@ -148,13 +155,18 @@ class Engine:
             return
 
     def _until_deadline(self) -> float | None:
-        return max(0.0, self._deadlines[0][0] - time.perf_counter()) if self._deadlines else None
+        if not self._deadlines:
+            return None
+        return min(max(0.0, self._deadlines[0][0] - time.perf_counter()), threading.TIMEOUT_MAX)
 
     def _accept(self, request: Request) -> None:
         try:
             self._scheduler.add(request)
         except EdgeInferError as error:
             self._end_event(request, "error", error)
+            return
+        except Exception as bug:
+            self._end_event(request, "error", _internal(bug))
             return
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, request.arrival, request))

@@ -227,6 +227,12 @@ def test_no_room_for_a_single_request_ends_it() -> None:
     engine.close()
 
 
+def test_a_request_that_cannot_even_be_looked_at_ends_alone(engine: Engine) -> None:
+    _, end = Reader(engine, ["one", "two"]).result()
+    assert end.reason == "error"
+    assert Reader(engine, [1, 2, 3]).ids() == alone([1, 2, 3], 7, 8)
+
+
 def test_cancel_ends_a_decoding_request_and_gives_its_room_back(engine: Engine, backend: FakeBackend) -> None:
     backend.gate = threading.Event()  # the step goes on when the request has been cancelled
     reader = Reader(engine, [1], max_tokens=250)
@@ -273,6 +279,40 @@ def test_close_ends_everything_and_shuts_the_backend_down(backend: FakeBackend) 
     with pytest.raises(EdgeInferError, match="closed"):
         engine.submit(reader.request)
     engine.close()  # a second time is fine
+
+
+class SlowToCancel(FakeBackend):
+    closed_meanwhile = False
+
+    def cancel(self) -> None:
+        end = time.monotonic() + 0.1
+        while time.monotonic() < end and not self.closed:
+            time.sleep(0.001)
+        self.closed_meanwhile |= self.closed
+        super().cancel()
+
+
+def test_a_backend_is_not_shut_down_while_it_is_told_to_cancel() -> None:
+    backend = SlowToCancel()
+    Engine(backend).close()
+    assert backend.closed
+    assert not backend.closed_meanwhile
+
+
+def test_an_engine_may_be_closed_in_its_own_thread(backend: FakeBackend) -> None:
+    engine = Engine(backend)
+    raised: list[Exception] = []
+
+    def close(event: Event) -> None:
+        try:
+            engine.close()
+        except Exception as error:
+            raised.append(error)
+
+    engine.submit(Request([1], SAMPLING, seed=7, max_tokens=250, sink=close))
+    engine.close()
+    assert backend.closed
+    assert not raised
 
 
 def test_the_next_turn_computes_only_what_is_new(engine: Engine, backend: FakeBackend) -> None:

@@ -4,6 +4,7 @@ a context that is full, background work, and what the engine measures.
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -97,7 +98,7 @@ def test_a_deadline_ends_a_request_that_waits(engine: Engine, backend: FakeBacke
 class SlowReader:
     """Takes what it wants, when it wants."""
 
-    def __init__(self, engine: Engine, prompt: list[int], n: int) -> None:
+    def __init__(self, engine: Engine, prompt: list[int], n: int, deadline: float | None = None) -> None:
         self.unread: list[Event] = []
         self.n_taken = 0
         self.request = Request(
@@ -106,6 +107,7 @@ class SlowReader:
             7,
             n,
             sink=self.unread.append,
+            deadline=deadline,
             n_unread=lambda: len(self.unread) - self.n_taken,
         )
         engine.submit(self.request)
@@ -150,6 +152,13 @@ def test_a_held_request_can_be_cancelled_and_meets_its_deadline(engine: Engine, 
     engine.cancel(slow.request)
     wait_until(lambda: slow.request.ended)
     assert slow.unread[-1].reason == "cancelled"
+
+
+def test_a_deadline_may_be_never(engine: Engine, backend: FakeBackend) -> None:
+    backend.gate.set()
+    slow = SlowReader(engine, [1, 2], 2000, deadline=math.inf)
+    wait_until(lambda: slow.request.held)  # nothing else is to be done: the engine waits for the deadline
+    assert Reader(engine, [3]).ids() == alone([3], 7, 8)
 
 
 def shifted_alone(prompt: list[int], seed: int, n: int, limit: int, first: int) -> tuple[list[int], int]:
