@@ -80,6 +80,7 @@ class SavedPrefixes:
         self._block_tokens = block_tokens
         self._most_bytes = most_bytes
         self._listed_at: int | None = None  # time of change of the folder, or None: list it again
+        self._inodes: dict[str, int] = {}  # by file name
         self._children: dict[str, list[str]] = {}  # file names by the run that they continue
         self._heads: dict[str, Run] = {}  # by file name, as far as they have been read
 
@@ -177,13 +178,15 @@ class SavedPrefixes:
             changed_at = self._folder.stat().st_mtime_ns
             if changed_at == self._listed_at:
                 return
-            names = os.listdir(self._folder)
+            with os.scandir(self._folder) as entries:
+                inodes = {entry.name: entry.inode() for entry in entries}
         except OSError:  # what cannot be looked at is not there
-            changed_at, names = None, []
-        self._listed_at = changed_at
-        self._heads = {name: self._heads[name] for name in names if name in self._heads}
+            changed_at, inodes = None, {}
+        same = inodes.items() & self._inodes.items()  # a file that is written again is another
+        self._heads = {name: self._heads[name] for name, _ in same if name in self._heads}
+        self._listed_at, self._inodes = changed_at, inodes
         self._children = {}
-        for name in names:
+        for name in inodes:
             if name.endswith(SUFFIX):
                 self._children.setdefault(parent_of(name), []).append(name)
 

@@ -47,8 +47,11 @@ def put(store: SavedPrefixes, tokens: list[int], blocks: list[KvBlock] | None = 
     """Write all that is new of a sequence."""
     blocks = blocks_of(tokens) if blocks is None else blocks
     array = np.array(tokens, np.int32)
-    while new := store.unsaved(array, blocks):
+    for _ in range(100):
+        if (new := store.unsaved(array, blocks)) is None:
+            return
         assert store.write(new, blocks[new.blocks])
+    raise AssertionError("there is always something new")
 
 
 def get(store: SavedPrefixes, tokens: list[int]) -> tuple[int, list[NDArray[np.uint8]]]:
@@ -156,6 +159,13 @@ def test_parts_that_were_given_back_are_written_when_another_has_them(tmp_path: 
     assert (n, [part.size for part in parts]) == (48, [0] * 8 + [BLOCK] * 4)
     np.testing.assert_array_equal(np.concatenate(parts).reshape(-1, WIDTH), parts_of(fork)[32:])
     assert store.unsaved(np.array(fork, np.int32), blocks_of(fork, first=8)) is None
+
+
+def test_a_file_that_was_written_again_with_more_in_it_is_known_as_it_is(tmp_path: Path) -> None:
+    store, tokens = opened(tmp_path), [1] * 80
+    put(store, tokens, blocks_of(tokens, first=15))
+    put(store, tokens)  # ends: there is nothing new after it
+    assert_saved(store, tokens, 80)
 
 
 def test_blocks_that_lack_different_parts_are_not_written_again_and_again(tmp_path: Path) -> None:
