@@ -107,8 +107,12 @@ class Engine:
                 atexit.unregister(self.close)
                 self._inbox.put(lambda: None)
                 self._backend.cancel()
-        if threading.current_thread() is not self._thread:  # where a forgotten model may be collected
+        if not self._is_own(threading.current_thread()):  # where a forgotten model may be collected
             self._thread.join()
+
+    def _is_own(self, thread: threading.Thread) -> bool:
+        saver = self._scheduler.saver
+        return thread is self._thread or (saver is not None and saver.writes_in(thread))
 
     def _post(self, message: Callable[[], None]) -> None:
         with self._lock:

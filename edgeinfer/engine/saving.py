@@ -129,6 +129,11 @@ class PrefixSaver:
                 if self.error is not None or latest in self._done:  # it cannot be written
                     return
 
+    def writes_in(self, thread: threading.Thread) -> bool:
+        """Whether something is being written in that thread. Safe from any thread."""
+        writer = self._writer
+        return writer is not None and writer.thread is thread
+
     def _wait(self, run_posted: Callable[[], None]) -> None:
         if self._writer is not None:
             self._writer.finish()
@@ -175,6 +180,7 @@ class PrefixSaver:
             self._post(lambda: self._written(source, new, whole, error))
 
         self._held, self._writer = held, _Writer(self._store, new, blocks, written)
+        self._writer.thread.start()
         return True
 
     def _open(self, source: Kept | Request) -> SeqId:
@@ -233,13 +239,12 @@ class _Writer:
         self._hurry = threading.Event()
         self._stop = False
         self._blocks_free = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="save-kv")
-        self._thread.start()
+        self.thread = threading.Thread(target=self._run, name="save-kv")  # to be started
 
     def finish(self) -> None:
         """Rest no more, and wait for the end."""
         self._hurry.set()
-        self._thread.join()
+        self.thread.join()
 
     def let_go(self) -> None:
         """Need the blocks no more, and wait until it is so: until the one that is being written is."""

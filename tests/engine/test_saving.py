@@ -5,6 +5,7 @@ from __future__ import annotations
 import queue
 import resource
 import shutil
+import threading
 import time
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -12,6 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 import tiny
+from fakes import FakeBackend
+from readers import Reader
 
 from edgeinfer import _native, models
 from edgeinfer.backends.base import KvBlock
@@ -339,6 +342,24 @@ def test_a_slow_disk_is_left_alone_until_it_is_fast_again(random_model: Path, tm
     assert n_cached[:2] == [0, 0]
     assert max(n_cached) == 400  # how often depends on the machine
     engine.close()
+
+
+class ClosesItsEngine(SavedPrefixes):
+    engine: Engine
+
+    def write(self, new: Unsaved, blocks: Iterable[KvBlock]) -> bool:
+        self.engine.close()
+        return super().write(new, blocks)
+
+
+def test_an_engine_may_be_closed_in_the_thread_that_saves(tmp_path: Path) -> None:
+    store = ClosesItsEngine(tmp_path, "model", 4, 1 << 30)
+    store.engine = Engine(FakeBackend(n_ctx=1024, n_blocks=1024), store=store)
+    Reader(store.engine, [1, 2] * 200).result()
+    closing = threading.Thread(target=store.engine.close)
+    closing.start()
+    closing.join(20)
+    assert not closing.is_alive()
 
 
 def test_saving_goes_on_while_the_sequence_is_used(random_model: Path, tmp_path: Path) -> None:
