@@ -7,60 +7,18 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
-import uvicorn
+from serving import Served
 
 import edgeinfer
-from edgeinfer.server.app import make_app
 from edgeinfer.server.guard import Rules
-from edgeinfer.server.models import Models
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
 KEY = "a-key-of-ours"
-
-
-class Served:
-    """A server in a thread."""
-
-    def __init__(self, model: edgeinfer.Model, rules: Rules) -> None:
-        config = uvicorn.Config(make_app(Models([model]), rules), port=0, log_level="error", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
-        self._thread.start()
-        while not self._server.started:
-            time.sleep(0.01)
-        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        self.model = model
-
-    def client(self, key: str = "any") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0)
-
-    def post(self, body: bytes, **headers: str) -> tuple[int, Any]:
-        """A chat request with these bytes and no other headers than these."""
-        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
-        names = {name.replace("_", "-"): value for name, value in headers.items()}
-        connection.request("POST", "/v1/chat/completions", body, names)
-        response = connection.getresponse()
-        answer = json.loads(response.read())
-        connection.close()
-        return response.status, answer
-
-    def stop(self) -> None:
-        self._server.should_exit = True
-        self._thread.join()
-
-
-@pytest.fixture
-def served(random_model: Path) -> Iterator[Served]:
-    with edgeinfer.load(random_model, threads=2, context_length=256) as model:
-        server = Served(model, Rules())
-        yield server
-        server.stop()
 
 
 def test_a_chat_is_what_the_model_says(served: Served) -> None:
