@@ -12,8 +12,10 @@ from starlette.routing import Route
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.server.guard import Guard, Rules
 from edgeinfer.server.models import Models
+from edgeinfer.server.ollama.routes import OllamaRoutes
 from edgeinfer.server.openai.errors import error_body
 from edgeinfer.server.openai.routes import OpenAiRoutes
+from edgeinfer.server.shapes import in_dialect_of
 
 
 def make_app(models: Models, rules: Rules) -> Starlette:
@@ -23,6 +25,7 @@ def make_app(models: Models, rules: Rules) -> Starlette:
             Route("/health", _health, methods=["GET"]),
             Route("/v1/health", _health, methods=["GET"]),
             *OpenAiRoutes(models).routes(),
+            *OllamaRoutes(models).routes(),
         ],
         middleware=[Middleware(Guard, rules=rules)],
         exception_handlers={EdgeInferError: _failed, HTTPException: _refused, Exception: _broken},
@@ -35,17 +38,18 @@ async def _health(request: Request) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, EdgeInferError)
-    return JSONResponse(error_body(error), error.http_status)
+    return JSONResponse(in_dialect_of(request.url.path, error_body(error)), error.http_status)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     problem = f"there is no {request.url.path} here" if error.status_code == 404 else error.detail
     body = {"message": problem, "type": "invalid_request_error", "param": None, "code": "not_found"}
-    return JSONResponse({"error": body}, error.status_code, dict(error.headers or {}))
+    shaped = in_dialect_of(request.url.path, {"error": body})
+    return JSONResponse(shaped, error.status_code, dict(error.headers or {}))
 
 
 async def _broken(request: Request, bug: Exception) -> Response:
     problem = f"internal error: {type(bug).__name__}: {bug}"
     body = {"message": problem, "type": "server_error", "param": None, "code": "failed"}
-    return JSONResponse({"error": body}, 500)
+    return JSONResponse(in_dialect_of(request.url.path, {"error": body}), 500)

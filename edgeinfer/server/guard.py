@@ -9,11 +9,15 @@ from __future__ import annotations
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edgeinfer.server.shapes import in_dialect_of
+
+_Refusal = tuple[int, dict[str, Any]]  # status, body in OpenAI's shape
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -35,11 +39,13 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request in or refuse it."""
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))) is not None:
-            await refusal(scope, receive, send)
+            status, body = refusal
+            answer = JSONResponse(in_dialect_of(scope["path"], body), status)
+            await answer(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> JSONResponse | None:
+    def _refusal(self, headers: Headers) -> _Refusal | None:
         host, origin = _name_of(headers.get("host", "")), headers.get("origin")
         if host not in _LOOPBACK and host not in self._rules.hosts:
             return _refuse(421, "misdirected_request", f"this server is not called {host!r}")
@@ -66,7 +72,7 @@ def _brings(headers: Headers, key: str) -> bool:
     return any(hmac.compare_digest(text.encode(), key.encode()) for text in given if text is not None)
 
 
-def _refuse(status: int, code: str, message: str) -> JSONResponse:
+def _refuse(status: int, code: str, message: str) -> _Refusal:
     kind = "authentication_error" if status == 401 else "invalid_request_error"
     error = {"message": message, "type": kind, "param": None, "code": code}
-    return JSONResponse({"error": error}, status)
+    return status, {"error": error}

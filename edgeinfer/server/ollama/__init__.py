@@ -1,0 +1,1 @@
+"""Ollama's dialect: chat and generate, and what its clients ask before them."""

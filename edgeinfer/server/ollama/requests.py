@@ -1,0 +1,132 @@
+"""Bodies of Ollama's requests: checked, and started on a model.
+
+As in OpenAI's dialect unknown fields are ignored, and known ones that we cannot honour are refused.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from typing import TYPE_CHECKING, Any
+
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+
+from edgeinfer.engine.sampler import Sampling
+from edgeinfer.errors import ContextLengthExceeded
+from edgeinfer.server.openai.requests import ChatMessage, NotSupported, any_seed
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Message, Model
+    from edgeinfer.streaming import Stream
+
+
+class Options(BaseModel):
+    """The `options` of a request; `Sampling` checks the ranges of its own."""
+
+    model_config = ConfigDict(strict=True)
+
+    num_predict: int = Field(default=-1, ge=-2)  # less than 1: until the model or the context ends
+    num_ctx: int | None = Field(default=None, ge=1)
+    stop: str | list[str] | None = None
+    seed: int | None = None  # negative: any
+    temperature: float | None = None
+    top_k: int | None = None
+    top_p: float | None = None
+    min_p: float | None = None
+    typical_p: float | None = None
+    repeat_penalty: float | None = None
+    repeat_last_n: int | None = None
+    presence_penalty: float | None = None
+    frequency_penalty: float | None = None
+
+    def sampling(self) -> Sampling:
+        """Raises InvalidRequest: a value is out of range."""
+        given = {name: value for name, value in self if name in Sampling.names() and value is not None}
+        if self.seed is None or self.seed < 0:
+            given["seed"] = any_seed()
+        return Sampling(**given)
+
+
+class NamedBody(BaseModel):
+    """A body that names a model, by the newer or the older name of that field."""
+
+    model_config = ConfigDict(strict=True)
+
+    model: str | None = Field(default=None, validation_alias=AliasChoices("model", "name"))
+
+
+class Body(NamedBody, ABC):
+    """What chat and generate share."""
+
+    stream: bool = True
+    options: Options | None = None
+    keep_alive: int | float | str | None = None  # models stay open as long as the server
+    format: NotSupported = None
+    think: NotSupported = None
+
+    def start(self, model: Model) -> Stream | None:
+        """The answer, or None for a body that only asks for the model to be loaded.
+
+        Raises:
+            ContextLengthExceeded: the prompt has no room in num_ctx.
+            InvalidRequest: an option is out of range.
+        """
+        prompt = self.prompt()
+        if not prompt:
+            return None
+        options = self.options or Options()
+        most = options.num_predict if options.num_predict > 0 else None
+        if options.num_ctx is not None and options.num_ctx < model.context_length:
+            room = options.num_ctx - _length(prompt, model)
+            if room < 1:
+                raise ContextLengthExceeded(
+                    f"the prompt has {options.num_ctx - room} tokens, num_ctx holds {options.num_ctx}",
+                    hint=f"raise num_ctx, up to {model.context_length}, or shorten the prompt",
+                )
+            most = room if most is None else min(most, room)
+        return model.alternatives(prompt, 1, max_tokens=most, stop=options.stop, sampling=options.sampling())[
+            0
+        ]
+
+    @abstractmethod
+    def prompt(self) -> str | list[Message]:
+        """What to go on from."""
+
+
+class OllamaMessage(ChatMessage):
+    """One message of a chat."""
+
+    images: NotSupported = None
+
+
+class ChatBody(Body):
+    """POST /api/chat."""
+
+    messages: list[OllamaMessage] = []
+    tools: NotSupported = None
+
+    def prompt(self) -> list[Message]:
+        """The conversation."""
+        return [message.plain() for message in self.messages]
+
+
+class GenerateBody(Body):
+    """POST /api/generate."""
+
+    prompt_: str = Field(default="", validation_alias="prompt")
+    system: str = ""
+    raw: bool = False
+    suffix: NotSupported = None
+    images: NotSupported = None
+    template: NotSupported = None
+    context: NotSupported = None
+
+    def prompt(self) -> str | list[Message]:
+        """The text itself if it is raw, else as the user's words in a chat."""
+        if self.raw or not self.prompt_:
+            return self.prompt_
+        system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
+        return [*system, {"role": "user", "content": self.prompt_}]
+
+
+def _length(prompt: str | list[Any], model: Model) -> int:
+    return len(model.tokenizer.encode(prompt) if isinstance(prompt, str) else model.encode_chat(prompt))

@@ -1,0 +1,118 @@
+"""Ollama's dialect: /api/chat and /api/generate, and what its clients ask to see who is here."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import AsyncIterator
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.routing import Route
+
+import edgeinfer
+from edgeinfer.errors import EdgeInferError, InvalidRequest
+from edgeinfer.server.exchange import read_json, while_connected
+from edgeinfer.server.models import Models, UnknownModel
+from edgeinfer.server.ollama.answers import ending, now, part
+from edgeinfer.server.ollama.requests import Body, ChatBody, GenerateBody, NamedBody
+from edgeinfer.server.openai.answers import finished
+from edgeinfer.server.openai.errors import error_body
+from edgeinfer.server.openai.requests import parsed
+from edgeinfer.server.shapes import in_dialect_of
+from edgeinfer.streaming import Stream, Token
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Model
+
+VERSION = "0.13.4"  # of Ollama: Codex wants at least this one, VS Code 0.6.4
+
+
+class OllamaRoutes:
+    """The routes, over some models."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._started = now()
+
+    def routes(self) -> list[Route]:
+        """For the application."""
+        return [
+            Route("/", self._root, methods=["GET"]),
+            Route("/api/version", self._version, methods=["GET"]),
+            Route("/api/tags", self._tags, methods=["GET"]),
+            Route("/api/chat", self._chat, methods=["POST"]),
+            Route("/api/generate", self._generate, methods=["POST"]),
+            Route("/api/embed", self._embed, methods=["POST"]),
+            Route("/api/pull", self._pull, methods=["POST"]),
+            Route("/api/copy", self._change, methods=["POST"]),
+            Route("/api/delete", self._change, methods=["DELETE"]),
+        ]
+
+    async def _root(self, request: Request) -> Response:
+        return PlainTextResponse("Ollama is running")  # what its clients look for
+
+    async def _version(self, request: Request) -> Response:
+        return JSONResponse({"version": VERSION, "server": f"edgeinfer {edgeinfer.__version__}"})
+
+    async def _tags(self, request: Request) -> Response:
+        entries = [{"name": m.name, "model": m.name, "modified_at": self._started} for m in self._models]
+        return JSONResponse({"models": entries})
+
+    async def _chat(self, request: Request) -> Response:
+        return await self._answer(request, ChatBody)
+
+    async def _generate(self, request: Request) -> Response:
+        return await self._answer(request, GenerateBody)
+
+    async def _answer(self, request: Request, kind: type[ChatBody] | type[GenerateBody]) -> Response:
+        body = parsed(kind, await read_json(request))
+        model = self._models.named(body.model)
+        stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
+        if stream is None:
+            return JSONResponse(ending(body, model, "", None))
+        if body.stream:
+            return await _streamed(body, model, stream)
+        [answer] = await while_connected(request, finished([stream]))
+        return JSONResponse(ending(body, model, answer.text, stream))
+
+    async def _embed(self, request: Request) -> Response:
+        model = self._models.named(parsed(NamedBody, await read_json(request)).model)
+        raise InvalidRequest(f"{model.name} gives no embeddings")
+
+    async def _pull(self, request: Request) -> Response:
+        name = parsed(NamedBody, await read_json(request)).model
+        try:
+            self._models.named(name)
+        except UnknownModel as error:
+            raise InvalidRequest("this server does not fetch models", hint=error.hint) from None
+        return JSONResponse({"status": "success"})
+
+    async def _change(self, request: Request) -> Response:
+        raise InvalidRequest("this server does not copy or delete models")
+
+
+async def _streamed(body: Body, model: Model, stream: Stream) -> Response:
+    """JSON lines. What is wrong with the request is known with the first event: no stream then."""
+    events = stream.events().__aiter__()
+    first = await anext(events, None)
+
+    async def lines() -> AsyncIterator[str]:
+        async with aclosing(events):  # type: ignore[type-var]
+            try:
+                if isinstance(first, Token) and first.text:
+                    yield _line(part(body, model, first.text))
+                async for event in events:
+                    if isinstance(event, Token) and event.text:
+                        yield _line(part(body, model, event.text))
+                yield _line(ending(body, model, "", stream))
+            except EdgeInferError as error:  # too late for a status
+                yield _line(in_dialect_of("/api/", error_body(error)))
+
+    return StreamingResponse(lines(), media_type="application/x-ndjson")
+
+
+def _line(value: dict[str, Any]) -> str:
+    return json.dumps(value, ensure_ascii=False) + "\n"

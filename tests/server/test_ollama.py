@@ -1,0 +1,114 @@
+"""The port as Ollama's own client uses it, on a small random model, and as editors were seen to ask."""
+
+from __future__ import annotations
+
+import http.client
+import json
+from collections.abc import Iterator
+from typing import Any
+
+import ollama
+import pytest
+from serving import Served
+
+CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[ollama.Client]:
+    with ollama.Client(f"http://127.0.0.1:{served.port}") as client:
+        yield client
+
+
+def test_a_chat_is_what_the_model_says(served: Served, client: ollama.Client) -> None:
+    options: Any = {"seed": 5, "num_predict": 12}
+    stream = served.model.chat(CHAT, seed=5, max_tokens=12)
+    text = "".join(token.text for token in stream)
+    whole = client.chat("random", CHAT, options=options, keep_alive=-1)
+    assert whole.message.content == text
+    assert whole.done_reason == stream.finish_reason
+    assert (whole.prompt_eval_count, whole.eval_count) == (stream.usage.n_prompt, stream.usage.n_generated)
+    parts = list(client.chat("random", CHAT, options=options, stream=True, keep_alive="5m"))
+    assert "".join(p.message.content or "" for p in parts) == text
+    assert [p.done for p in parts] == [False] * (len(parts) - 1) + [True]
+    assert parts[-1].eval_count == whole.eval_count
+
+
+def test_raw_text_is_continued_and_other_text_is_answered(served: Served, client: ollama.Client) -> None:
+    options: Any = {"seed": 3, "num_predict": 9}
+    raw = "".join(t.text for t in served.model.generate("one of", seed=3, max_tokens=9))
+    assert client.generate("random", "one of", raw=True, options=options).response == raw
+    messages = [{"role": "system", "content": "a word"}, {"role": "user", "content": "one of"}]
+    chat = "".join(t.text for t in served.model.chat(messages, seed=3, max_tokens=9))
+    parts = client.generate("random", "one of", system="a word", options=options, stream=True)
+    assert "".join(part.response for part in parts) == chat
+
+
+def test_nothing_asked_only_loads(client: ollama.Client) -> None:
+    assert client.generate("random").done_reason == "load"
+    assert client.chat("random").done_reason == "load"
+
+
+def test_num_ctx_caps_one_request(served: Served, client: ollama.Client) -> None:
+    n = len(served.model.encode_chat(CHAT))
+    answer = client.chat("random", CHAT, options={"num_ctx": n + 3, "num_predict": -2})
+    assert (answer.eval_count or 0) <= 3
+    with pytest.raises(ollama.ResponseError, match=f"{n} tokens, num_ctx holds {n}") as refused:
+        client.chat("random", CHAT, options={"num_ctx": n})
+    assert refused.value.status_code == 400
+
+
+def test_the_models(client: ollama.Client) -> None:
+    assert [m.model for m in client.list().models] == ["random"]
+    assert client.pull("random").status == "success"
+
+
+WRONG: list[tuple[str, dict[str, Any], int, str]] = [
+    ("chat", {"model": "llama3"}, 404, "no model is called"),
+    ("chat", {"options": {"temperature": -3}}, 400, "temperature"),
+    ("chat", {"messages": [{"role": "user", "content": "word " * 900}]}, 400, "holds 256"),
+    ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400, "images"),
+    ("chat", {"tools": [{"type": "function"}]}, 400, "tools"),
+    ("chat", {"format": "json"}, 400, "format"),
+    ("generate", {"prompt": "x", "suffix": "y"}, 400, "suffix"),
+    ("embed", {"input": "x"}, 400, "no embeddings"),
+    ("pull", {"model": "llama3"}, 400, "does not fetch"),
+    ("copy", {}, 400, "does not copy"),
+    ("nothing", {}, 404, "there is no"),
+]
+
+
+@pytest.mark.parametrize(("path", "wrong", "status", "match"), WRONG)
+@pytest.mark.parametrize("stream", [False, True])
+def test_a_wrong_request_is_refused_in_ollamas_shape(
+    served: Served, path: str, wrong: dict[str, Any], status: int, match: str, stream: bool
+) -> None:
+    request = {"model": "random", "messages": CHAT, "stream": stream, **wrong}
+    found, answer = served.post(json.dumps(request).encode(), f"/api/{path}")
+    assert (found, answer.keys()) == (status, {"error"})
+    assert match in answer["error"]
+
+
+def test_web_pages_are_refused_in_ollamas_shape(served: Served) -> None:
+    status, answer = served.post(b"{}", "/api/chat", Origin="https://evil.example")
+    assert (status, type(answer["error"])) == (403, str)
+
+
+def test_a_body_without_content_type_or_with_the_older_name_is_read(served: Served) -> None:
+    # litellm's ollama/ sends empty images, gen.nvim no content type; the older field is `name`
+    body = {"name": "random", "prompt": "### User:\nhi\n\n", "images": [], "stream": False}
+    status, answer = served.post(json.dumps(body).encode(), "/api/generate")
+    assert (status, answer["done"]) == (200, True)
+
+
+def test_who_is_here(served: Served) -> None:
+    connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    for method, text in (("HEAD", b""), ("GET", b"Ollama is running")):
+        connection.request(method, "/")
+        response = connection.getresponse()
+        assert (response.status, response.read()) == (200, text)
+    connection.request("GET", "/api/version")
+    told = json.loads(connection.getresponse().read())
+    connection.close()
+    assert tuple(map(int, told["version"].split("."))) >= (0, 13, 4)
+    assert told["server"].startswith("edgeinfer")
