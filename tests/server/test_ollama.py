@@ -101,6 +101,17 @@ def test_a_body_without_content_type_or_with_the_older_name_is_read(served: Serv
     assert (status, answer["done"]) == (200, True)
 
 
+ZED = {"keep_alive": -1, "options": {"num_ctx": 8933, "num_predict": 3, "stop": [], "temperature": 0.2}}
+AVANTE = {"keep_alive": "5m", "options": {"temperature": 0, "num_ctx": 20480, "num_predict": 3}}
+
+
+@pytest.mark.parametrize("fields", [ZED, AVANTE])
+def test_what_editors_send_besides_is_taken(served: Served, fields: dict[str, Any]) -> None:
+    body = {"messages": CHAT, "tools": [], "think": False, "format": "", "stream": False, "new": 1, **fields}
+    status, answer = served.post(json.dumps({"model": "random", **body}).encode(), "/api/chat")
+    assert (status, answer.get("done")) == (200, True), answer
+
+
 def test_who_is_here(served: Served) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
     for method, text in (("HEAD", b""), ("GET", b"Ollama is running")):
