@@ -150,7 +150,7 @@ def test_prompts_beside_a_decoding_request_keep_steps_within_their_stretch(
 ) -> None:
     took = steps(StepBudget(512), decode_s, token_s)
     at_least = decode_s + 16 * token_s  # a prompt must come to an end too
-    assert max(took[20:]) <= max(2.6 * decode_s, 0.031, at_least)
+    assert max(took[20:]) <= max(2.8 * decode_s, 0.031, at_least)
     later = took[20:]
     assert sum(later) / len(later) >= min(1.6 * decode_s, decode_s + 450 * token_s)
 
@@ -166,4 +166,4 @@ def test_a_machine_that_slows_down_gets_smaller_chunks() -> None:
     budget = StepBudget(512)
     fast = steps(budget, 0.02, 0.0003)
     slow = steps(budget, 0.02, 0.001)
-    assert max(fast[20:] + slow[20:]) <= 2.6 * 0.02
+    assert max(fast[20:] + slow[20:]) <= 2.8 * 0.02
