@@ -28,6 +28,7 @@ _LEAST_NEW = 64  # tokens worth a file of their own, but for the last ones
 _LONG = 1024  # tokens of a prompt that is saved while it is being answered
 _REST = 9.0  # times as long as the writer has computed: it takes a tenth of one processor
 _AFTER_ERROR = 60.0  # seconds until it is tried again: a full disk may have room by then
+_PATIENCE = 0.25  # seconds that a step waits for a file to be written; computing what is in it takes longer
 _WEIGHT = 0.5  # of the newest measurement in a moving average
 _LOOK_AGAIN = 8  # once in so many times, files that were slower than computing are tried again
 
@@ -247,10 +248,11 @@ class _Writer:
         self.thread.join()
 
     def let_go(self) -> None:
-        """Need the blocks no more, and wait until it is so: until the one that is being written is."""
-        self._stop = True
+        """Need the blocks no more, and wait until it is so: write them without rest, or give up."""
         self._hurry.set()
-        self._blocks_free.wait()
+        if not self._blocks_free.wait(_PATIENCE):
+            self._stop = True
+            self._blocks_free.wait()
 
     def _run(self) -> None:
         whole, error = False, None

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import bisect
 import itertools
+import sys
 import time
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -107,7 +108,7 @@ class Scheduler:
 
         False when only one request is left to pause: it does not fit.
         """
-        if self.cache.give_way(1) or (self.saver is not None and self.saver.release()):
+        if self._give_way(1):
             return True
         if len(self.running) < 2:
             return False
@@ -259,9 +260,17 @@ class Scheduler:
         """Whether a request with so many new tokens may start; gives up what is kept, but for `spare`."""
         needed = n_new + sum(r.n_left for r in self.running)
         while (room := self._backend.room()) < needed:
-            if not self.cache.give_way(needed - room, spare=spare):
+            if not self._give_way(needed - room, spare=spare):
                 return not self.running
         return True
+
+    def _give_way(self, n_tokens: int, *, spare: Kept | None = None) -> bool:
+        """Give up so many tokens or fewer of what is kept, but for `spare`; False when there is none.
+
+        What is being saved comes first: as long as it is held, giving it up would free nothing.
+        """
+        saved = self.saver is not None and self.saver.release()
+        return self.cache.give_way(n_tokens, spare=spare) or saved
 
     def _sequence(self, source: SeqId | None, kept: Kept | None, n: int) -> tuple[SeqId, int] | None:
         """A sequence with the first n tokens of `source`, and how many it has; None when all are running."""
@@ -282,17 +291,16 @@ class Scheduler:
             try:
                 return self._backend.open()
             except NoRoom:
-                if self.cache.give_sequence(spare=spare):
+                if self._give_way(sys.maxsize, spare=spare):
                     continue
-                if self.saver is None or not self.saver.release():
-                    if not self.running and spare is None:
-                        raise
-                    return None
+                if not self.running and spare is None:
+                    raise
+                return None
 
     def _open_with_room(self, n_tokens: int) -> SeqId | None:
         """A fresh sequence that so many tokens fit into; None when there is none to be had."""
         while (room := self._backend.room()) < n_tokens:
-            if not self.cache.give_way(n_tokens - room):
+            if not self._give_way(n_tokens - room):
                 return None
         try:
             return self._open(spare=None)
