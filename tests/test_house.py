@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "_native",
     },
     "server": {"errors", "client", "streaming", "text", "engine.sampler", "engine.request", "engine.events"},
-    "batch": {"errors", "client", "server.openai"},
+    "batch": {"errors", "client", "server.bodies", "server.streams", "server.openai"},
     "bench": {"errors", "models", "backends", "engine", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),

@@ -12,7 +12,8 @@ from typing import IO, Literal
 from pydantic import BaseModel, ConfigDict
 
 from edgeinfer.errors import DiskError, EdgeInferError, InvalidRequest, NotFound
-from edgeinfer.server.openai.requests import ChatBody, CompletionBody, parsed
+from edgeinfer.server.bodies import parsed
+from edgeinfer.server.openai.requests import ChatBody, CompletionBody
 
 _LONGEST = 64 << 20  # bytes of a line; a prompt that fills a context of a million tokens has 5 MB
 _BODIES: dict[str, type[ChatBody] | type[CompletionBody]] = {

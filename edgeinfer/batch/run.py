@@ -11,8 +11,10 @@ from typing import TYPE_CHECKING, Any
 from edgeinfer.batch.lines import Line
 from edgeinfer.batch.results import ResultFile
 from edgeinfer.errors import EdgeInferError, InvalidRequest, ModelFileChanged
-from edgeinfer.server.openai.answers import answer_body, finished
-from edgeinfer.server.openai.errors import InvalidParameter, error_body
+from edgeinfer.server.bodies import InvalidParameter
+from edgeinfer.server.openai.answers import answer_body
+from edgeinfer.server.openai.errors import error_body
+from edgeinfer.server.streams import finished
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model

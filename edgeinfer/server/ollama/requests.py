@@ -12,7 +12,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import ContextLengthExceeded
-from edgeinfer.server.openai.requests import ChatMessage, NotSupported, any_seed
+from edgeinfer.server.bodies import ChatMessage, NotSupported, any_seed
 
 if TYPE_CHECKING:
     from edgeinfer.client import Message, Model

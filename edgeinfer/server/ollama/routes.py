@@ -14,14 +14,14 @@ from starlette.routing import Route
 
 import edgeinfer
 from edgeinfer.errors import EdgeInferError, InvalidRequest
+from edgeinfer.server.bodies import parsed
 from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models, UnknownModel
 from edgeinfer.server.ollama.answers import ending, now, part
 from edgeinfer.server.ollama.requests import Body, ChatBody, GenerateBody, NamedBody
-from edgeinfer.server.openai.answers import finished
 from edgeinfer.server.openai.errors import error_body
-from edgeinfer.server.openai.requests import parsed
 from edgeinfer.server.shapes import in_dialect_of
+from edgeinfer.server.streams import Arrivals, begun, finished
 from edgeinfer.streaming import Stream, Token
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ class OllamaRoutes:
         if stream is None:
             return JSONResponse(ending(body, model, "", None))
         if body.stream:
-            return await _streamed(body, model, stream)
+            return _lines(await begun([stream]), body, model, stream)
         [answer] = await while_connected(request, finished([stream]))
         return JSONResponse(ending(body, model, answer.text, stream))
 
@@ -94,17 +94,13 @@ class OllamaRoutes:
         raise InvalidRequest("this server does not copy or delete models")
 
 
-async def _streamed(body: Body, model: Model, stream: Stream) -> Response:
-    """JSON lines. What is wrong with the request is known with the first event: no stream then."""
-    events = stream.events().__aiter__()
-    first = await anext(events, None)
+def _lines(arrivals: Arrivals, body: Body, model: Model, stream: Stream) -> Response:
+    """JSON lines."""
 
     async def lines() -> AsyncIterator[str]:
-        async with aclosing(events):  # type: ignore[type-var]
+        async with aclosing(arrivals):
             try:
-                if isinstance(first, Token) and first.text:
-                    yield _line(part(body, model, first.text))
-                async for event in events:
+                async for _, event in arrivals:
                     if isinstance(event, Token) and event.text:
                         yield _line(part(body, model, event.text))
                 yield _line(ending(body, model, "", stream))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import itertools
 import time
 from collections.abc import Iterator, Sequence
@@ -16,19 +15,6 @@ if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.events import FinishReason, Usage
     from edgeinfer.text.tokenizer import Tokenizer
-
-
-async def finished(streams: Sequence[Stream]) -> list[Answer]:
-    """Read streams to their ends, all at once. Raises what the first that fails raises; the others end."""
-    try:
-        return await asyncio.gather(*map(_finished, streams))
-    finally:
-        for stream in streams:
-            stream.cancel()
-
-
-async def _finished(stream: Stream) -> Answer:
-    return Answer([token async for token in stream], stream)
 
 
 def answer_body(

@@ -4,19 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeinfer.errors import EdgeInferError, InvalidRequest
-
-
-class InvalidParameter(InvalidRequest):
-    """A field of a body is missing or wrong.
-
-    Attributes:
-        param: which one, as in `messages[0].role`.
-    """
-
-    def __init__(self, param: str, problem: str) -> None:
-        super().__init__(f"{param}: {problem}" if param else problem)
-        self.param = param or None
+from edgeinfer.errors import EdgeInferError
+from edgeinfer.server.bodies import InvalidParameter
 
 
 def error_body(error: EdgeInferError) -> dict[str, Any]:

@@ -1,37 +1,22 @@
-"""Bodies of OpenAI's requests: checked, and started on a model.
-
-Fields that we do not know are ignored. Fields whose meaning we do not have are refused where they ask for
-something, because an answer that silently leaves them out would be a wrong one.
-"""
+"""Bodies of OpenAI's requests: checked, and started on a model."""
 
 from __future__ import annotations
 
-import os
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar, cast
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal, cast
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.server.openai.errors import InvalidParameter
+from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported
 
 if TYPE_CHECKING:
     from edgeinfer.client import Message, Model
     from edgeinfer.engine.request import Priority
     from edgeinfer.streaming import Stream
 
-_NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
 _SAMPLING = set(Sampling.names()) - {"dry_breakers"}
-
-
-def _refuse(value: Any) -> Any:
-    if value not in _NOTHING_ASKED:
-        raise ValueError("is not supported")
-    return value
-
-
-NotSupported = Annotated[Any, AfterValidator(_refuse)]
 
 
 class StreamOptions(BaseModel):
@@ -92,32 +77,6 @@ class Body(BaseModel, ABC):
         """What to go on from: texts, tokens or messages."""
 
 
-class TextPart(BaseModel):
-    """A piece of a message."""
-
-    model_config = ConfigDict(strict=True)
-
-    type: Literal["text"]
-    text: str
-
-
-class ChatMessage(BaseModel):
-    """One message; what else is in it goes to the template."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    role: Literal["system", "developer", "user", "assistant", "tool"]
-    content: str | list[TextPart] | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As templates take it: one text, and the developer is the system."""
-        text = self.content or ""
-        if not isinstance(text, str):
-            text = "\n".join(part.text for part in text)
-        role = "system" if self.role == "developer" else self.role
-        return {**(self.model_extra or {}), "role": role, "content": text}
-
-
 class ChatBody(Body):
     """POST /v1/chat/completions."""
 
@@ -156,41 +115,6 @@ class CompletionBody(Body):
         if isinstance(prompt, str) or not prompt or isinstance(prompt[0], int):
             return cast(list[str | list[int]], [prompt])
         return cast(list[str | list[int]], prompt)
-
-
-def any_seed() -> int:
-    """For a request that brings none."""
-    return int.from_bytes(os.urandom(8))
-
-
-AnyBody = TypeVar("AnyBody", bound=BaseModel)
-
-
-def parsed(kind: type[AnyBody], body: object) -> AnyBody:
-    """A decoded JSON body as its type. Raises InvalidParameter, which names the field."""
-    try:
-        return kind.model_validate(body)
-    except ValidationError as wrong:
-        errors = [(_path(e["loc"], body), e["msg"].removeprefix("Value error, ")) for e in wrong.errors()]
-        first = errors[0][0]
-        # several where a field may have several types
-        problems = dict.fromkeys(
-            problem[:1].lower() + problem[1:] for path, problem in errors if path == first
-        )
-        raise InvalidParameter(first, ", or ".join(problems)) from None
-
-
-def _path(location: tuple[int | str, ...], body: object) -> str:
-    """Where an error is, as far as it is in the body: pydantic adds which of several types it tried."""
-    path = ""
-    for key in location:
-        if isinstance(key, int) and isinstance(body, list):
-            path, body = f"{path}[{key}]", body[key]
-        elif isinstance(key, str) and isinstance(body, Mapping):
-            path, body = f"{path}.{key}", body.get(key)
-        else:
-            break
-    return path.removeprefix(".")
 
 
 def _bias(item: tuple[str, float]) -> tuple[int, float]:

@@ -6,7 +6,7 @@ import asyncio
 import json
 import time
 import uuid
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +15,13 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.routing import Route
 
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.server.bodies import any_seed, parsed
 from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models
-from edgeinfer.server.openai.answers import Chunks, answer_body, finished
+from edgeinfer.server.openai.answers import Chunks, answer_body
 from edgeinfer.server.openai.errors import error_body
-from edgeinfer.server.openai.requests import ChatBody, CompletionBody, any_seed, parsed
+from edgeinfer.server.openai.requests import ChatBody, CompletionBody
+from edgeinfer.server.streams import Arrivals, begun, finished
 from edgeinfer.streaming import Progress, Stream, Token
 
 if TYPE_CHECKING:
@@ -73,27 +75,19 @@ class OpenAiRoutes:
         streams = await asyncio.to_thread(body.start, model, seed=any_seed(), priority="interactive")
         id = uuid.uuid4().hex
         if body.stream:
-            return await _streamed(streams, Chunks(id, body, model))
+            return _lines(await begun(streams), streams, Chunks(id, body, model))
         choices = await while_connected(request, finished(streams))
         return JSONResponse(answer_body(id, body, choices, model))
 
 
-async def _streamed(streams: Sequence[Stream], chunks: Chunks) -> Response:
-    """Server-sent events. What is wrong with the request is known with the first event: no stream then."""
-    arrivals = _merged(streams)
-    try:
-        first = await anext(arrivals, None)
-    except BaseException:
-        await arrivals.aclose()
-        raise
+def _lines(arrivals: Arrivals, streams: Sequence[Stream], chunks: Chunks) -> Response:
+    """Server-sent events."""
 
     async def lines() -> AsyncIterator[str]:
         async with aclosing(arrivals):
             try:
                 for chunk in chunks.beginning():
                     yield _data(chunk)
-                if first is not None:
-                    yield _line(first, chunks)
                 async for arrival in arrivals:
                     yield _line(arrival, chunks)
                 for chunk in chunks.end(streams):
@@ -114,34 +108,3 @@ def _line(arrival: tuple[int, Token | Progress], chunks: Chunks) -> str:
 
 def _data(value: dict[str, Any]) -> str:
     return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
-
-
-async def _merged(streams: Sequence[Stream]) -> AsyncGenerator[tuple[int, Token | Progress], None]:
-    """Events of several streams as they come, each with the number of its stream."""
-    arrivals: asyncio.Queue[tuple[int, Token | Progress | BaseException | None]] = asyncio.Queue(1)
-
-    async def pump(index: int, stream: Stream) -> None:
-        try:
-            async for event in stream.events():
-                await arrivals.put((index, event))
-            await arrivals.put((index, None))
-        except EdgeInferError as error:
-            await arrivals.put((index, error))
-
-    pumps = [asyncio.ensure_future(pump(i, stream)) for i, stream in enumerate(streams)]
-    try:
-        n_open = len(pumps)
-        while n_open:
-            index, event = await arrivals.get()
-            if isinstance(event, BaseException):
-                raise event
-            if event is None:
-                n_open -= 1
-            else:
-                yield index, event
-    finally:
-        for task in pumps:
-            task.cancel()
-        for stream in streams:
-            stream.cancel()
-        await asyncio.gather(*pumps, return_exceptions=True)

@@ -1,0 +1,99 @@
+"""Bodies of requests, in whatever dialect.
+
+Fields that we do not know are ignored. Fields whose meaning we do not have are refused where they ask for
+something, because an answer that silently leaves them out would be a wrong one.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+
+from edgeinfer.errors import InvalidRequest
+
+_NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
+
+
+class InvalidParameter(InvalidRequest):
+    """A field of a body is missing or wrong.
+
+    Attributes:
+        param: which one, as in `messages[0].role`.
+    """
+
+    def __init__(self, param: str, problem: str) -> None:
+        super().__init__(f"{param}: {problem}" if param else problem)
+        self.param = param or None
+
+
+def _refuse(value: Any) -> Any:
+    if value not in _NOTHING_ASKED:
+        raise ValueError("is not supported")
+    return value
+
+
+NotSupported = Annotated[Any, AfterValidator(_refuse)]
+
+
+class TextPart(BaseModel):
+    """A piece of a message."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class ChatMessage(BaseModel):
+    """One message; what else is in it goes to the template."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    role: Literal["system", "developer", "user", "assistant", "tool"]
+    content: str | list[TextPart] | None = None
+
+    def plain(self) -> dict[str, Any]:
+        """As templates take it: one text, and the developer is the system."""
+        text = self.content or ""
+        if not isinstance(text, str):
+            text = "\n".join(part.text for part in text)
+        role = "system" if self.role == "developer" else self.role
+        return {**(self.model_extra or {}), "role": role, "content": text}
+
+
+def any_seed() -> int:
+    """For a request that brings none."""
+    return int.from_bytes(os.urandom(8))
+
+
+AnyBody = TypeVar("AnyBody", bound=BaseModel)
+
+
+def parsed(kind: type[AnyBody], body: object) -> AnyBody:
+    """A decoded JSON body as its type. Raises InvalidParameter, which names the field."""
+    try:
+        return kind.model_validate(body)
+    except ValidationError as wrong:
+        errors = [(_path(e["loc"], body), e["msg"].removeprefix("Value error, ")) for e in wrong.errors()]
+        first = errors[0][0]
+        # several where a field may have several types
+        problems = dict.fromkeys(
+            problem[:1].lower() + problem[1:] for path, problem in errors if path == first
+        )
+        raise InvalidParameter(first, ", or ".join(problems)) from None
+
+
+def _path(location: tuple[int | str, ...], body: object) -> str:
+    """Where an error is, as far as it is in the body: pydantic adds which of several types it tried."""
+    path = ""
+    for key in location:
+        if isinstance(key, int) and isinstance(body, list):
+            path, body = f"{path}[{key}]", body[key]
+        elif isinstance(key, str) and isinstance(body, Mapping):
+            path, body = f"{path}.{key}", body.get(key)
+        else:
+            break
+    return path.removeprefix(".")
