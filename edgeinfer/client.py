@@ -13,10 +13,10 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -40,7 +40,14 @@ if TYPE_CHECKING:
     from edgeinfer.text.tokenizer import Tokenizer
 
 Message = Mapping[str, Any]  # role, content, and what else the template knows
+_ENDING = ("max_tokens", "stop", "timeout", "context_shift", "priority")  # options besides those of Sampling
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
+
+
+@dataclass(frozen=True)
+class _Prompt:
+    ids: list[int]
+    messages: Sequence[Message] | None  # that they say; None: a text to go on with
 
 
 class Model:
@@ -150,16 +157,14 @@ class Model:
             InvalidRequest: a parameter is unknown or out of range, or the prompt is empty. Errors met
                 later are raised from the stream.
         """
-        ids = self.tokenizer.encode(prompt) if isinstance(prompt, str) else [int(i) for i in prompt]
         return self._start(
-            ids,
+            self._prompt(prompt),
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
             timeout=timeout,
-            shift_after=int(ids[:1] == [self.tokenizer.bos_id]) if context_shift else None,
+            context_shift=context_shift,
             priority=priority,
-            continuation=True,
         )
 
     def chat(
@@ -179,16 +184,14 @@ class Model:
         Raises:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
-        ids = self.encode_chat(messages)
         return self._start(
-            ids,
+            _Prompt(self.encode_chat(messages), messages),
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
             timeout=timeout,
-            shift_after=self._n_told_first(messages, ids) if context_shift else None,
+            context_shift=context_shift,
             priority=priority,
-            continuation=False,
         )
 
     def alternatives(
@@ -203,12 +206,12 @@ class Model:
         """
         if n < 1:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
-        chat = not isinstance(prompt, str) and any(isinstance(item, Mapping) for item in prompt)
-        start: Callable[..., Stream] = self.chat if chat else self.generate
-        sampling = _sampling(options.pop("sampling", None), {"seed": options.pop("seed", None)})
+        read = self._prompt(prompt)
+        ending = {name: options.pop(name) for name in _ENDING if name in options}
+        sampling = _sampling(options.pop("sampling", None), options)
         first = _any_seed() if sampling.seed is None else sampling.seed
         seeds = ((first + i) % 2**64 for i in range(n))
-        return [start(prompt, sampling=replace(sampling, seed=seed), **options) for seed in seeds]
+        return [self._start(read, replace(sampling, seed=seed), **ending) for seed in seeds]
 
     def best_of(self, prompt: str | Sequence[int] | Sequence[Message], n: int, **options: Any) -> Answer:
         """The one of n answers whose tokens the model finds likeliest on average; like `alternatives`."""
@@ -234,13 +237,23 @@ class Model:
             ids.insert(0, bos)
         return ids
 
-    def _n_told_first(self, messages: Sequence[Message], ids: list[int]) -> int:
-        """Tokens of a chat's system message with all that comes before it."""
+    def _prompt(self, prompt: str | Sequence[int] | Sequence[Message]) -> _Prompt:
+        """Text, ids or messages as tokens."""
+        if isinstance(prompt, str):
+            return _Prompt(self.tokenizer.encode(prompt), None)
+        if any(isinstance(item, Mapping) for item in prompt):
+            messages = cast("Sequence[Message]", prompt)
+            return _Prompt(self.encode_chat(messages), messages)
+        return _Prompt([int(i) for i in cast("Sequence[int]", prompt)], None)
+
+    def _n_told_first(self, prompt: _Prompt) -> int:
+        """Tokens of a chat's system message with all that comes before it; of a text its BOS."""
+        messages = prompt.messages or ()
         n = next((i for i, m in enumerate(messages) if m.get("role") not in ("system", "developer")), 0)
         if n == 0:
-            return int(ids[:1] == [self.tokenizer.bos_id])
+            return int(prompt.ids[:1] == [self.tokenizer.bos_id])
         other = self.encode_chat([*messages[:n], {"role": "user", "content": ""}])
-        return common_prefix(np.array(ids, np.int32), np.array(other, np.int32))
+        return common_prefix(np.array(prompt.ids, np.int32), np.array(other, np.int32))
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits after each of these tokens, (n_tokens, n_vocab) float32.
@@ -294,15 +307,14 @@ class Model:
 
     def _start(
         self,
-        ids: list[int],
+        prompt: _Prompt,
         sampling: Sampling,
         *,
-        max_tokens: int | None,
-        stop: str | Sequence[str] | None,
-        timeout: float | None,
-        shift_after: int | None,
-        priority: Priority,
-        continuation: bool,
+        max_tokens: int | None = None,
+        stop: str | Sequence[str] | None = None,
+        timeout: float | None = None,
+        context_shift: bool = False,
+        priority: Priority = "interactive",
     ) -> Stream:
         from edgeinfer.text.stream import TextStream
 
@@ -315,7 +327,7 @@ class Model:
             raise InvalidRequest(f"timeout must be more than 0 seconds, not {timeout}")
         mailbox = Mailbox()
         request = Request(
-            tokens=ids,
+            tokens=list(prompt.ids),
             sampling=sampling,
             seed=_any_seed() if sampling.seed is None else sampling.seed,
             max_tokens=sys.maxsize if max_tokens is None else max_tokens,
@@ -323,10 +335,10 @@ class Model:
             stop_ids=self.tokenizer.eog_ids,
             priority=priority,
             deadline=None if timeout is None else time.perf_counter() + timeout,
-            shift_after=shift_after,
+            shift_after=self._n_told_first(prompt) if context_shift else None,
             n_unread=mailbox.events.qsize,
         )
-        text = TextStream(self.tokenizer, stops, continuation=continuation)
+        text = TextStream(self.tokenizer, stops, continuation=prompt.messages is None)
         self._engine.submit(request)
         return Stream(self, request, mailbox, text)
 
