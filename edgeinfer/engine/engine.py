@@ -55,6 +55,7 @@ class Engine:
         self._logits = np.empty((0, backend.traits.n_vocab), dtype=np.float32)
         self._step: tuple[Slice, ...] = ()  # in the running forward, read by cancel
         self._deadlines: list[tuple[float, int, Request]] = []  # heap
+        self._n_past_deadlines = 0  # of requests that have ended, at most
         self._told_queue = (0, 0)  # arrivals and length of the queue when positions were told
         self._closing = False
         # No request enters the inbox behind the closing message, and the backend is not shut down while it is
@@ -189,6 +190,14 @@ class Engine:
             if not request.ended:
                 self._end(request, "deadline")
 
+    def _forget_deadlines(self) -> None:
+        """Of requests that have ended, once those are half of all."""
+        self._n_past_deadlines += 1
+        if 2 * self._n_past_deadlines > len(self._deadlines):
+            self._deadlines = [entry for entry in self._deadlines if not entry[2].ended]
+            heapq.heapify(self._deadlines)
+            self._n_past_deadlines = 0
+
     def _advance(self) -> bool:
         """One step, if anything can run; False when there is nothing to do."""
         try:
@@ -305,8 +314,7 @@ class Engine:
     def _end_event(self, request: Request, reason: FinishReason, error: EdgeInferError | None) -> None:
         request.ended = True
         if request.deadline is not None:
-            self._deadlines = [entry for entry in self._deadlines if entry[2] is not request]
-            heapq.heapify(self._deadlines)
+            self._forget_deadlines()
         self._scheduler.meter.ended[reason] += 1
         self._emit(request, EndEvent(reason, request.usage(), error))
 
