@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import zlib
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 
 import numpy as np
 from numpy.typing import NDArray
@@ -97,8 +97,9 @@ class FakeBackend:
         self._tokens[seq] = held
         return len(held)
 
-    def room(self) -> int:
-        return (self._n_blocks - self.n_blocks_used) * self._block_size
+    def room(self, without: Collection[SeqId] = ()) -> int:
+        held = {block for seq, table in self._tables.items() if seq not in without for block in table}
+        return (self._n_blocks - len(held)) * self._block_size
 
     def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
         self._cancel.clear()

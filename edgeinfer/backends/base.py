@@ -6,7 +6,7 @@ scheduler computes the rest again. So no code above this seam asks what a backen
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 from typing import NewType, Protocol
 
@@ -81,8 +81,11 @@ class Backend(Protocol):
         lack what it needs. Raises NoRoom, and nothing has changed.
         """
 
-    def room(self) -> int:
-        """Tokens that can still be appended to one sequence before NoRoom, in steps of up to STEP_TOKENS."""
+    def room(self, without: Collection[SeqId] = ()) -> int:
+        """Tokens that can still be appended to one sequence before NoRoom, in steps of up to STEP_TOKENS.
+
+        With `without`: if those sequences were closed.
+        """
 
     def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
         """Append batch.tokens to their sequences and write logits for batch.rows.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import partial
 
@@ -134,9 +134,9 @@ class NativeBackend:
             np.copyto(self._engine.block(pool, ids[pool]), parts[pool])
         return True
 
-    def room(self) -> int:
+    def room(self, without: Collection[SeqId] = ()) -> int:
         """Tokens that fit into blocks which are free, or which no future token sees."""
-        return self._tables.room(self._traits.n_ctx, STEP_TOKENS)
+        return self._tables.room(self._traits.n_ctx, STEP_TOKENS, without)
 
     def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
         """Append batch.tokens to their sequences and write logits for batch.rows.

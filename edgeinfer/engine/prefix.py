@@ -43,6 +43,10 @@ class PrefixCache:
         """Tokens of all kept sequences, shared ones counted for each."""
         return sum(len(kept.tokens) for kept in self._kept)
 
+    def sequences(self, *, spare: Kept | None = None) -> set[SeqId]:
+        """Of all that is kept but `spare`."""
+        return {kept.seq for kept in self._kept if kept is not spare}
+
     def latest_first(self) -> Iterator[Kept]:
         """What is kept, the most recently used first."""
         return reversed(self._kept)

@@ -108,6 +108,11 @@ class PrefixSaver:
         self._cache.keep(seq, tokens[:got])
         return True
 
+    @property
+    def held(self) -> set[SeqId]:
+        """What holds blocks that are being written."""
+        return set() if self._held is None else {self._held}
+
     def release(self) -> bool:
         """Let go of the blocks that are being written; False when there are none."""
         if self._held is None or self._writer is None:

@@ -259,6 +259,10 @@ class Scheduler:
     def _make_room(self, n_new: int, *, spare: Kept | None) -> bool:
         """Whether a request with so many new tokens may start; gives up what is kept, but for `spare`."""
         needed = n_new + sum(r.n_left for r in self.running)
+        if self.running:
+            to_give = self.cache.sequences(spare=spare) | (set() if self.saver is None else self.saver.held)
+            if self._backend.room(without=to_give) < needed:
+                return False  # nothing is given up in vain
         while (room := self._backend.room()) < needed:
             if not self._give_way(needed - room, spare=spare):
                 return not self.running

@@ -142,7 +142,7 @@ class BlockRows:
     def room(self, lengths: Mapping[int, int], n_ctx: int, step_tokens: int) -> int:
         """Tokens that one sequence can be given, up to n_ctx for each that could be run to its end.
 
-        As long as no step is longer than `step_tokens`.
+        As long as no step is longer than `step_tokens`, and there are no sequences but these.
         """
         n_free = self._n_available(lengths)
         whole = self.blocks_of(n_ctx, step_tokens)
@@ -154,8 +154,8 @@ class BlockRows:
         return min(self._blocks_for(n), self._blocks_for(self.span.kept(n, step_tokens)) + 1)
 
     def _n_available(self, lengths: Mapping[int, int]) -> int:
-        """Blocks that are free, or would be if all were given back that no future token sees."""
-        if self.span.window == 0:
+        """Blocks that these sequences do not hold, or would not if all were given back that none will see."""
+        if self.span.window == 0 and len(lengths) == len(self._rows):
             return self.pool.n_free
         held: set[int] = set()
         for sequence, length in lengths.items():

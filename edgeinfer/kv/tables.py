@@ -6,7 +6,7 @@ truncate never need room. There is a pool, and a row of blocks for each sequence
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -110,9 +110,10 @@ class BlockTables:
             rows.fill(sequence, n)
         self._lengths[sequence] = n
 
-    def room(self, n_ctx: int, step_tokens: int) -> int:
-        """Tokens that one sequence can be given before NoRoom, see `BlockRows.room`."""
-        return min(rows.room(self._lengths, n_ctx, step_tokens) for rows in self._rows)
+    def room(self, n_ctx: int, step_tokens: int, without: Collection[int] = ()) -> int:
+        """Tokens that one sequence can be given if others were closed, see `BlockRows.room`."""
+        lengths = {s: n for s, n in self._lengths.items() if s not in without} if without else self._lengths
+        return min(rows.room(lengths, n_ctx, step_tokens) for rows in self._rows)
 
     def _there(self, sequence: int, n: int) -> int:
         n = min(n, self._lengths[sequence])

@@ -140,6 +140,22 @@ def test_closing_everything_gives_all_room_back(backend: Backend) -> None:
     assert backend.room() == before
 
 
+def test_room_without_some_sequences_is_the_room_once_they_are_closed(backend: Backend) -> None:
+    a, b, c = backend.open(), backend.open(), backend.open()
+    run(backend, batch((a, [1] * 40), (b, [2] * 50), rows=[0]))
+    backend.fork(a, c, 33)  # shares blocks with a
+    expected = {}
+    for without in ((a,), (c,), (a, c), (a, b, c)):
+        expected[without] = backend.room(without=without)
+    assert backend.room() <= expected[c,] <= expected[a, c] < expected[a, b, c]
+    backend.close(c)
+    assert backend.room() == expected[c,]
+    backend.close(a)
+    assert backend.room() == expected[a, c]
+    backend.close(b)
+    assert backend.room() == expected[a, b, c]
+
+
 def test_a_full_pool_leaves_every_sequence_as_it_was(backend: Backend) -> None:
     a, b = backend.open(), backend.open()
     run(backend, batch((a, [1, 2, 3])))

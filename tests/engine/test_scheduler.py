@@ -111,6 +111,24 @@ def test_the_books_are_right_after_every_step(seed: int) -> None:
     assert (backend.n_open, backend.n_blocks_used) == (0, 0)
 
 
+def test_nothing_that_is_kept_gives_way_to_a_request_that_has_to_wait_all_the_same() -> None:
+    backend = FakeBackend(n_blocks=40, block_size=4, n_ctx=150)
+    driver = Driver(backend, 64)
+    driver.add([1] * 20, 1, 1, "interactive")
+    while driver.scheduler.requests():
+        driver.step()
+    assert driver.scheduler.cache.n_tokens == 20
+    driver.add([2] * 60, 2, 60, "interactive")
+    driver.step()
+    driver.add([3] * 110, 3, 1, "interactive")  # has no room beside the other one
+    driver.step()
+    assert len(driver.scheduler.waiting) == 1
+    assert driver.scheduler.cache.n_tokens == 20
+    while driver.scheduler.requests():
+        driver.step()
+    assert len(driver.finished) == 3
+
+
 def test_background_work_does_not_make_the_steps_of_others_long() -> None:
     backend = FakeBackend(n_ctx=512, n_blocks=512, max_sequences=40)
     driver = Driver(backend, 64, token_s=0.01)
