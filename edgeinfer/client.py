@@ -30,6 +30,8 @@ from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEn
 from edgeinfer.kv.tokens import common_prefix
 from edgeinfer.settings import Settings, kv_type_named
 from edgeinfer.streaming import Answer, Mailbox, Stream
+from edgeinfer.text.conversation import Conversation
+from edgeinfer.text.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -39,7 +41,7 @@ if TYPE_CHECKING:
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
 
-Message = Mapping[str, Any]  # role, content, and what else the template knows
+AnyPrompt = str | Sequence[int] | Sequence[Message] | Conversation
 _ENDING = ("max_tokens", "stop", "timeout", "context_shift", "priority")  # options besides those of Sampling
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
 
@@ -47,7 +49,7 @@ DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across token
 @dataclass(frozen=True)
 class _Prompt:
     ids: list[int]
-    messages: Sequence[Message] | None  # that they say; None: a text to go on with
+    conversation: Conversation | None  # that they say; None: a text to go on with
 
 
 class Model:
@@ -169,7 +171,7 @@ class Model:
 
     def chat(
         self,
-        messages: Sequence[Message],
+        messages: Sequence[Message] | Conversation,
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
@@ -179,13 +181,13 @@ class Model:
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
-        """Answer the last of these messages; like `generate` otherwise.
+        """Answer the last of these messages, or this conversation; like `generate` otherwise.
 
         Raises:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
         return self._start(
-            _Prompt(self.encode_chat(messages), messages),
+            self._prompt(_conversation(messages)),
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
@@ -194,13 +196,11 @@ class Model:
             priority=priority,
         )
 
-    def alternatives(
-        self, prompt: str | Sequence[int] | Sequence[Message], n: int, **options: Any
-    ) -> list[Stream]:
+    def alternatives(self, prompt: AnyPrompt, n: int, **options: Any) -> list[Stream]:
         """n answers to one prompt, computed together; the prompt is computed once and its blocks are shared.
 
         Args:
-            prompt: as for `generate`, or messages as for `chat`.
+            prompt: as for `generate`, or messages or a conversation as for `chat`.
             n: how many; answer i is the one that seed + i gives.
             options: of `generate` and `chat`.
         """
@@ -213,7 +213,7 @@ class Model:
         seeds = ((first + i) % 2**64 for i in range(n))
         return [self._start(read, replace(sampling, seed=seed), **ending) for seed in seeds]
 
-    def best_of(self, prompt: str | Sequence[int] | Sequence[Message], n: int, **options: Any) -> Answer:
+    def best_of(self, prompt: AnyPrompt, n: int, **options: Any) -> Answer:
         """The one of n answers whose tokens the model finds likeliest on average; like `alternatives`."""
         with ExitStack() as stack:
             streams = [stack.enter_context(s) for s in self.alternatives(prompt, n, **options)]
@@ -224,35 +224,37 @@ class Model:
                         answer.tokens.append(token)
         return max(answers, key=lambda answer: answer.mean_logprob)
 
-    def encode_chat(self, messages: Sequence[Message]) -> list[int]:
-        """The prompt that `chat` computes for these messages."""
+    def encode_chat(self, messages: Sequence[Message] | Conversation) -> list[int]:
+        """The prompt that `chat` computes for these messages, or this conversation."""
         from edgeinfer.text.headers import without_volatile_header
 
-        if not self._keep_headers:
-            messages = without_volatile_header(messages)
-        text = self.template.render(messages, add_generation_prompt=True)
+        asked = _conversation(messages)
+        said = asked.messages if self._keep_headers else without_volatile_header(asked.messages)
+        tools = asked.tools if asked.tools and asked.tool_choice != "none" else None
+        text = self.template.render(said, add_generation_prompt=True, tools=tools, **asked.variables)
         ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
         bos = self.tokenizer.bos_id
         if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
             ids.insert(0, bos)
         return ids
 
-    def _prompt(self, prompt: str | Sequence[int] | Sequence[Message]) -> _Prompt:
+    def _prompt(self, prompt: AnyPrompt) -> _Prompt:
         """Text, ids or messages as tokens."""
         if isinstance(prompt, str):
             return _Prompt(self.tokenizer.encode(prompt), None)
-        if any(isinstance(item, Mapping) for item in prompt):
-            messages = cast("Sequence[Message]", prompt)
-            return _Prompt(self.encode_chat(messages), messages)
+        if isinstance(prompt, Conversation) or any(isinstance(item, Mapping) for item in prompt):
+            conversation = _conversation(cast("Sequence[Message] | Conversation", prompt))
+            return _Prompt(self.encode_chat(conversation), conversation)
         return _Prompt([int(i) for i in cast("Sequence[int]", prompt)], None)
 
     def _n_told_first(self, prompt: _Prompt) -> int:
         """Tokens of a chat's system message with all that comes before it; of a text its BOS."""
-        messages = prompt.messages or ()
+        messages = prompt.conversation.messages if prompt.conversation is not None else ()
         n = next((i for i, m in enumerate(messages) if m.get("role") not in ("system", "developer")), 0)
-        if n == 0:
+        if n == 0 or prompt.conversation is None:
             return int(prompt.ids[:1] == [self.tokenizer.bos_id])
-        other = self.encode_chat([*messages[:n], {"role": "user", "content": ""}])
+        told = [*messages[:n], {"role": "user", "content": ""}]
+        other = self.encode_chat(replace(prompt.conversation, messages=told))
         return common_prefix(np.array(prompt.ids, np.int32), np.array(other, np.int32))
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
@@ -316,6 +318,7 @@ class Model:
         context_shift: bool = False,
         priority: Priority = "interactive",
     ) -> Stream:
+        from edgeinfer.text.reading import PlainReader
         from edgeinfer.text.stream import TextStream
 
         stops = [stop] if isinstance(stop, str) else list(stop or ())
@@ -338,9 +341,9 @@ class Model:
             shift_after=self._n_told_first(prompt) if context_shift else None,
             n_unread=mailbox.events.qsize,
         )
-        text = TextStream(self.tokenizer, stops, continuation=prompt.messages is None)
+        text = TextStream(self.tokenizer, stops, continuation=prompt.conversation is None)
         self._engine.submit(request)
-        return Stream(self, request, mailbox, text)
+        return Stream(self, request, mailbox, PlainReader(text))
 
     def _score(self, ids: Sequence[int], keep: Callable[[int, NDArray[np.float32]], None]) -> None:
         """Run the ids through the model and hand every row of logits to `keep`."""
@@ -464,6 +467,10 @@ def load_tokenizer(name_or_path: str | os.PathLike[str] | None = None) -> Tokeni
     from edgeinfer.text.tokenizer import Tokenizer
 
     return Tokenizer.from_gguf(_native.gguf_open(os.fspath(find_model(name_or_path))))
+
+
+def _conversation(messages: Sequence[Message] | Conversation) -> Conversation:
+    return messages if isinstance(messages, Conversation) else Conversation(messages)
 
 
 def _sampling(sampling: Sampling | None, parameters: dict[str, Any]) -> Sampling:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import math
 import queue
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import Protocol, Self
+from typing import TYPE_CHECKING, Protocol, Self
 
 from edgeinfer.engine.events import (
     EndEvent,
@@ -20,6 +20,10 @@ from edgeinfer.engine.events import (
     Usage,
 )
 from edgeinfer.engine.request import MOST_UNREAD, Request
+from edgeinfer.text.parts import Content, Part, Reasoning, ToolCall, joined
+
+if TYPE_CHECKING:
+    from edgeinfer.text.reading import Reader
 
 
 class Source(Protocol):
@@ -34,21 +38,19 @@ class Token:
     """One sampled token of an answer."""
 
     id: int
-    text: str  # what has become certain with it: whole characters, often one piece, sometimes none
+    parts: Sequence[
+        Part
+    ]  # what has become certain with it: whole characters, often one piece, sometimes none
     logprob: float  # in the model's own distribution, before any sampling parameter
     finish_reason: FinishReason | None = None  # on the last one: "stop" or "length"
 
+    @property
+    def text(self) -> str:
+        """Its content."""
+        return "".join(part.text for part in self.parts if isinstance(part, Content))
+
 
 Progress = QueuedEvent | ReadingEvent | ShiftedEvent
-
-
-class TextStream(Protocol):
-    """Ids in, text out: text/stream.py."""
-
-    stopped_by: str | None
-
-    def push(self, token: int, /) -> str: ...
-    def finish(self) -> str: ...
 
 
 class Mailbox:
@@ -77,12 +79,12 @@ class Stream:
     until they read on; nobody else waits for them.
     """
 
-    def __init__(self, source: Source, request: Request, mailbox: Mailbox, text: TextStream) -> None:
+    def __init__(self, source: Source, request: Request, mailbox: Mailbox, reader: Reader) -> None:
         """`Model` makes these; `mailbox.put` is the sink of the request."""
         self._source = source
         self._request = request
         self._mailbox = mailbox
-        self._text = text
+        self._reader = reader
         self._n_tokens = 0
         self._usage: Usage | None = None
         self.finish_reason: FinishReason | None = None
@@ -171,15 +173,15 @@ class Stream:
 
     def _token(self, event: TokenEvent) -> Token:
         self._n_tokens += 1
-        text = self._text.push(event.id)
+        parts = [*self._reader.push(event.id)]
         if event.finish is not None:
-            text += self._text.finish()
-        stopped = self._text.stopped_by is not None
+            parts += self._reader.finish()
+        stopped = self._reader.stopped_by is not None
         finish: FinishReason | None = "stop" if stopped else event.finish
         self.finish_reason = finish
         if stopped:
             self.cancel()
-        return Token(event.id, text, event.logprob, finish)
+        return Token(event.id, parts, event.logprob, finish)
 
     def _end(self, event: EndEvent) -> None:
         self._usage = replace(event.usage, n_generated=self._n_tokens)
@@ -197,14 +199,27 @@ class Answer:
 
     @property
     def text(self) -> str:
-        """All of it."""
+        """All of its content."""
         return "".join(token.text for token in self.tokens)
+
+    @property
+    def reasoning(self) -> str:
+        """What the model thought before it."""
+        return "".join(part.text for part in self._parts() if isinstance(part, Reasoning))
+
+    @property
+    def tool_calls(self) -> list[ToolCall]:
+        """The tools that it calls, in order."""
+        return joined(self._parts())
 
     @property
     def mean_logprob(self) -> float:
         """How likely the model finds its tokens, on average; -inf without tokens."""
         n = len(self.tokens)
         return sum(token.logprob for token in self.tokens) / n if n else -math.inf
+
+    def _parts(self) -> list[Part]:
+        return [part for token in self.tokens for part in token.parts]
 
 
 class Events:

@@ -27,7 +27,7 @@ ALLOWED: dict[str, set[str]] = {
     "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
     "backends.choose": {"errors", "machine", "models", "settings", "backends", "_native"},
     "engine": {"errors", "backends.base", "kv.disk", "kv.tokens", "engine"},
-    "streaming": {"errors", "engine"},
+    "streaming": {"errors", "engine", "text.parts", "text.reading"},
     "client": {
         "errors",
         "streaming",
@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
         "_native",
     },
     "server": {"errors", "client", "streaming", "text", "engine.sampler", "engine.request", "engine.events"},
-    "batch": {"errors", "client", "server.bodies", "server.streams", "server.openai"},
+    "batch": {"errors", "client", "server.bodies", "server.failure", "server.streams", "server.openai"},
     "bench": {"errors", "models", "backends", "engine", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "client", "text", "hub", "models", "_native"),

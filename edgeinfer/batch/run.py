@@ -12,8 +12,9 @@ from edgeinfer.batch.lines import Line
 from edgeinfer.batch.results import ResultFile
 from edgeinfer.errors import EdgeInferError, InvalidRequest, ModelFileChanged
 from edgeinfer.server.bodies import InvalidParameter
-from edgeinfer.server.openai.answers import answer_body
-from edgeinfer.server.openai.errors import error_body
+from edgeinfer.server.failure import Failure
+from edgeinfer.server.openai.answers import OpenAiReply
+from edgeinfer.server.openai.failure import failure_body
 from edgeinfer.server.streams import finished
 
 if TYPE_CHECKING:
@@ -109,7 +110,7 @@ class BatchRun:
         except EdgeInferError as error:
             if error.http_status >= 500:
                 self._model.stats()  # raises when the engine has ended: no line can be answered any more
-            status, body = error.http_status, error_body(error)
+            status, body = error.http_status, failure_body(Failure.of(error))
             self.progress.n_failed += 1
         response = {"status_code": status, "request_id": f"req_{line.key}", "body": body}
         return {"custom_id": line.custom_id, "response": response, "error": None}
@@ -123,7 +124,7 @@ class BatchRun:
             raise line.request
         seed = _seed(self._seed, line.custom_id)
         choices = await finished(line.request.start(self._model, seed=seed, priority="batch"))
-        body = answer_body(line.key, line.request, choices, self._model)
+        body = OpenAiReply(line.key, line.request, self._model).whole(choices)
         self.progress.n_prompt += body["usage"]["prompt_tokens"]
         self.progress.n_cached += body["usage"]["prompt_tokens_details"]["cached_tokens"]
         self.progress.n_generated += body["usage"]["completion_tokens"]

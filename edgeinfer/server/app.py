@@ -10,12 +10,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.server.failure import Failure
+from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
 from edgeinfer.server.models import Models
 from edgeinfer.server.ollama.routes import OllamaRoutes
-from edgeinfer.server.openai.errors import error_body
 from edgeinfer.server.openai.routes import OpenAiRoutes
-from edgeinfer.server.shapes import in_dialect_of
 
 
 def make_app(models: Models, rules: Rules) -> Starlette:
@@ -38,18 +38,17 @@ async def _health(request: Request) -> Response:
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, EdgeInferError)
-    return JSONResponse(in_dialect_of(request.url.path, error_body(error)), error.http_status)
+    return failure_response(request.url.path, Failure.of(error))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     problem = f"there is no {request.url.path} here" if error.status_code == 404 else error.detail
-    body = {"message": problem, "type": "invalid_request_error", "param": None, "code": "not_found"}
-    shaped = in_dialect_of(request.url.path, {"error": body})
-    return JSONResponse(shaped, error.status_code, dict(error.headers or {}))
+    response = failure_response(request.url.path, Failure(error.status_code, "not_found", problem))
+    response.headers.update(error.headers or {})
+    return response
 
 
 async def _broken(request: Request, bug: Exception) -> Response:
     problem = f"internal error: {type(bug).__name__}: {bug}"
-    body = {"message": problem, "type": "server_error", "param": None, "code": "failed"}
-    return JSONResponse(in_dialect_of(request.url.path, {"error": body}), 500)
+    return failure_response(request.url.path, Failure(500, "failed", problem))

@@ -9,15 +9,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import Collection
 from dataclasses import dataclass
-from typing import Any
 
 from starlette.datastructures import Headers
-from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgeinfer.server.shapes import in_dialect_of
+from edgeinfer.server.failure import Failure
+from edgeinfer.server.failures import failure_response
 
-_Refusal = tuple[int, dict[str, Any]]  # status, body in OpenAI's shape
 _LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
 
 
@@ -39,22 +37,20 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request in or refuse it."""
         if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))) is not None:
-            status, body = refusal
-            answer = JSONResponse(in_dialect_of(scope["path"], body), status)
-            await answer(scope, receive, send)
+            await failure_response(scope["path"], refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> _Refusal | None:
+    def _refusal(self, headers: Headers) -> Failure | None:
         host, origin = _name_of(headers.get("host", "")), headers.get("origin")
         if host not in _LOOPBACK and host not in self._rules.hosts:
-            return _refuse(421, "misdirected_request", f"this server is not called {host!r}")
+            return Failure(421, "misdirected_request", f"this server is not called {host!r}")
         if origin is not None and origin not in self._rules.origins:
-            return _refuse(403, "origin_not_allowed", f"pages of {origin} may not ask this server")
+            return Failure(403, "origin_not_allowed", f"pages of {origin} may not ask this server")
         if origin is None and headers.get("sec-fetch-site") == "cross-site":
-            return _refuse(403, "origin_not_allowed", "other web pages may not ask this server")
+            return Failure(403, "origin_not_allowed", "other web pages may not ask this server")
         if self._rules.key is not None and not _brings(headers, self._rules.key):
-            return _refuse(401, "invalid_api_key", "this server wants an API key")
+            return Failure(401, "invalid_api_key", "this server wants an API key")
         return None
 
 
@@ -70,9 +66,3 @@ def _brings(headers: Headers, key: str) -> bool:
     if scheme.lower() == "bearer":
         given.append(token.strip())
     return any(hmac.compare_digest(text.encode(), key.encode()) for text in given if text is not None)
-
-
-def _refuse(status: int, code: str, message: str) -> _Refusal:
-    kind = "authentication_error" if status == 401 else "invalid_request_error"
-    error = {"message": message, "type": kind, "param": None, "code": code}
-    return status, {"error": error}

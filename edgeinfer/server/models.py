@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
+from starlette.requests import Request
+
 from edgeinfer.errors import NotFound
 
 if TYPE_CHECKING:
@@ -26,6 +28,10 @@ class Models:
 
     def __iter__(self) -> Iterator[Model]:
         return iter(self._models.values())
+
+    async def use(self, request: Request, name: str | None) -> Model:
+        """The model of that name, open as long as the request is answered. Raises UnknownModel."""
+        return self.named(name)
 
     def named(self, name: str | None) -> Model:
         """Raises UnknownModel."""

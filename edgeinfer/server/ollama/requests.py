@@ -15,8 +15,9 @@ from edgeinfer.errors import ContextLengthExceeded
 from edgeinfer.server.bodies import ChatMessage, NotSupported, any_seed
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Message, Model
+    from edgeinfer.client import Model
     from edgeinfer.streaming import Stream
+    from edgeinfer.text.messages import Message
 
 
 class Options(BaseModel):

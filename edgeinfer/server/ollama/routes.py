@@ -3,29 +3,19 @@
 from __future__ import annotations
 
 import asyncio
-import json
-from collections.abc import AsyncIterator
-from contextlib import aclosing
-from typing import TYPE_CHECKING, Any
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 from starlette.routing import Route
 
 import edgeinfer
-from edgeinfer.errors import EdgeInferError, InvalidRequest
+from edgeinfer.errors import InvalidRequest
 from edgeinfer.server.bodies import parsed
-from edgeinfer.server.exchange import read_json, while_connected
+from edgeinfer.server.exchange import read_json
 from edgeinfer.server.models import Models, UnknownModel
-from edgeinfer.server.ollama.answers import ending, now, part
-from edgeinfer.server.ollama.requests import Body, ChatBody, GenerateBody, NamedBody
-from edgeinfer.server.openai.errors import error_body
-from edgeinfer.server.shapes import in_dialect_of
-from edgeinfer.server.streams import Arrivals, begun, finished
-from edgeinfer.streaming import Stream, Token
-
-if TYPE_CHECKING:
-    from edgeinfer.client import Model
+from edgeinfer.server.ollama.answers import OllamaReply, now
+from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, NamedBody
+from edgeinfer.server.reply import reply_with
 
 VERSION = "0.13.4"  # of Ollama: Codex wants at least this one, VS Code 0.6.4
 
@@ -69,17 +59,15 @@ class OllamaRoutes:
 
     async def _answer(self, request: Request, kind: type[ChatBody] | type[GenerateBody]) -> Response:
         body = parsed(kind, await read_json(request))
-        model = self._models.named(body.model)
+        model = await self._models.use(request, body.model)
+        reply = OllamaReply(body, model)
         stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         if stream is None:
-            return JSONResponse(ending(body, model, "", None))
-        if body.stream:
-            return _lines(await begun([stream]), body, model, stream)
-        [answer] = await while_connected(request, finished([stream]))
-        return JSONResponse(ending(body, model, answer.text, stream))
+            return JSONResponse(reply.loaded())
+        return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _embed(self, request: Request) -> Response:
-        model = self._models.named(parsed(NamedBody, await read_json(request)).model)
+        model = await self._models.use(request, parsed(NamedBody, await read_json(request)).model)
         raise InvalidRequest(f"{model.name} gives no embeddings")
 
     async def _pull(self, request: Request) -> Response:
@@ -92,23 +80,3 @@ class OllamaRoutes:
 
     async def _change(self, request: Request) -> Response:
         raise InvalidRequest("this server does not copy or delete models")
-
-
-def _lines(arrivals: Arrivals, body: Body, model: Model, stream: Stream) -> Response:
-    """JSON lines."""
-
-    async def lines() -> AsyncIterator[str]:
-        async with aclosing(arrivals):
-            try:
-                async for _, event in arrivals:
-                    if isinstance(event, Token) and event.text:
-                        yield _line(part(body, model, event.text))
-                yield _line(ending(body, model, "", stream))
-            except EdgeInferError as error:  # too late for a status
-                yield _line(in_dialect_of("/api/", error_body(error)))
-
-    return StreamingResponse(lines(), media_type="application/x-ndjson")
-
-
-def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"

@@ -1,14 +1,18 @@
-"""Bodies of OpenAI's answers, from finished streams."""
+"""OpenAI's answers."""
 
 from __future__ import annotations
 
 import itertools
+import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 import edgeinfer
+from edgeinfer.server.failure import Failure
+from edgeinfer.server.openai.failure import failure_body
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
+from edgeinfer.server.reply import Reply
 from edgeinfer.streaming import Answer, Stream, Token
 
 if TYPE_CHECKING:
@@ -16,50 +20,51 @@ if TYPE_CHECKING:
     from edgeinfer.engine.events import FinishReason, Usage
     from edgeinfer.text.tokenizer import Tokenizer
 
+_DONE = "data: [DONE]\n\n"
 
-def answer_body(
-    id: str, body: ChatBody | CompletionBody, choices: Sequence[Answer], model: Model
-) -> dict[str, Any]:
-    """The body of the answer to a request.
+
+class OpenAiReply(Reply):
+    """Answers to a chat or completions request.
 
     Args:
         id: unique; its prefix is added.
-        choices: of the streams that `body.start` gave.
     """
-    chat = isinstance(body, ChatBody)
-    shape = _chat_choice if chat else _text_choice
-    with_logprobs = bool(body.logprobs) if chat else body.logprobs is not None
-    return {
-        **_head(id, body, model),
-        "object": "chat.completion" if chat else "text_completion",
-        "choices": [
-            {"index": i, "finish_reason": c.stream.finish_reason, **shape(c, model.tokenizer, with_logprobs)}
-            for i, c in enumerate(choices)
-        ],
-        "usage": _usage([choice.stream.usage for choice in choices], body.n),
-    }
-
-
-class Chunks:
-    """The parts of a streamed answer, see `answer_body`."""
 
     def __init__(self, id: str, body: ChatBody | CompletionBody, model: Model) -> None:
         self._body, self._tokenizer = body, model.tokenizer
         self._chat = isinstance(body, ChatBody)
         self._with_logprobs = bool(body.logprobs) if self._chat else body.logprobs is not None
         self._with_usage = body.stream_options is not None and body.stream_options.include_usage
-        self._head = {
-            **_head(id, body, model),
+        self._head = _head(id, body, model)
+        self._chunk_head = {
+            **self._head,
             "object": "chat.completion.chunk" if self._chat else "text_completion",
         }
 
-    def beginning(self) -> Iterator[dict[str, Any]]:
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """The body of an answer that is not streamed."""
+        shape = _chat_choice if self._chat else _text_choice
+        return {
+            **self._head,
+            "object": "chat.completion" if self._chat else "text_completion",
+            "choices": [
+                {
+                    "index": i,
+                    "finish_reason": answer.stream.finish_reason,
+                    **shape(answer, self._tokenizer, self._with_logprobs),
+                }
+                for i, answer in enumerate(answers)
+            ],
+            "usage": _usage([answer.stream.usage for answer in answers], self._body.n),
+        }
+
+    def beginning(self) -> Iterator[str]:
         """Before the first token of any choice."""
         if self._chat:
             for index in range(self._body.n):
                 yield self._chunk({"index": index, "delta": {"role": "assistant", "content": ""}})
 
-    def of_token(self, index: int, token: Token) -> Iterator[dict[str, Any]]:
+    def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Text, and at the end why it ended."""
         logprobs = None
         if self._with_logprobs:
@@ -72,14 +77,24 @@ class Chunks:
             empty: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
             yield self._chunk({"index": index, **empty}, token.finish_reason)
 
-    def end(self, streams: Sequence[Stream]) -> Iterator[dict[str, Any]]:
+    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
         """After the last token of all choices."""
         if self._with_usage:
             usage = _usage([stream.usage for stream in streams], self._body.n)
-            yield {**self._head, "choices": [], "usage": usage}
+            yield _data({**self._chunk_head, "choices": [], "usage": usage})
+        yield _DONE
 
-    def _chunk(self, choice: dict[str, Any], finish: FinishReason | None = None) -> dict[str, Any]:
-        return {**self._head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]}
+    def failed(self, failure: Failure) -> Iterator[str]:
+        """An error as one more piece."""
+        yield _data(failure_body(failure))
+        yield _DONE
+
+    def _chunk(self, choice: dict[str, Any], finish: FinishReason | None = None) -> str:
+        return _data({**self._chunk_head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]})
+
+
+def _data(value: dict[str, Any]) -> str:
+    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
 
 
 def _head(id: str, body: ChatBody | CompletionBody, model: Model) -> dict[str, Any]:

@@ -12,9 +12,10 @@ from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Message, Model
+    from edgeinfer.client import Model
     from edgeinfer.engine.request import Priority
     from edgeinfer.streaming import Stream
+    from edgeinfer.text.messages import Message
 
 _SAMPLING = set(Sampling.names()) - {"dry_breakers"}
 

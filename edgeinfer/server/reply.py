@@ -1,0 +1,79 @@
+"""From streams to a response: what is the same in all dialects."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import AsyncIterator, Iterator, Sequence
+from contextlib import aclosing
+from typing import Any, ClassVar
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response, StreamingResponse
+
+from edgeinfer.errors import EdgeInferError
+from edgeinfer.server.exchange import while_connected
+from edgeinfer.server.failure import Failure
+from edgeinfer.server.streams import Arrivals, begun, finished
+from edgeinfer.streaming import Answer, Progress, Stream, Token
+
+_NOT_HELD = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no proxy may hold tokens back
+
+
+class Reply(ABC):
+    """How one dialect writes the answer to one request: whole, or in pieces of text as it comes.
+
+    Args of all: events and answers come with the index of their stream.
+    """
+
+    media_type: ClassVar[str] = "text/event-stream"
+
+    @abstractmethod
+    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+        """The body of an answer that is not streamed."""
+
+    def beginning(self) -> Iterator[str]:
+        """Before the first token."""
+        yield from ()
+
+    @abstractmethod
+    def of_token(self, index: int, token: Token) -> Iterator[str]:
+        """Of each token."""
+
+    def of_progress(self, index: int, event: Progress) -> Iterator[str]:
+        """Of what comes before tokens: as a comment it shows clients and proxies that this goes on."""
+        yield f": {event}\n\n"
+
+    @abstractmethod
+    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+        """After the last token."""
+
+    @abstractmethod
+    def failed(self, failure: Failure) -> Iterator[str]:
+        """Instead of the end: it is too late for a status."""
+
+
+async def reply_with(
+    reply: Reply, streams: Sequence[Stream], request: Request, *, streamed: bool
+) -> Response:
+    """Read the streams as a response. They are cancelled when the client goes.
+
+    Raises:
+        EdgeInferError: a request fails before its first event, or, not streamed, at any time.
+    """
+    if streamed:
+        pieces = _pieces(await begun(streams), streams, reply)
+        return StreamingResponse(pieces, media_type=reply.media_type, headers=_NOT_HELD)
+    return JSONResponse(reply.whole(await while_connected(request, finished(streams))))
+
+
+async def _pieces(arrivals: Arrivals, streams: Sequence[Stream], reply: Reply) -> AsyncIterator[str]:
+    async with aclosing(arrivals):
+        try:
+            yield "".join(reply.beginning())
+            async for index, event in arrivals:
+                said = reply.of_token if isinstance(event, Token) else reply.of_progress
+                if text := "".join(said(index, event)):  # type: ignore[arg-type]
+                    yield text
+            yield "".join(reply.end(streams))
+        except EdgeInferError as error:
+            yield "".join(reply.failed(Failure.of(error)))
