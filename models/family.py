@@ -6,8 +6,9 @@ from typing import Any
 
 from edgeinfer.models.metadata import Metadata
 from edgeinfer.models.rope import rope_table
-from edgeinfer.models.spec import DecoderSpec
+from edgeinfer.models.spec import DecoderSpec, Pooling
 
+_POOLINGS: tuple[Pooling, ...] = ("none", "mean", "cls", "last")  # by llama.cpp's number
 _MOST_HEADS, _MOST_HEAD_DIM, _MOST_EXPERTS = 4096, 1024, 1024  # products of them fit 32 bits
 
 
@@ -38,6 +39,7 @@ def decoder(meta: Metadata, **traits: Any) -> DecoderSpec:
         "layer_rope": (0,) * n_layers,
         "layer_window": (0,) * n_layers,
         "attention_scale": head_dim**-0.5,
+        "pooling": _pooling(meta),
     }
     if "ropes" not in traits:
         fields["ropes"] = (rope_table(meta, head_dim),)
@@ -63,6 +65,13 @@ def experts(meta: Metadata, n_ff_expert: int) -> dict[str, Any]:
         "expert_weights_norm": True,
         "expert_weights_scale": meta.optional("expert_weights_scale") or 1.0,
     }
+
+
+def _pooling(meta: Metadata) -> Pooling:
+    number = meta.count("pooling_type", 0, least=0)
+    if number >= len(_POOLINGS):
+        raise meta.unsupported(f"pooling of type {number}")
+    return _POOLINGS[number]
 
 
 def _head_dim(meta: Metadata) -> int:

@@ -9,6 +9,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+Pooling = Literal["none", "mean", "cls", "last"]
+
 N_SINKS = 32  # one block of the KV cache; StreamingLLM found 4 tokens to be enough
 
 
@@ -97,6 +99,9 @@ class DecoderSpec:
     n_ff_expert: int = 0
     expert_weights_norm: bool = False  # the chosen experts' softmax weights are scaled to sum to 1
     expert_weights_scale: float = 1.0
+
+    # How the final states of a text become its vector; "none": they become logits, it is no embedding model
+    pooling: Pooling = "none"
 
     @property
     def layer_span(self) -> tuple[Span, ...]:

@@ -32,7 +32,15 @@ class FakeBackend:
         nan_after: int | None = None,
     ) -> None:
         self.traits = Traits(
-            n_vocab, n_ctx, max_sequences, block_size, "fake", row_invariant=True, description="fake"
+            n_vocab=n_vocab,
+            n_embd=n_vocab,
+            pooling="none",
+            n_ctx=n_ctx,
+            max_sequences=max_sequences,
+            kv_block_tokens=block_size,
+            kv_format="fake",
+            row_invariant=True,
+            description="fake",
         )
         self.batches: list[Batch] = []
         self.closed = False
@@ -101,7 +109,7 @@ class FakeBackend:
         held = {block for seq, table in self._tables.items() if seq not in without for block in table}
         return (self._n_blocks - len(held)) * self._block_size
 
-    def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
+    def forward(self, batch: Batch, out: NDArray[np.float32]) -> None:
         self._cancel.clear()
         self.batches.append(batch)
         self.entered.set()
@@ -109,7 +117,7 @@ class FakeBackend:
             while not self.gate.wait(0.001):
                 if self._cancel.is_set():
                     raise Cancelled("stopped between layers")
-        assert logits.shape == (len(batch.rows), self.traits.n_vocab)
+        assert out.shape == (len(batch.rows), self.traits.row_width)
         slices = [batch.tokens[a:b].tolist() for a, b in zip(batch.starts, batch.starts[1:], strict=False)]
         self._reserve(batch.sequences, slices)
         row = 0
@@ -118,7 +126,7 @@ class FakeBackend:
                 self._tokens[seq].append(token)
                 assert len(self._tokens[seq]) <= self.traits.n_ctx, "the scheduler must watch the context"
                 if row < len(batch.rows) and batch.rows[row] == batch.starts[i] + j:
-                    logits[row] = self._logits(self._tokens[seq])
+                    out[row] = self._logits(self._tokens[seq])
                     row += 1
         assert row == len(batch.rows), "rows must be ascending indices into tokens"
 

@@ -13,6 +13,8 @@ from typing import NewType, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinfer.models.spec import Pooling
+
 SeqId = NewType("SeqId", int)
 KvBlock = tuple[NDArray[np.uint8], ...]  # the memory of a block, in parts; one that was given back is empty
 
@@ -27,12 +29,19 @@ class Traits:
     """What a backend is, fixed for its life."""
 
     n_vocab: int
+    n_embd: int  # numbers in the final state of a token
+    pooling: Pooling  # "none": rows are logits; else an embedding model, and rows are final states
     n_ctx: int  # most tokens that one sequence can hold
     max_sequences: int  # most sequences that can be open at once
     kv_block_tokens: int  # tokens of a block of a snapshot
     kv_format: str  # what `snapshot` gives is of use where this and the model are the same
-    row_invariant: bool  # logits of a token depend only on its own sequence, bit for bit
+    row_invariant: bool  # the row of a token depends only on its own sequence, bit for bit
     description: str  # for people: "native avx2, 4 threads, f16 KV"
+
+    @property
+    def row_width(self) -> int:
+        """Numbers in a row that `forward` writes."""
+        return self.n_vocab if self.pooling == "none" else self.n_embd
 
 
 @dataclass(frozen=True)
@@ -45,7 +54,7 @@ class Batch:
     sequences: tuple[SeqId, ...]
     tokens: NDArray[np.int32]  # (n)
     starts: NDArray[np.int32]  # (s + 1), starts[0] == 0, starts[-1] == n
-    rows: NDArray[np.int32]  # (r) indices into tokens that want logits, ascending
+    rows: NDArray[np.int32]  # (r) indices into tokens that want a row, ascending
 
 
 class Backend(Protocol):
@@ -87,10 +96,10 @@ class Backend(Protocol):
         With `without`: if those sequences were closed.
         """
 
-    def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
-        """Append batch.tokens to their sequences and write logits for batch.rows.
+    def forward(self, batch: Batch, out: NDArray[np.float32]) -> None:
+        """Append batch.tokens to their sequences and write a row for each of batch.rows.
 
-        `logits` is C-contiguous float32 (n_rows, n_vocab), borrowed for the call. All or nothing: on
+        `out` is C-contiguous float32 (n_rows, row_width), borrowed for the call. All or nothing: on
         NoRoom, or on Cancelled, no sequence has changed.
         """
 

@@ -69,6 +69,8 @@ class NativeBackend:
         self._table_ids = np.empty(0, np.int32)
         self._traits = Traits(
             n_vocab=spec.n_vocab,
+            n_embd=spec.n_embd,
+            pooling=spec.pooling,
             n_ctx=n_ctx,
             max_sequences=max_sequences,
             kv_block_tokens=block_tokens,
@@ -138,8 +140,8 @@ class NativeBackend:
         """Tokens that fit into blocks which are free, or which no future token sees."""
         return self._tables.room(self._traits.n_ctx, STEP_TOKENS, without)
 
-    def forward(self, batch: Batch, logits: NDArray[np.float32]) -> None:
-        """Append batch.tokens to their sequences and write logits for batch.rows.
+    def forward(self, batch: Batch, out: NDArray[np.float32]) -> None:
+        """Append batch.tokens to their sequences and write a row for each of batch.rows.
 
         Raises:
             NoRoom: not enough free blocks; no sequence has changed.
@@ -151,7 +153,7 @@ class NativeBackend:
         self._tables.extend(batch.sequences, [int(n) for n in counts])
         try:
             tables = self._fill_tables(batch.sequences, lengths)
-            self._engine.step(batch.tokens, batch.starts, lengths, tables, batch.rows, logits)
+            self._engine.step(batch.tokens, batch.starts, lengths, tables, batch.rows, out)
         except BaseException:
             for sequence, length in zip(batch.sequences, lengths, strict=True):
                 self._tables.truncate(sequence, int(length))

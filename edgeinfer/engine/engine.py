@@ -52,7 +52,7 @@ class Engine:
         self._backend = backend
         self._scheduler = Scheduler(backend, token_budget=token_budget)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
-        self._logits = np.empty((0, backend.traits.n_vocab), dtype=np.float32)
+        self._out = np.empty((0, backend.traits.row_width), dtype=np.float32)
         self._step: tuple[Slice, ...] = ()  # in the running forward, read by cancel
         self._deadlines: list[tuple[float, int, Request]] = []  # heap
         self._n_past_deadlines = 0  # of requests that have ended, at most
@@ -236,30 +236,30 @@ class Engine:
 
     def _forward(self, slices: list[Slice]) -> None:
         batch = batch_of(slices)
-        logits = self._rows(len(batch.rows))
+        out = self._rows(len(batch.rows))
         self._step = tuple(slices)
         start = time.perf_counter()
         try:
             if any(s.request.cancelled for s in slices):  # too early for `cancel` to see the step
                 raise Cancelled("a request of the step was cancelled")
-            self._backend.forward(batch, logits)
+            self._backend.forward(batch, out)
         finally:
             self._step = ()
         self._scheduler.observe(slices, time.perf_counter() - start)
         row = 0
         for s in slices:
             s.request.n_computed += s.n
-            self._consume(s, logits[row : row + s.n_rows])
+            self._consume(s, out[row : row + s.n_rows])
             row += s.n_rows
 
     def _rows(self, n: int) -> NDArray[np.float32]:
-        """A borrowed (n, n_vocab) buffer."""
-        if n > len(self._logits):
-            self._logits = np.empty((n, self._logits.shape[1]), dtype=np.float32)
-        return self._logits[:n]
+        """A borrowed (n, row_width) buffer."""
+        if n > len(self._out):
+            self._out = np.empty((n, self._out.shape[1]), dtype=np.float32)
+        return self._out[:n]
 
     def _consume(self, s: Slice, rows: NDArray[np.float32]) -> None:
-        """Use a request's logits; whatever goes wrong ends this request only."""
+        """Use a request's rows; whatever goes wrong ends this request only."""
         request = s.request
         try:
             if s.n_rows:

@@ -25,14 +25,14 @@ from edgeinfer.engine.stats import Meter, Stats
 from edgeinfer.errors import ContextLengthExceeded, InvalidRequest, NoRoom
 from edgeinfer.kv.tokens import Tokens, common_prefix
 
-_SCORE_BYTES = 64 << 20  # at most this much float32 logits for scored prompts in one step
+_SCORE_BYTES = 64 << 20  # at most this much float32 rows of scored prompts in one step
 _LOOK_AHEAD = 16  # waiting requests that may start before their turn while others wait for a shared prefix
 _WORTH_WAITING = 16  # tokens that another request is computing anyway
 
 
 @dataclass(frozen=True)
 class Slice:
-    """`n` next tokens of a request, and how many of the last of them want logits."""
+    """`n` next tokens of a request, and how many of the last of them want a row."""
 
     request: Request
     n: int
@@ -46,7 +46,7 @@ class Scheduler:
     def __init__(self, backend: Backend, *, token_budget: int) -> None:
         self._backend = backend
         self.budget = StepBudget(token_budget)
-        self._score_rows = max(1, _SCORE_BYTES // (4 * backend.traits.n_vocab))
+        self._score_rows = max(1, _SCORE_BYTES // (4 * backend.traits.row_width))
         self._capacity = backend.room()
         self.n_arrivals = 0
         self.cache = PrefixCache(backend)

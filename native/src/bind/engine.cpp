@@ -16,7 +16,7 @@ namespace {
 
 using Ints = nb::ndarray<const int32_t, nb::ndim<1>, nb::c_contig, nb::device::cpu>;
 using Tables = nb::ndarray<const int32_t, nb::ndim<3>, nb::c_contig, nb::device::cpu>;
-using Logits = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
+using Floats = nb::ndarray<float, nb::ndim<2>, nb::c_contig, nb::device::cpu>;
 
 template <class T>
 T field(nb::handle spec, const char* name) {
@@ -61,16 +61,17 @@ DecoderSpec read_spec(nb::handle s) {
   d.n_ff_expert = field<int>(s, "n_ff_expert");
   d.expert_weights_norm = field<bool>(s, "expert_weights_norm");
   d.expert_weights_scale = field<float>(s, "expert_weights_scale");
+  d.embeds = field<std::string>(s, "pooling") != "none";
   return d;
 }
 
-void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Tables tables, Ints rows, Logits logits) {
+void step(Engine& engine, Ints tokens, Ints starts, Ints lengths, Tables tables, Ints rows, Floats out) {
   const size_t n_sequences = lengths.shape(0);
   if (starts.shape(0) != n_sequences + 1 || tables.shape(0) != size_t(engine.kv().n_pools()) || tables.shape(1) != n_sequences ||
-      logits.shape(0) != rows.shape(0) || logits.shape(1) != size_t(engine.n_vocab()))
+      out.shape(0) != rows.shape(0) || out.shape(1) != size_t(engine.row_width()))
     throw Error(ErrorCode::kInvalidRequest, "step: the shapes of the arrays do not fit together");
   const StepArrays arrays{tokens.data(),    int(tokens.shape(0)), starts.data(), lengths.data(),     tables.data(),
-                          int(n_sequences), int(tables.shape(2)), rows.data(),   int(rows.shape(0)), logits.data()};
+                          int(n_sequences), int(tables.shape(2)), rows.data(),   int(rows.shape(0)), out.data()};
   nb::gil_scoped_release unlocked;
   engine.step(arrays);
 }
@@ -118,7 +119,7 @@ void add_engine(nb::module_& m) {
           },
           nb::arg("file"), nb::arg("spec"), nb::arg("n_threads"), nb::arg("n_blocks"), nb::arg("kv_type"))
       .def("step", &step, nb::arg("tokens").noconvert(), nb::arg("starts").noconvert(), nb::arg("lengths").noconvert(),
-           nb::arg("tables").noconvert(), nb::arg("rows").noconvert(), nb::arg("logits").noconvert())
+           nb::arg("tables").noconvert(), nb::arg("rows").noconvert(), nb::arg("out").noconvert())
       .def(
           "copy_block", [](Engine& e, int pool, int from, int to) { e.kv().pool(pool).copy_block(from, to); }, nb::arg("pool"),
           nb::arg("src"), nb::arg("dst"))

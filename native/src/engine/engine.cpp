@@ -61,7 +61,7 @@ void Engine::check_tables(const StepArrays& a, int sequence) const {
 void Engine::step(const StepArrays& a) {
   check(a);
   cancel_.store(false, std::memory_order_relaxed);
-  Step step{a.tokens, a.n_tokens, {}, a.rows, a.n_rows, a.logits};
+  Step step{a.tokens, a.n_tokens, {}, a.rows, a.n_rows, a.out};
   const size_t stride = size_t(a.n_sequences) * size_t(a.max_blocks);
   for (int s = 0; s < a.n_sequences; ++s)
     step.sequences.push_back(

@@ -22,7 +22,7 @@ struct StepArrays {
   int n_sequences, max_blocks;
   const int32_t* rows;  // (n_rows)
   int n_rows;
-  float* logits;  // (n_rows, n_vocab)
+  float* out;  // (n_rows, row_width)
 };
 
 class Engine {
@@ -37,6 +37,7 @@ class Engine {
 
   KvCache& kv() { return kv_; }
   int n_vocab() const { return decoder_.spec().n_vocab; }
+  int row_width() const { return decoder_.spec().row_width(); }
   Profile& profile() { return decoder_.profile(); }
   size_t copied_weight_bytes() const { return decoder_.weights().copied_bytes; }
 

@@ -65,7 +65,7 @@ void Decoder::prepare(const Step& step) {
   }
 }
 
-// Whether the step wants the logits of all its tokens, in their order.
+// Whether the step asks for all its tokens, in their order.
 bool Decoder::all_asked() const {
   for (int r = 0; r < n_rows_; ++r)
     if (rows_[r] != r) return false;
@@ -527,23 +527,25 @@ void Decoder::experts(int i_thread, int layer) {
   measured(i_thread, Op::kLayerEnd, layer);
 }
 
-// Final norm, output head, scale and cap, for the rows asked for only.
+// Final norm, and unless that is the result the output head, scale and cap, for the rows asked for only.
 void Decoder::head(int i_thread, const Step& step) {
   pool_.barrier();
   const Forms forms = Forms::of(weights_.head);
   const auto [begin, end] = share(step.n_rows, i_thread);
   for (int r = begin; r < end; ++r) {
     const float* x = residual_ + size_t(r) * spec_.n_embd;
-    kernels_.rms_norm(x, weights_.output_norm.data(), last_.row(r), spec_.n_embd, spec_.norm_eps);
-    last_.quantize(kernels_, r, forms);
+    float* state = spec_.embeds ? step.out + size_t(r) * spec_.n_embd : last_.row(r);
+    kernels_.rms_norm(x, weights_.output_norm.data(), state, spec_.n_embd, spec_.norm_eps);
+    if (!spec_.embeds) last_.quantize(kernels_, r, forms);
   }
+  if (spec_.embeds) return;
   pack(last_, forms);
-  multiply(i_thread, last_, {{&weights_.head, step.logits, size_t(spec_.n_vocab)}});
+  multiply(i_thread, last_, {{&weights_.head, step.out, size_t(spec_.n_vocab)}});
   pool_.barrier();
   measured(i_thread, Op::kHead, -1);
   if (spec_.logit_scale == 1.0f && spec_.logit_softcap == 0.0f) return;
   for (int r = begin; r < end; ++r) {
-    float* logits = step.logits + size_t(r) * spec_.n_vocab;
+    float* logits = step.out + size_t(r) * spec_.n_vocab;
     for (int i = 0; i < spec_.n_vocab; ++i) logits[i] *= spec_.logit_scale;
     if (spec_.logit_softcap != 0.0f) kernels_.softcap(logits, spec_.n_vocab, spec_.logit_softcap);
   }

@@ -20,9 +20,9 @@ struct Step {
   const int32_t* tokens;  // (n_tokens) new tokens of all sequences, one after another
   int n_tokens;
   std::vector<SequenceSlice> sequences;
-  const int32_t* rows;  // (n_rows) tokens of the step whose logits are wanted
+  const int32_t* rows;  // (n_rows) tokens of the step of which something is asked
   int n_rows;
-  float* logits;  // (n_rows, n_vocab)
+  float* out;  // (n_rows, row_width) their logits, or final states, see DecoderSpec::embeds
 };
 
 class Decoder {

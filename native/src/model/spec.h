@@ -59,8 +59,13 @@ struct DecoderSpec {
   bool expert_weights_norm = false;
   float expert_weights_scale = 1.0f;
 
+  bool embeds = false;  // what is asked of a token is its final state, not its logits
+
   // head_dim rounded up to what the KV cache stores; the added dimensions are zero.
   int kv_head_dim() const { return (head_dim + 31) / 32 * 32; }
+
+  // Numbers in what is asked of a token.
+  int row_width() const { return embeds ? n_embd : n_vocab; }
 
   // The kinds of layers: those that see the same tokens share KV blocks.
   std::vector<Span> spans() const {
