@@ -22,9 +22,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.events import EndEvent, Event
+from edgeinfer.engine.events import EndEvent, Event, ScoredToken
 from edgeinfer.engine.request import Priority, Request
 from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
 from edgeinfer.kv.tokens import common_prefix
@@ -42,7 +43,8 @@ if TYPE_CHECKING:
     from edgeinfer.text.tokenizer import Tokenizer
 
 AnyPrompt = str | Sequence[int] | Sequence[Message] | Conversation
-_ENDING = ("max_tokens", "stop", "timeout", "context_shift", "priority")  # options besides those of Sampling
+# options besides those of Sampling
+_ASKED = ("max_tokens", "stop", "timeout", "context_shift", "priority", "top_logprobs", "score_prompt")
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
 
 
@@ -138,6 +140,8 @@ class Model:
         timeout: float | None = None,
         context_shift: bool = False,
         priority: Priority = "interactive",
+        top_logprobs: int = 0,
+        score_prompt: bool = False,
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -152,6 +156,8 @@ class Model:
             context_shift: when the context is full go on without the older half of it, but for what the
                 model was told first (`chat`: its system message). The stream tells what was dropped.
             priority: "batch" lets everybody else go first, and nothing of it is saved for later runs.
+            top_logprobs: how many of the likeliest tokens to name with each one, `Token.top`; at most 20.
+            score_prompt: also tell how likely each prompt token is, `Stream.scored`; max_tokens may be 0.
             sampling: all parameters at once, or give them one by one:
             parameters: fields of `Sampling`, as temperature=0.8.
 
@@ -167,6 +173,8 @@ class Model:
             timeout=timeout,
             context_shift=context_shift,
             priority=priority,
+            top_logprobs=top_logprobs,
+            score_prompt=score_prompt,
         )
 
     def chat(
@@ -178,6 +186,7 @@ class Model:
         timeout: float | None = None,
         context_shift: bool = False,
         priority: Priority = "interactive",
+        top_logprobs: int = 0,
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -194,6 +203,7 @@ class Model:
             timeout=timeout,
             context_shift=context_shift,
             priority=priority,
+            top_logprobs=top_logprobs,
         )
 
     def alternatives(self, prompt: AnyPrompt, n: int, **options: Any) -> list[Stream]:
@@ -207,11 +217,11 @@ class Model:
         if n < 1:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
         read = self._prompt(prompt)
-        ending = {name: options.pop(name) for name in _ENDING if name in options}
+        asked = {name: options.pop(name) for name in _ASKED if name in options}
         sampling = _sampling(options.pop("sampling", None), options)
         first = _any_seed() if sampling.seed is None else sampling.seed
         seeds = ((first + i) % 2**64 for i in range(n))
-        return [self._start(read, replace(sampling, seed=seed), **ending) for seed in seeds]
+        return [self._start(read, replace(sampling, seed=seed), **asked) for seed in seeds]
 
     def best_of(self, prompt: AnyPrompt, n: int, **options: Any) -> Answer:
         """The one of n answers whose tokens the model finds likeliest on average; like `alternatives`."""
@@ -273,16 +283,9 @@ class Model:
 
     def logprobs(self, ids: Sequence[int]) -> NDArray[np.float64]:
         """Log-probability of each token but the first, given those before it, (n_tokens - 1)."""
-        ids = list(ids)
-        found = np.zeros(len(ids), dtype=np.float64)
-
-        def keep(first: int, some: NDArray[np.float32]) -> None:
-            for i, row in enumerate(some, start=first + 1):
-                if i < len(ids):
-                    found[i] = _logprob(row, ids[i])
-
-        self._score(ids, keep)
-        return found[1:]
+        scored: list[ScoredToken] = []
+        self._score(ids, PromptScorer(ids, 0, scored.extend))
+        return np.array([token.logprob for token in scored[1:]], dtype=np.float64)
 
     def perplexity(self, text: str) -> float:
         """exp of the mean surprise per token; lower is better.
@@ -317,6 +320,8 @@ class Model:
         timeout: float | None = None,
         context_shift: bool = False,
         priority: Priority = "interactive",
+        top_logprobs: int = 0,
+        score_prompt: bool = False,
     ) -> Stream:
         from edgeinfer.text.reading import PlainReader
         from edgeinfer.text.stream import TextStream
@@ -340,6 +345,8 @@ class Model:
             deadline=None if timeout is None else time.perf_counter() + timeout,
             shift_after=self._n_told_first(prompt) if context_shift else None,
             n_unread=mailbox.events.qsize,
+            score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
+            n_top=top_logprobs,
         )
         text = TextStream(self.tokenizer, stops, continuation=prompt.conversation is None)
         self._engine.submit(request)
@@ -496,9 +503,3 @@ def _empty_rows(n: int, n_vocab: int) -> NDArray[np.float32]:
             hint="ask for fewer tokens at a time",
         )
     return np.empty((n, n_vocab), dtype=np.float32)
-
-
-def _logprob(row: NDArray[np.float32], token: int) -> float:
-    from edgeinfer.engine.sampler import logprob
-
-    return logprob(row, token)

@@ -15,11 +15,14 @@ from edgeinfer.engine.events import (
     FinishReason,
     QueuedEvent,
     ReadingEvent,
+    ScoredEvent,
+    ScoredToken,
     ShiftedEvent,
     TokenEvent,
     Usage,
 )
 from edgeinfer.engine.request import MOST_UNREAD, Request
+from edgeinfer.engine.sampler import Top
 from edgeinfer.text.parts import Content, Part, Reasoning, ToolCall, joined
 
 if TYPE_CHECKING:
@@ -43,6 +46,7 @@ class Token:
     ]  # what has become certain with it: whole characters, often one piece, sometimes none
     logprob: float  # in the model's own distribution, before any sampling parameter
     finish_reason: FinishReason | None = None  # on the last one: "stop" or "length"
+    top: Top = ()  # the likeliest ids in its place with their logprobs, as many as were asked for
 
     @property
     def text(self) -> str:
@@ -50,7 +54,7 @@ class Token:
         return "".join(part.text for part in self.parts if isinstance(part, Content))
 
 
-Progress = QueuedEvent | ReadingEvent | ShiftedEvent
+Progress = QueuedEvent | ReadingEvent | ScoredEvent | ShiftedEvent
 
 
 class Mailbox:
@@ -68,6 +72,10 @@ class Mailbox:
         wake = self.wake
         if wake is not None:
             wake()
+
+    def put_scored(self, tokens: tuple[ScoredToken, ...]) -> None:
+        """Prompt tokens that were scored."""
+        self.put(ScoredEvent(tokens))
 
 
 class Stream:
@@ -87,6 +95,7 @@ class Stream:
         self._reader = reader
         self._n_tokens = 0
         self._usage: Usage | None = None
+        self.scored: list[ScoredToken] = []  # the prompt, as far as it is read, if that was asked for
         self.finish_reason: FinishReason | None = None
 
     @property
@@ -169,6 +178,8 @@ class Stream:
             return None
         if self.finish_reason is not None:  # computed after the stop string, before the engine knew
             return None
+        if isinstance(event, ScoredEvent):
+            self.scored += event.tokens
         return self._token(event) if isinstance(event, TokenEvent) else event
 
     def _token(self, event: TokenEvent) -> Token:
@@ -181,7 +192,7 @@ class Stream:
         self.finish_reason = finish
         if stopped:
             self.cancel()
-        return Token(event.id, parts, event.logprob, finish)
+        return Token(event.id, parts, event.logprob, finish, event.top)
 
     def _end(self, event: EndEvent) -> None:
         self._usage = replace(event.usage, n_generated=self._n_tokens)

@@ -56,6 +56,46 @@ def test_generate_is_sampling_from_the_logits(model: edgeinfer.Model) -> None:
         ids.append(token.id)
 
 
+def log_softmax(row: np.ndarray) -> np.ndarray:
+    shifted = row.astype(np.float64) - row.max()
+    return shifted - math.log(np.exp(shifted).sum())
+
+
+def test_each_token_names_the_likeliest_in_its_place(model: edgeinfer.Model) -> None:
+    ids = model.tokenizer.encode(PROMPT)
+    tokens = list(model.generate(PROMPT, max_tokens=9, temperature=1.5, seed=7, top_logprobs=5))
+    plain = list(model.generate(PROMPT, max_tokens=9, temperature=1.5, seed=7))
+    assert [t.id for t in tokens] == [t.id for t in plain]
+    assert {t.top for t in plain} == {()}
+    rows = model.logits([*ids, *(t.id for t in tokens)])[len(ids) - 1 : -1]
+    for token, row in zip(tokens, rows, strict=True):
+        expected = log_softmax(row)
+        best = np.argsort(-expected, kind="stable")[:5]
+        assert [i for i, _ in token.top] == best.tolist()
+        np.testing.assert_allclose([p for _, p in token.top], expected[best], atol=1e-6)
+        assert dict(token.top).get(token.id, token.logprob) == token.logprob
+
+
+@pytest.mark.parametrize("n", [-1, 21])
+def test_more_alternatives_than_anybody_shows_are_refused(model: edgeinfer.Model, n: int) -> None:
+    with pytest.raises(InvalidRequest, match="from 0 to 20"):
+        model.generate(PROMPT, top_logprobs=n)
+
+
+def test_a_prompt_may_be_scored_and_continued(model: edgeinfer.Model) -> None:
+    ids = model.tokenizer.encode(PROMPT)
+    expected = [None, *model.logprobs(ids).tolist()]
+    stream = model.generate(PROMPT, max_tokens=6, seed=2, top_logprobs=3, score_prompt=True)
+    assert [t.id for t in stream] == [t.id for t in model.generate(PROMPT, max_tokens=6, seed=2)]
+    assert [t.id for t in stream.scored] == ids
+    assert [t.logprob for t in stream.scored] == expected
+    best = np.argsort(-model.logits(ids), axis=1, kind="stable")[:-1, :3]
+    assert [[i for i, _ in t.top] for t in stream.scored] == [[], *best.tolist()]
+    alone = model.generate(ids, max_tokens=0, score_prompt=True)
+    assert list(alone) == []
+    assert (alone.finish_reason, [t.logprob for t in alone.scored]) == ("length", expected)
+
+
 def test_text_and_ids_give_the_same(model: edgeinfer.Model) -> None:
     by_text = list(model.generate(PROMPT, max_tokens=8, seed=3))
     by_ids = list(model.generate(model.tokenizer.encode(PROMPT), max_tokens=8, seed=3))

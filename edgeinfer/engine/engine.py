@@ -264,8 +264,13 @@ class Engine:
         try:
             if s.n_rows:
                 _check_finite(rows, request)
-                consume = self._sample if request.score is None else self._score
-                consume(request, rows)
+                if request.scoring:
+                    self._score(request, rows)
+                if request.n_left == 0:
+                    if request.generates:
+                        self._sample(request, rows)
+                    else:
+                        self._end(request, "length")
             if not request.ended and request.n_left > 1:
                 self._emit(request, ReadingEvent(request.n_computed, len(request.tokens)))
         except EdgeInferError as error:
@@ -275,15 +280,21 @@ class Engine:
 
     def _score(self, request: Request, rows: NDArray[np.float32]) -> None:
         assert request.score is not None
-        request.score(request.n_computed - len(rows), rows)
-        if request.n_left == 0:
-            self._end(request, "stop")
+        first, request.n_scored = request.n_scored, request.n_scored + len(rows)
+        request.score(first, rows)
 
     def _sample(self, request: Request, rows: NDArray[np.float32]) -> None:
-        choice = sample(rows[-1], request.sampling, request.tokens, request.seed, n_dropped=request.n_dropped)
+        choice = sample(
+            rows[-1],
+            request.sampling,
+            request.tokens,
+            request.seed,
+            n_dropped=request.n_dropped,
+            n_top=request.n_top,
+        )
         self._scheduler.meter.observe_token(request, request.append(choice.id))
         finish = self._finish_reason(request)
-        self._emit(request, TokenEvent(choice.id, choice.logprob, finish))
+        self._emit(request, TokenEvent(choice.id, choice.logprob, finish, choice.top))
         if finish is not None:
             self._end(request, finish)
         elif self._is_full(request):

@@ -1,7 +1,7 @@
 """What a request tells while it is on its way: the events that its sink gets, in this order.
 
-Queued*, then (Reading | Queued)*, then (Token | Shifted | Queued | Reading)*, then End: a request that gives
-way to others is queued and read again.
+Queued*, then (Reading | Scored | Queued)*, then (Token | Shifted | Queued | Reading)*, then End: a request
+that gives way to others is queued and read again.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from edgeinfer.engine.sampler import Top
 from edgeinfer.errors import EdgeInferError
 
 FinishReason = Literal["stop", "length", "deadline", "cancelled", "error"]
@@ -56,6 +57,22 @@ class ReadingEvent:
 
 
 @dataclass(frozen=True)
+class ScoredToken:
+    """A prompt token, with its log-probability given those before it; the first one has none."""
+
+    id: int
+    logprob: float | None
+    top: Top = ()  # the likeliest in its place
+
+
+@dataclass(frozen=True)
+class ScoredEvent:
+    """The next tokens of a prompt that was to be scored."""
+
+    tokens: tuple[ScoredToken, ...]
+
+
+@dataclass(frozen=True)
 class ShiftedEvent:
     """The context was full: tokens behind the first ones were forgotten, the rest is read again."""
 
@@ -69,6 +86,7 @@ class TokenEvent:
     id: int
     logprob: float
     finish: FinishReason | None
+    top: Top = ()  # the likeliest in its place
 
 
 @dataclass(frozen=True)
@@ -80,4 +98,4 @@ class EndEvent:
     error: EdgeInferError | None  # set when the reason is "error"
 
 
-Event = QueuedEvent | ReadingEvent | ShiftedEvent | TokenEvent | EndEvent
+Event = QueuedEvent | ReadingEvent | ScoredEvent | ShiftedEvent | TokenEvent | EndEvent

@@ -20,6 +20,7 @@ Priority = Literal["interactive", "batch"]
 Scorer = Callable[[int, NDArray[np.float32]], None]
 
 MOST_UNREAD = 1024  # events; more show that nobody reads
+MOST_TOP = 20  # what OpenAI and Ollama allow
 _RANKS: dict[Priority, int] = {"interactive": 0, "batch": 1}
 
 
@@ -45,8 +46,10 @@ class Request:
     deadline: float | None = None  # time.perf_counter() when it ends, finished or not
     # With a full context go on without the older half of what follows the first so many tokens.
     shift_after: int | None = None
-    # Gets (position of the first row, borrowed rows) for every prompt token; again after a pause.
+    # Gets (position of the first row, borrowed rows) of prompt tokens from `n_scored` on, once each.
     score: Scorer | None = None
+    n_scored: int = 0
+    n_top: int = 0  # likeliest tokens to name with each that is sampled
     # Events that its reader has not taken yet. With too many the request waits for its reader.
     n_unread: Callable[[], int] = _none_unread
 
@@ -70,8 +73,11 @@ class Request:
         self.n_prompt = len(self.tokens)
         if self.n_prompt == 0:
             raise InvalidRequest("the prompt is empty", hint="give at least one token")
-        if self.score is None and self.max_tokens < 1:
-            raise InvalidRequest(f"max_tokens must be at least 1, not {self.max_tokens}")
+        least = 1 if self.score is None else 0
+        if self.max_tokens < least:
+            raise InvalidRequest(f"max_tokens must be at least {least}, not {self.max_tokens}")
+        if not 0 <= self.n_top <= MOST_TOP:
+            raise InvalidRequest(f"top_logprobs must be from 0 to {MOST_TOP}, not {self.n_top}")
         if self.priority not in _RANKS:
             raise InvalidRequest(f"priority must be one of {', '.join(_RANKS)}, not {self.priority!r}")
 
@@ -86,9 +92,25 @@ class Request:
         return len(self.tokens) + self.n_dropped - self.n_prompt
 
     @property
+    def scoring(self) -> bool:
+        """Whether rows of its prompt are still wanted."""
+        return self.score is not None and self.n_scored < self.n_prompt
+
+    @property
+    def generates(self) -> bool:
+        """Whether it goes on after its prompt."""
+        return self.max_tokens > 0
+
+    def n_rows(self, n: int) -> int:
+        """Of the next n tokens to compute, how many of the last ones want their rows."""
+        if self.scoring:
+            return max(0, min(n, self.n_computed + n - self.n_scored))
+        return int(n == self.n_left)
+
+    @property
     def awaited(self) -> bool:
         """Whether somebody waits for each of its tokens: it decodes, and not in the background."""
-        return self.n_left == 1 and self.score is None and self.priority == "interactive"
+        return self.n_left == 1 and not self.scoring and self.priority == "interactive"
 
     @property
     def order(self) -> tuple[int, int]:

@@ -20,6 +20,7 @@ from edgeinfer.engine import noise
 from edgeinfer.errors import InvalidRequest
 
 Row = NDArray[np.float32]
+Top = tuple[tuple[int, float], ...]  # token ids with their log-probabilities, the likeliest first
 _GROUP = 64  # logits per group when looking for the largest; 32 and 128 are as fast at 128k
 _FIRST_LOOK = 256  # candidates looked at before widening, when the mass needed is unknown
 
@@ -89,10 +90,11 @@ class Sampling:
 
 @dataclass(frozen=True)
 class Choice:
-    """A sampled token with its log-probability in the model's own distribution, log_softmax(logits)."""
+    """A token in the model's own distribution, log_softmax(logits), with the likeliest ones."""
 
     id: int
     logprob: float
+    top: Top = ()
 
 
 @dataclass(frozen=True)
@@ -111,8 +113,17 @@ class _Candidates:
         return noise.exp(self.logits - self.logits.max())
 
 
+_NONE = _Candidates(np.empty(0, np.int64), np.empty(0), ordered=True)
+
+
 def sample(
-    logits: Row, sampling: Sampling, history: Sequence[int], seed: int, *, n_dropped: int = 0
+    logits: Row,
+    sampling: Sampling,
+    history: Sequence[int],
+    seed: int,
+    *,
+    n_dropped: int = 0,
+    n_top: int = 0,
 ) -> Choice:
     """The next token after `history`; its position is len(history) + n_dropped.
 
@@ -122,6 +133,7 @@ def sample(
         history: all tokens before, prompt included.
         seed: 0 .. 2**64 - 1.
         n_dropped: tokens that are no longer in the history.
+        n_top: how many of the likeliest tokens to name.
 
     Raises:
         InvalidRequest: the bias forbids every token.
@@ -135,14 +147,16 @@ def sample(
     else:
         candidates = _truncated(row, sampling, seed, position)
         winner = _draw(candidates, sampling.temperature, seed, position)
-    return Choice(winner, logprob(logits, winner))
+    return choice_of(winner, logits, n_top)
 
 
-def logprob(logits: Row, token: int) -> float:
-    """log_softmax(logits)[token]; logits are (n_vocab) and finite."""
-    top = logits.max()
-    total = float(np.exp(logits - top).sum(dtype=np.float64))
-    return float(logits[token]) - float(top) - math.log(total)
+def choice_of(token: int, logits: Row, n_top: int = 0) -> Choice:
+    """The token with its log-probability and the n_top likeliest; logits are (n_vocab) and finite."""
+    highest = logits.max()
+    log_total = float(highest) + math.log(float(np.exp(logits - highest).sum(dtype=np.float64)))
+    top = _top_k(logits, n_top) if n_top > 0 else _NONE
+    named = zip(top.ids.tolist(), (top.logits - log_total).tolist(), strict=True)
+    return Choice(token, float(logits[token]) - log_total, tuple(named))
 
 
 def _check(name: str, value: object, low: float, high: float, *, integer: bool) -> None:

@@ -156,7 +156,7 @@ class PrefixSaver:
         for request in running:
             if (
                 request.seq is not None
-                and request.score is None
+                and request.generates
                 and request.priority != "batch"
                 and _LONG <= len(request.prompt) <= request.n_computed
             ):

@@ -93,14 +93,14 @@ class Scheduler:
         for _, group in itertools.groupby(others, key=lambda r: r.priority):
             equals = sorted(group, key=lambda r: r.n_left)  # what short ones leave goes to long ones
             for i, request in enumerate(equals):
-                scored = request.score is not None
-                share = -(-tokens_left // (len(equals) - i))
-                n = min(request.n_left, share, rows_left if scored else share)
+                n = min(request.n_left, -(-tokens_left // (len(equals) - i)))
+                if request.scoring:
+                    n -= max(0, request.n_rows(n) - rows_left)
+                    rows_left -= request.n_rows(n)
                 if n <= 0:
                     continue
-                slices.append(Slice(request, n, n if scored else int(n == request.n_left), awaited=False))
+                slices.append(Slice(request, n, request.n_rows(n), awaited=False))
                 tokens_left -= n
-                rows_left -= n if scored else 0
         return slices
 
     def relieve(self) -> bool:
@@ -132,7 +132,7 @@ class Scheduler:
     def remove(self, request: Request, *, reuse: bool) -> None:
         """Take a request out; its sequence is kept for others if `reuse`, else closed."""
         (self.running if request in self.running else self.waiting).remove(request)
-        if reuse and request.score is None:
+        if reuse and request.generates:
             self._keep(request)
         else:
             self._close(request)
@@ -183,7 +183,7 @@ class Scheduler:
         wrong = next((t for t in request.tokens if not 0 <= t < traits.n_vocab), None)
         if wrong is not None:
             raise InvalidRequest(f"token id {wrong} is outside the vocabulary of {traits.n_vocab} tokens")
-        needed = n + (request.score is None)  # a generated token needs its place too
+        needed = n + request.generates  # a generated token needs its place too
         if needed > traits.n_ctx:
             raise ContextLengthExceeded(
                 f"the prompt has {n} tokens, the context holds {traits.n_ctx}",
@@ -197,7 +197,7 @@ class Scheduler:
 
     def _will_share(self, request: Request) -> bool:
         """Whether a request before this one is about to compute tokens that this one needs too."""
-        if request.score is not None or not self.running:
+        if request.scoring or not self.running:
             return False
         there = -1
         for other in self.running:
@@ -218,7 +218,7 @@ class Scheduler:
         source, kept, n = self._find(request, tokens)
         if (
             self.saver is not None
-            and request.score is None
+            and not request.scoring
             and self.saver.recall(tokens, n, self._open_with_room)
         ):
             source, kept, n = self._find(request, tokens)
@@ -240,11 +240,11 @@ class Scheduler:
     def _find(self, request: Request, tokens: Tokens) -> tuple[SeqId | None, Kept | None, int]:
         """The sequence that begins most like the request, kept or running, and how many tokens are of use.
 
-        The last token is always left to compute, for its logits; a scored prompt wants the logits of all.
+        The last token is always left to compute, for its logits; of a scored prompt all that it still wants.
         """
-        if request.score is not None:
+        most = request.n_scored if request.scoring else len(tokens) - 1
+        if most == 0:
             return None, None, 0
-        most = len(tokens) - 1
         kept, n_kept = self.cache.find(tokens)
         source, n_running = None, 0
         for other in self.running:

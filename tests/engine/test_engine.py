@@ -6,6 +6,7 @@ import random
 import threading
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import numpy as np
 import pytest
@@ -459,9 +460,27 @@ def test_scoring_gives_every_row_of_the_prompt(engine: Engine, backend: FakeBack
 
     busy = Reader(engine, [1, 2, 3])
     _, end = Reader(engine, prompt, max_tokens=0, score=keep).result()
-    assert end.reason == "stop"
+    assert end.reason == "length"
     np.testing.assert_array_equal(rows, [backend._logits(prompt[: i + 1]) for i in range(40)])
     assert busy.ids() == alone([1, 2, 3], 7, 8)
+
+
+def test_prompts_that_are_scored_and_continued_get_each_row_once_whoever_is_paused() -> None:
+    backend = FakeBackend(n_blocks=10, block_size=4, max_sequences=8)
+    engine = Engine(backend, token_budget=5)
+    rows: list[list[np.ndarray]] = [[] for _ in range(6)]
+
+    def keep(i: int, first: int, some: np.ndarray) -> None:
+        assert first == len(rows[i])
+        rows[i] += [row.copy() for row in some]
+
+    options = [{"seed": i, "max_tokens": 24, "score": partial(keep, i)} for i in range(6)]
+    readers = [Reader(engine, [i] * 6, **options[i]) for i in range(6)]
+    for i, reader in enumerate(readers):
+        assert reader.ids() == alone([i] * 6, i, 24)
+        np.testing.assert_array_equal(rows[i], [backend._logits([i] * (n + 1)) for n in range(6)])
+    assert engine.stats().n_paused > 0
+    engine.close()
 
 
 def test_random_traffic_ends_every_request_and_loses_no_room() -> None:

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeinfer.engine import noise
-from edgeinfer.engine.sampler import Sampling, _truncated, logprob, sample
+from edgeinfer.engine.sampler import Sampling, _truncated, choice_of, sample
 from edgeinfer.errors import InvalidRequest
 
 OPEN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}  # nothing truncated
@@ -172,7 +172,7 @@ def test_greedy_takes_the_lowest_of_equal_ids() -> None:
 def test_the_logprob_is_that_of_the_raw_distribution(logits: np.ndarray) -> None:
     choice = sample(logits, Sampling(temperature=0.3, repeat_penalty=1.5), [0], 2)
     assert choice.logprob == pytest.approx(math.log(softmax(logits)[choice.id]), abs=1e-4)
-    assert choice.logprob == logprob(logits, choice.id)
+    assert choice == choice_of(choice.id, logits)
 
 
 def test_penalties_change_only_recent_tokens() -> None:
