@@ -32,17 +32,19 @@ from edgeinfer.kv.tokens import common_prefix
 from edgeinfer.settings import Settings, kv_type_named
 from edgeinfer.streaming import Answer, Mailbox, Stream
 from edgeinfer.text.conversation import Conversation
+from edgeinfer.text.infill import Framed, Infill, frame
 from edgeinfer.text.messages import Message
 
 if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeinfer.backends.base import Traits
+    from edgeinfer.facts import Facts
     from edgeinfer.kv.disk import SavedPrefixes
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
 
-AnyPrompt = str | Sequence[int] | Sequence[Message] | Conversation
+AnyPrompt = str | Sequence[int] | Infill | Sequence[Message] | Conversation
 # options besides those of Sampling
 _ASKED = ("max_tokens", "stop", "timeout", "context_shift", "priority", "top_logprobs", "score_prompt")
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
@@ -63,6 +65,7 @@ class Model:
     Attributes:
         tokenizer: text to ids and back.
         name: what to call it.
+        facts: what its file says.
     """
 
     def __init__(
@@ -72,12 +75,14 @@ class Model:
         find_template: Callable[[], ChatTemplate],
         *,
         name: str,
+        facts: Facts,
         keep_headers: bool = False,
     ) -> None:
         """Use `load`. The model owns the engine."""
         self._keep_headers = keep_headers
         self.tokenizer = tokenizer
         self.name = name
+        self.facts = facts
         self._find_template = find_template
         self._engine = engine
         self._breakers: frozenset[int] | None = None
@@ -133,7 +138,7 @@ class Model:
 
     def generate(
         self,
-        prompt: str | Sequence[int],
+        prompt: str | Sequence[int] | Infill,
         *,
         max_tokens: int | None = None,
         stop: str | Sequence[str] | None = None,
@@ -145,11 +150,11 @@ class Model:
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
-        """Continue a text, or token ids.
+        """Continue a text, or token ids, or fill in the middle of a text.
 
         Args:
             prompt: text is tokenised with the model's BOS, special tokens in it are plain text; ids are
-                taken as they are.
+                taken as they are; of an `Infill` what stands between its prefix and its suffix is written.
             max_tokens: None: until the model or the context ends.
             stop: strings that end the answer; they are not part of it.
             timeout: seconds after which it ends, with finish_reason "deadline", finished or not.
@@ -248,10 +253,21 @@ class Model:
             ids.insert(0, bos)
         return ids
 
+    def encode_infill(self, infill: Infill) -> Framed:
+        """The prompt that `generate` computes for it.
+
+        Raises:
+            InvalidRequest: the model has no tokens for that.
+            ContextLengthExceeded: prefix and suffix have no room.
+        """
+        return frame(self.tokenizer, infill, self.context_length)
+
     def _prompt(self, prompt: AnyPrompt) -> _Prompt:
         """Text, ids or messages as tokens."""
         if isinstance(prompt, str):
             return _Prompt(self.tokenizer.encode(prompt), None)
+        if isinstance(prompt, Infill):
+            return _Prompt(self.encode_infill(prompt).ids, None)
         if isinstance(prompt, Conversation) or any(isinstance(item, Mapping) for item in prompt):
             conversation = _conversation(cast("Sequence[Message] | Conversation", prompt))
             return _Prompt(self.encode_chat(conversation), conversation)
@@ -404,6 +420,7 @@ def load(
     """
     from edgeinfer import _native
     from edgeinfer.backends import choose
+    from edgeinfer.facts import Facts
     from edgeinfer.hub.names import find_model
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
@@ -428,6 +445,7 @@ def load(
         tokenizer,
         lambda: ChatTemplate.from_gguf(file, tokenizer),
         name=path.stem,
+        facts=Facts(file, tokenizer),
         keep_headers=settings.keep_headers,
     )
 

@@ -42,9 +42,17 @@ class InvalidRequest(EdgeInferError):
 
 
 class ContextLengthExceeded(InvalidRequest):
-    """The prompt is longer than the context."""
+    """The prompt is longer than the context.
+
+    Attributes:
+        n_prompt, n_context: tokens.
+    """
 
     code = "context_length_exceeded"
+
+    def __init__(self, message: str, *, n_prompt: int, n_context: int, hint: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.n_prompt, self.n_context = n_prompt, n_context
 
 
 class TemplateError(InvalidRequest):

@@ -91,7 +91,8 @@ class Conversation:
                 show(stream, keep=parts)
         except ContextLengthExceeded as full:
             self.messages.pop()
-            raise ContextLengthExceeded(full.message, hint="/clear forgets the conversation") from full
+            full.hint = "/clear forgets the conversation"
+            raise
         except EdgeInferError:
             self.messages.pop()
             raise

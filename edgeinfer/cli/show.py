@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections import defaultdict
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
 from edgeinfer.cli import output
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.facts import Facts, TensorType
 from edgeinfer.settings import KvType
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def command(model: str | None, template: bool, metadata: bool, as_json: bool) ->
 
     file = _native.gguf_open(str(find_model(model)))
     if template:
-        output.data(output.safe_text(_text(file, "tokenizer.chat_template")))
+        output.data(output.safe_text(Facts(file).template))
     elif metadata:
         _print_metadata(file, as_json)
     else:
@@ -39,21 +39,21 @@ def command(model: str | None, template: bool, metadata: bool, as_json: bool) ->
 
 def describe(file: GgufFile) -> dict[str, Any]:
     """Everything that `show` tells, as JSON values."""
-    spec, unsupported = _spec(file)
+    facts, (spec, unsupported) = Facts(file), _spec(file)
     return {
-        "file": {"path": str(file.path), "bytes": file.size_bytes, "shards": file.shards},
+        "file": {"path": str(file.path), "bytes": facts.n_bytes, "shards": file.shards},
         "model": {
-            "name": _text(file, "general.name"),
-            "architecture": _text(file, "general.architecture"),
-            "parameters": sum(_n_values(t) for t in file.tensors()),
-            "license": _text(file, "general.license"),
+            "name": facts.text("general.name"),
+            "architecture": facts.architecture,
+            "parameters": facts.n_parameters,
+            "license": facts.text("general.license"),
             "supported": unsupported is None,
             "problem": unsupported,
         },
-        "quantization": _quantization(file),
+        "quantization": [_tensor_type(kind) for kind in facts.tensor_types],
         "shape": _shape(spec),
-        "tokenizer": _tokenizer(file),
-        "template": _template(file),
+        "tokenizer": _tokenizer(file, facts),
+        "template": _template(facts.template),
         "memory": _memory(file, spec),
     }
 
@@ -67,30 +67,9 @@ def _spec(file: GgufFile) -> tuple[DecoderSpec | None, str | None]:
         return None, problem.message
 
 
-def _text(file: GgufFile, key: str) -> str:
-    value = file.get(key) if key in file else ""
-    return value if isinstance(value, str) else ""
-
-
-def _n_values(tensor: dict[str, Any]) -> int:
-    n = 1
-    for size in tensor["shape"]:
-        n *= size
-    return n
-
-
-def _quantization(file: GgufFile) -> list[dict[str, Any]]:
-    """Tensor types by the bytes they take, most first."""
-    sums: dict[str, list[int]] = defaultdict(lambda: [0, 0, 0])
-    for tensor in file.tensors():
-        entry = sums[tensor["type"]]
-        for i, n in enumerate((1, tensor["bytes"], _n_values(tensor))):
-            entry[i] += n
-    rows = sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
-    return [
-        {"type": name, "tensors": n, "bytes": size, "bits_per_value": round(8 * size / max(1, values), 2)}
-        for name, (n, size, values) in rows
-    ]
+def _tensor_type(kind: TensorType) -> dict[str, Any]:
+    bits = round(8 * kind.n_bytes / max(1, kind.n_values), 2)
+    return {"type": kind.name, "tensors": kind.n_tensors, "bytes": kind.n_bytes, "bits_per_value": bits}
 
 
 def _shape(spec: DecoderSpec | None) -> dict[str, int]:
@@ -110,10 +89,10 @@ def _shape(spec: DecoderSpec | None) -> dict[str, int]:
     )
 
 
-def _tokenizer(file: GgufFile) -> dict[str, Any]:
+def _tokenizer(file: GgufFile, facts: Facts) -> dict[str, Any]:
     from edgeinfer.text.tokenizer import Tokenizer
 
-    kind = {"model": _text(file, "tokenizer.ggml.model"), "pre": _text(file, "tokenizer.ggml.pre")}
+    kind = {"model": facts.text("tokenizer.ggml.model"), "pre": facts.text("tokenizer.ggml.pre")}
     try:
         tokenizer = Tokenizer.from_gguf(file)
     except EdgeInferError as problem:
@@ -123,8 +102,7 @@ def _tokenizer(file: GgufFile) -> dict[str, Any]:
     return {**kind, "tokens": tokenizer.n_vocab, "bos": bos, "adds_bos": tokenizer.add_bos, "ends": ends}
 
 
-def _template(file: GgufFile) -> dict[str, Any]:
-    text = _text(file, "tokenizer.chat_template")
+def _template(text: str) -> dict[str, Any]:
     if not text:
         return {"present": False}
     digest = hashlib.sha256(text.encode("utf-8", "replace")).hexdigest()

@@ -187,11 +187,15 @@ class Scheduler:
         if needed > traits.n_ctx:
             raise ContextLengthExceeded(
                 f"the prompt has {n} tokens, the context holds {traits.n_ctx}",
+                n_prompt=n,
+                n_context=traits.n_ctx,
                 hint="shorten the prompt or raise the context length",
             )
         if needed > self._capacity:
             raise ContextLengthExceeded(
                 f"the request needs KV room for {needed} tokens, the pool holds {self._capacity}",
+                n_prompt=n,
+                n_context=self._capacity,
                 hint="shorten the prompt or give the model more memory",
             )
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from edgeinfer.errors import EdgeInferError
+from edgeinfer.errors import ContextLengthExceeded, EdgeInferError
 from edgeinfer.server.bodies import InvalidParameter
 
 
@@ -17,10 +17,13 @@ class Failure:
     code: str  # stable, as `context_length_exceeded`
     message: str
     param: str | None = None  # the field that is wrong, as `messages[0].role`
+    n_prompt: int | None = None  # tokens, of a prompt that is too long
+    n_context: int | None = None  # for so many
 
     @classmethod
     def of(cls, error: EdgeInferError) -> Self:
         """With the hint as part of the message: clients show nothing else."""
         message = f"{error.message}; {error.hint}" if error.hint else error.message
         param = error.param if isinstance(error, InvalidParameter) else None
-        return cls(error.http_status, error.code, message, param)
+        tokens = (error.n_prompt, error.n_context) if isinstance(error, ContextLengthExceeded) else ()
+        return cls(error.http_status, error.code, message, param, *tokens)

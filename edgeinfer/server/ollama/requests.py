@@ -81,6 +81,8 @@ class Body(NamedBody, ABC):
             if room < 1:
                 raise ContextLengthExceeded(
                     f"the prompt has {options.num_ctx - room} tokens, num_ctx holds {options.num_ctx}",
+                    n_prompt=options.num_ctx - room,
+                    n_context=options.num_ctx,
                     hint=f"raise num_ctx, up to {model.context_length}, or shorten the prompt",
                 )
             most = room if most is None else min(most, room)
