@@ -44,6 +44,23 @@ def test_raw_text_is_continued_and_other_text_is_answered(served: Served, client
     assert "".join(part.response for part in parts) == chat
 
 
+def test_each_token_names_the_likeliest_in_its_place(served: Served, client: ollama.Client) -> None:
+    options: Any = {"seed": 3, "num_predict": 9, "temperature": 1.5}
+    asked: Any = {"raw": True, "options": options, "logprobs": True, "top_logprobs": 3}
+    tokens = served.model.generate("one of", seed=3, max_tokens=9, temperature=1.5, top_logprobs=3)
+    ends = served.model.tokenizer.eog_ids
+    expected = [(t.logprob, [p for _, p in t.top]) for t in tokens if t.id not in ends]
+
+    def told(entries: Any) -> list[Any]:
+        return [(entry.logprob, [t.logprob for t in entry.top_logprobs]) for entry in entries or ()]
+
+    assert told(client.generate("random", "one of", **asked).logprobs) == expected
+    parts = client.generate("random", "one of", stream=True, **asked)
+    assert [entry for part in parts for entry in told(part.logprobs)] == expected
+    chat = client.chat("random", CHAT, options=options, logprobs=True)
+    assert [entry.top_logprobs for entry in chat.logprobs or ()] == [[]] * (chat.eval_count or 0)
+
+
 def test_nothing_asked_only_loads(client: ollama.Client) -> None:
     assert client.generate("random").done_reason == "load"
     assert client.chat("random").done_reason == "load"

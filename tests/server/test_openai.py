@@ -59,6 +59,64 @@ def test_a_completion_and_its_stream(served: Served) -> None:
     assert told == whole.choices[0].logprobs.token_logprobs
 
 
+def test_a_chat_names_the_likeliest_of_each_place(served: Served) -> None:
+    options: Any = {"model": "random", "messages": CHAT, "seed": 5, "max_tokens": 9}
+    options |= {"temperature": 1.5, "logprobs": True, "top_logprobs": 3}
+    tokenizer = served.model.tokenizer
+    expected = [
+        (token.logprob, [(list(tokenizer.token_bytes(i)), logprob) for i, logprob in token.top])
+        for token in served.model.chat(CHAT, seed=5, max_tokens=9, temperature=1.5, top_logprobs=3)
+        if token.id not in tokenizer.eog_ids
+    ]
+
+    def told(entries: Any) -> list[Any]:
+        return [(e.logprob, [(t.bytes, t.logprob) for t in e.top_logprobs]) for e in entries]
+
+    whole = served.client().chat.completions.create(**options)
+    assert told(whole.choices[0].logprobs.content) == expected
+    chunks = list(served.client().chat.completions.create(**options, stream=True))
+    streamed = [e for c in chunks if c.choices[0].logprobs for e in c.choices[0].logprobs.content]
+    assert told(streamed) == expected
+
+
+def test_a_prompt_is_scored_as_evaluation_harnesses_do_it(served: Served) -> None:
+    prompts = [served.model.tokenizer.encode(text) for text in ("one of the words", "that we know")]
+    options: Any = {"model": "random", "prompt": prompts, "max_tokens": 1, "temperature": 0, "logprobs": 1}
+    answer = served.client().completions.create(**options, echo=True)
+    for ids, choice in zip(prompts, answer.choices, strict=True):
+        told = choice.logprobs
+        assert told.token_logprobs[:-1] == [None, *served.model.logprobs(ids)]
+        rows = served.model.logits(ids)
+        greedy = [row.argmax() == i for row, i in zip(rows, [*ids[1:], rows[-1].argmax()], strict=True)]
+        best = [max(top.values()) for top in told.top_logprobs[1:]]
+        assert [p == b for p, b in zip(told.token_logprobs[1:], best, strict=True)] == greedy
+
+
+@pytest.mark.parametrize("prompt", ["one of thé words", [285, 32, 111, 102]])
+@pytest.mark.parametrize("n", [0, 4])
+def test_an_echo_is_the_prompt_and_its_scores_before_the_answer(served: Served, prompt: Any, n: int) -> None:
+    options: Any = {"model": "random", "prompt": prompt, "seed": 3, "max_tokens": n, "n": 2, "echo": True}
+    whole = served.client().completions.create(**options, logprobs=2)
+    text = prompt if isinstance(prompt, str) else served.model.tokenizer.decode(prompt)
+    for i, choice in enumerate(whole.choices):
+        stream = served.model.generate(prompt, seed=3 + i, max_tokens=n, score_prompt=True, top_logprobs=2)
+        assert choice.text == text + "".join(t.text for t in stream)
+        told = choice.logprobs
+        assert len(told.tokens) == len(told.top_logprobs) == len(told.token_logprobs)
+        for token, offset in zip(told.tokens, told.text_offset, strict=True):
+            broken = "\ufffd" in token + choice.text[offset : offset + 1]  # counted with what follows
+            assert broken or choice.text.startswith(token, offset)
+    chunks = list(served.client().completions.create(**options, logprobs=2, stream=True))
+    for i, choice in enumerate(whole.choices):
+        parts = [c.choices[0] for c in chunks if c.choices[0].index == i]
+        assert "".join(part.text for part in parts) == choice.text
+        for name, expected in choice.logprobs.model_dump().items():
+            pieces = [part.logprobs.model_dump()[name] for part in parts if part.logprobs]
+            assert [item for piece in pieces for item in piece] == expected
+    plain = served.client().completions.create(**options)
+    assert [c.text for c in plain.choices] == [c.text for c in whole.choices]
+
+
 def test_the_models(served: Served) -> None:
     assert [model.id for model in served.client().models.list()] == ["random"]
     assert served.client().models.retrieve("random").owned_by == "edgeinfer"
@@ -70,6 +128,8 @@ WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
     ({"model": "gpt-4o"}, openai.NotFoundError, "no model is called"),
     ({"logit_bias": {"9" * 5000: 1}}, openai.BadRequestError, "is not a token id"),
     ({"temperature": -3}, openai.BadRequestError, "temperature"),
+    ({"top_logprobs": 2}, openai.BadRequestError, "needs logprobs"),
+    ({"logprobs": True, "top_logprobs": 21}, openai.BadRequestError, "top_logprobs"),
     ({"messages": []}, openai.BadRequestError, "messages"),
     ({"messages": [{"role": "king", "content": "x"}]}, openai.BadRequestError, r"messages\[0\].role"),
     ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "tools"),

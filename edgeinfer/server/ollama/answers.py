@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer.server.failure import Failure
+from edgeinfer.server.logprobs import entries
 from edgeinfer.server.ollama.failure import failure_body
 from edgeinfer.server.ollama.requests import Body, ChatBody
 from edgeinfer.server.reply import Reply
@@ -25,11 +26,12 @@ class OllamaReply(Reply):
     def __init__(self, body: Body, model: Model) -> None:
         self._chat = isinstance(body, ChatBody)
         self._name = model.name
+        self._with_logprobs, self._tokenizer = bool(body.logprobs), model.tokenizer
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """All of the text, with what it cost."""
         [answer] = answers
-        return self._ending(answer.text, answer.stream)
+        return {**self._ending(answer.text, answer.stream), **self._logprobs(answer.tokens)}
 
     def loaded(self) -> dict[str, Any]:
         """To a body that asks for nothing but the model."""
@@ -37,8 +39,9 @@ class OllamaReply(Reply):
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Its text."""
-        if token.text:
-            yield _line(self._part(token.text))
+        logprobs = self._logprobs([token])
+        if token.text or logprobs:
+            yield _line({**self._part(token.text), **logprobs})
 
     def of_progress(self, index: int, event: Progress) -> Iterator[str]:
         """Nothing: JSON lines have no comments."""
@@ -52,6 +55,10 @@ class OllamaReply(Reply):
     def failed(self, failure: Failure) -> Iterator[str]:
         """An error as the last line."""
         yield _line(failure_body(failure))
+
+    def _logprobs(self, tokens: Sequence[Token]) -> dict[str, Any]:
+        found = entries(tokens, self._tokenizer) if self._with_logprobs else []
+        return {"logprobs": found} if found else {}
 
     def _part(self, text: str) -> dict[str, Any]:
         said: dict[str, Any] = {"response": text}

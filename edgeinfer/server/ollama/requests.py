@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
+from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import ContextLengthExceeded
 from edgeinfer.server.bodies import ChatMessage, NotSupported, any_seed
@@ -63,6 +64,8 @@ class Body(NamedBody, ABC):
     keep_alive: int | float | str | None = None  # models stay open as long as the server
     format: NotSupported = None
     think: NotSupported = None
+    logprobs: bool | None = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
 
     def start(self, model: Model) -> Stream | None:
         """The answer, or None for a body that only asks for the model to be loaded.
@@ -86,9 +89,15 @@ class Body(NamedBody, ABC):
                     hint=f"raise num_ctx, up to {model.context_length}, or shorten the prompt",
                 )
             most = room if most is None else min(most, room)
-        return model.alternatives(prompt, 1, max_tokens=most, stop=options.stop, sampling=options.sampling())[
-            0
-        ]
+        [stream] = model.alternatives(
+            prompt,
+            1,
+            max_tokens=most,
+            stop=options.stop,
+            top_logprobs=(self.top_logprobs or 0) if self.logprobs else 0,
+            sampling=options.sampling(),
+        )
+        return stream
 
     @abstractmethod
     def prompt(self) -> str | list[Message]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import itertools
 import json
 import time
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import edgeinfer
+from edgeinfer.engine.events import ScoredEvent, ScoredToken
 from edgeinfer.server.failure import Failure
+from edgeinfer.server.logprobs import entries
 from edgeinfer.server.openai.failure import failure_body
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
+from edgeinfer.server.openai.text_logprobs import TextLogprobs
 from edgeinfer.server.reply import Reply
-from edgeinfer.streaming import Answer, Stream, Token
+from edgeinfer.streaming import Answer, Progress, Stream, Token
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.events import FinishReason, Usage
-    from edgeinfer.text.tokenizer import Tokenizer
 
 _DONE = "data: [DONE]\n\n"
 
@@ -33,7 +34,8 @@ class OpenAiReply(Reply):
     def __init__(self, id: str, body: ChatBody | CompletionBody, model: Model) -> None:
         self._body, self._tokenizer = body, model.tokenizer
         self._chat = isinstance(body, ChatBody)
-        self._with_logprobs = bool(body.logprobs) if self._chat else body.logprobs is not None
+        self._echoes = isinstance(body, CompletionBody) and bool(body.echo)
+        self._text_logprobs: dict[int, TextLogprobs] = {}
         self._with_usage = body.stream_options is not None and body.stream_options.include_usage
         self._head = _head(id, body, model)
         self._chunk_head = {
@@ -43,16 +45,11 @@ class OpenAiReply(Reply):
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""
-        shape = _chat_choice if self._chat else _text_choice
         return {
             **self._head,
             "object": "chat.completion" if self._chat else "text_completion",
             "choices": [
-                {
-                    "index": i,
-                    "finish_reason": answer.stream.finish_reason,
-                    **shape(answer, self._tokenizer, self._with_logprobs),
-                }
+                {"index": i, "finish_reason": answer.stream.finish_reason, **self._choice(i, answer)}
                 for i, answer in enumerate(answers)
             ],
             "usage": _usage([answer.stream.usage for answer in answers], self._body.n),
@@ -63,13 +60,20 @@ class OpenAiReply(Reply):
         if self._chat:
             for index in range(self._body.n):
                 yield self._chunk({"index": index, "delta": {"role": "assistant", "content": ""}})
+        if self._echoes:
+            for index in range(self._body.n * len(self._body.prompts())):
+                yield self._chunk({"index": index, "text": self._prompt_text(index)})
+
+    def of_progress(self, index: int, event: Progress) -> Iterator[str]:
+        """The prompt's log-probabilities if they are asked for, else a comment."""
+        if isinstance(event, ScoredEvent) and self._body.with_logprobs:
+            yield self._chunk({"index": index, "text": "", "logprobs": self._logprobs(index, event.tokens)})
+        else:
+            yield from super().of_progress(index, event)
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Text, and at the end why it ended."""
-        logprobs = None
-        if self._with_logprobs:
-            pieces = list(_pieces([token], self._tokenizer))
-            logprobs = _chat_logprobs(pieces) if self._chat else _text_logprobs(pieces)
+        logprobs = self._logprobs(index, [token])
         if token.text or logprobs is not None:
             text = {"delta": {"content": token.text}} if self._chat else {"text": token.text}
             yield self._chunk({"index": index, **text, "logprobs": logprobs})
@@ -89,6 +93,28 @@ class OpenAiReply(Reply):
         yield _data(failure_body(failure))
         yield _DONE
 
+    def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
+        if self._chat:
+            message = {"role": "assistant", "content": answer.text, "refusal": None}
+            return {"message": message, "logprobs": self._logprobs(index, answer.tokens)}
+        text = self._prompt_text(index) + answer.text if self._echoes else answer.text
+        return {"text": text, "logprobs": self._logprobs(index, [*answer.stream.scored, *answer.tokens])}
+
+    def _logprobs(self, index: int, tokens: Sequence[Token | ScoredToken]) -> dict[str, Any] | None:
+        """Of the next tokens of a choice."""
+        if not self._body.with_logprobs:
+            return None
+        if self._chat:
+            return {"content": entries(cast("Sequence[Token]", tokens), self._tokenizer), "refusal": None}
+        if index not in self._text_logprobs:
+            made = TextLogprobs(self._tokenizer, self._body.n_top, begins=self._echoes)
+            self._text_logprobs[index] = made
+        return self._text_logprobs[index].of(tokens)
+
+    def _prompt_text(self, index: int) -> str:
+        prompt = self._body.prompts()[index // self._body.n]
+        return prompt if isinstance(prompt, str) else self._tokenizer.decode(cast("list[int]", prompt))
+
     def _chunk(self, choice: dict[str, Any], finish: FinishReason | None = None) -> str:
         return _data({**self._chunk_head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]})
 
@@ -103,44 +129,6 @@ def _head(id: str, body: ChatBody | CompletionBody, model: Model) -> dict[str, A
         "created": int(time.time()),
         "model": model.name,
         "system_fingerprint": f"edgeinfer-{edgeinfer.__version__}",
-    }
-
-
-def _chat_choice(choice: Answer, tokenizer: Tokenizer, with_logprobs: bool) -> dict[str, Any]:
-    message = {"role": "assistant", "content": choice.text, "refusal": None}
-    logprobs = _chat_logprobs(_pieces(choice.tokens, tokenizer)) if with_logprobs else None
-    return {"message": message, "logprobs": logprobs}
-
-
-def _text_choice(choice: Answer, tokenizer: Tokenizer, with_logprobs: bool) -> dict[str, Any]:
-    logprobs = _text_logprobs(_pieces(choice.tokens, tokenizer)) if with_logprobs else None
-    return {"text": choice.text, "logprobs": logprobs}
-
-
-_Piece = tuple[str, bytes, float]  # text, bytes, log-probability
-
-
-def _pieces(tokens: Sequence[Token], tokenizer: Tokenizer) -> list[_Piece]:
-    """Of each token but the one that ends an answer."""
-    ids = [(token, tokenizer.token_bytes(token.id)) for token in tokens if token.id not in tokenizer.eog_ids]
-    return [(piece.decode("utf-8", "replace"), piece, token.logprob) for token, piece in ids]
-
-
-def _chat_logprobs(pieces: list[_Piece]) -> dict[str, Any]:
-    content = [
-        {"token": text, "bytes": list(piece), "logprob": logprob, "top_logprobs": []}
-        for text, piece, logprob in pieces
-    ]
-    return {"content": content, "refusal": None}
-
-
-def _text_logprobs(pieces: list[_Piece]) -> dict[str, Any]:
-    texts = [text for text, _, _ in pieces]
-    return {
-        "tokens": texts,
-        "token_logprobs": [logprob for _, _, logprob in pieces],
-        "top_logprobs": None,
-        "text_offset": [0, *itertools.accumulate(map(len, texts))][:-1],
     }
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
+from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported
 
@@ -64,6 +65,8 @@ class Body(BaseModel, ABC):
             "max_tokens": self.most_tokens,
             "stop": self.stop,
             "priority": priority,
+            "top_logprobs": self.n_top,
+            "score_prompt": self.scores_prompt,
             "sampling": Sampling(**{"seed": seed, **given}),
         }
         return [s for prompt in self.prompts() for s in model.alternatives(prompt, self.n, **options)]
@@ -72,6 +75,21 @@ class Body(BaseModel, ABC):
     def most_tokens(self) -> int | None:
         """To generate; None: until the model or the context ends."""
         return self.max_tokens
+
+    @property
+    @abstractmethod
+    def with_logprobs(self) -> bool:
+        """Whether the log-probabilities of tokens are asked for."""
+
+    @property
+    @abstractmethod
+    def n_top(self) -> int:
+        """How many of the likeliest tokens are asked for with each."""
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the prompt's tokens are asked for too."""
+        return False
 
     @abstractmethod
     def prompts(self) -> Sequence[str | list[int] | list[Message]]:
@@ -84,7 +102,7 @@ class ChatBody(Body):
     messages: list[ChatMessage] = Field(min_length=1)
     max_completion_tokens: int | None = None  # the newer name of max_tokens
     logprobs: bool | None = None
-    top_logprobs: NotSupported = None
+    top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
     tools: NotSupported = None
     functions: NotSupported = None
     response_format: NotSupported = None
@@ -94,6 +112,18 @@ class ChatBody(Body):
     def most_tokens(self) -> int | None:
         """To generate; None: until the model or the context ends."""
         return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
+
+    @property
+    def with_logprobs(self) -> bool:
+        """Whether the log-probabilities of tokens are asked for."""
+        return bool(self.logprobs)
+
+    @property
+    def n_top(self) -> int:
+        """How many of the likeliest tokens are asked for with each."""
+        if self.top_logprobs and not self.with_logprobs:
+            raise InvalidParameter("top_logprobs", "needs logprobs to be true")
+        return self.top_logprobs or 0
 
     def prompts(self) -> Sequence[list[Message]]:
         """The conversation."""
@@ -105,10 +135,25 @@ class CompletionBody(Body):
 
     prompt: str | list[str] | list[int] | list[list[int]]
     max_tokens: int | None = 16
-    logprobs: int | None = Field(default=None, ge=0, le=0)  # 0: of the chosen tokens only
+    logprobs: int | None = Field(default=None, ge=0, le=5)  # 0: of the chosen tokens only
     best_of: Literal[1] | None = None
-    echo: NotSupported = None
+    echo: bool | None = None  # the prompt in front of the answer; with max_tokens 0 only its scores
     suffix: NotSupported = None
+
+    @property
+    def with_logprobs(self) -> bool:
+        """Whether the log-probabilities of tokens are asked for."""
+        return self.logprobs is not None
+
+    @property
+    def n_top(self) -> int:
+        """How many of the likeliest tokens are asked for with each."""
+        return self.logprobs or 0
+
+    @property
+    def scores_prompt(self) -> bool:
+        """Whether the prompt's tokens are asked for too."""
+        return bool(self.echo) and (self.with_logprobs or self.max_tokens == 0)
 
     def prompts(self) -> Sequence[str | list[int]]:
         """One or several."""
