@@ -109,6 +109,36 @@ class NotFound(EdgeInferError):
     code = "not_found"
 
 
+class AmbiguousName(InvalidRequest):
+    """A name that several models answer to."""
+
+    code = "ambiguous_name"
+
+
+class NetworkError(EdgeInferError):
+    """Another machine cannot be reached, or does not give what was asked for."""
+
+    code = "network_error"
+
+
+class Offline(NetworkError):
+    """The network would be needed, and is switched off."""
+
+    code = "offline"
+
+
+class AccessDenied(NetworkError):
+    """A model that one has to log in or to ask for."""
+
+    code = "access_denied"
+
+
+class IntegrityError(EdgeInferError):
+    """What arrived is not what was promised."""
+
+    code = "integrity_error"
+
+
 class PortTaken(EdgeInferError):
     """The port cannot be listened on."""
 
@@ -128,13 +158,18 @@ EXIT_AND_STATUS: dict[str, tuple[int, int]] = {
     "invalid_request": (2, 400),
     "context_length_exceeded": (2, 400),
     "template_error": (2, 400),
+    "ambiguous_name": (2, 400),
     "bad_model_file": (3, 500),
     "unsupported_model": (3, 501),
     "model_file_changed": (3, 503),
     "non_finite_logits": (3, 500),
     "not_enough_memory": (4, 507),
+    "network_error": (5, 502),
+    "offline": (5, 503),
+    "access_denied": (5, 403),
     "disk_error": (6, 500),
     "port_taken": (7, 500),
+    "integrity_error": (8, 500),
     "body_too_large": (2, 413),
     "model_not_found": (9, 404),
     "not_found": (9, 404),

@@ -23,6 +23,7 @@ class Settings:
     kv_type: KvType = "f16"  # EDGEINFER_KV_TYPE
     kv_disk_bytes: int = 4 << 30  # EDGEINFER_KV_DISK_BYTES, of saved keys and values; 0: none
     keep_headers: bool = False  # EDGEINFER_KEEP_HEADERS, 1: read the changing headers of agents too
+    offline: bool = False  # EDGEINFER_OFFLINE, 1: nothing is fetched
 
     @classmethod
     def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
@@ -39,6 +40,7 @@ class Settings:
             kv_type=kv_type_named(found.get("KV_TYPE", cls.kv_type)),
             kv_disk_bytes=_bytes(found, "KV_DISK_BYTES", cls.kv_disk_bytes),
             keep_headers=_switch(found, "KEEP_HEADERS"),
+            offline=_switch(found, "OFFLINE"),
         )
 
 

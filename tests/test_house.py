@@ -22,7 +22,7 @@ ALLOWED: dict[str, set[str]] = {
     "kv": {"errors", "backends.base", "models.spec"},  # what a snapshot is, what a token sees
     "text": {"errors", "_native"},
     "facts": {"errors", "text", "_native"},
-    "hub": {"errors", "settings", "paths", "models"},
+    "hub": {"errors", "settings", "paths", "models", "_native"},
     "backends.base": {"errors", "models.spec"},  # how an embedding model pools
     "backends.plan": {"errors", "backends.base", "machine", "models", "settings", "_native"},
     "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
@@ -146,6 +146,8 @@ HEAVY = {
     "tqdm",
     "starlette",
     "uvicorn",
+    "httpx2",
+    "filelock",
 }
 
 
@@ -162,6 +164,21 @@ with contextlib.suppress(SystemExit):
     main([{option!r}])
 """
     assert loaded_by(code) & HEAVY == set()
+
+
+NETWORK = {"huggingface_hub", "httpx2", "httpx", "requests", "urllib3", "aiohttp", "urllib.request"}
+
+
+def test_one_module_reaches_the_network(repository: Path) -> None:
+    """`bench.stream_peers` talks to a server that it started on this machine, by http.client."""
+    reaching = set()
+    for module, path in modules(repository).items():
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            names = [node.module or ""] if isinstance(node, ast.ImportFrom) else []
+            names += [alias.name for alias in node.names] if isinstance(node, ast.Import) else []
+            if any(name == n or name.startswith(f"{n}.") for name in names for n in NETWORK):
+                reaching.add(module)
+    assert reaching == {"hub.network"}
 
 
 def test_no_file_carries_a_path_of_somebodys_machine(repository: Path) -> None:

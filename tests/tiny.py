@@ -33,6 +33,7 @@ __all__ = [
     "token_ids",
     "write_f16_copy",
     "write_gguf",
+    "write_shards",
 ]
 
 
@@ -194,13 +195,25 @@ def write_gguf(path: Path, case_name: str = "llama", tensor_type: str = "Q4_K") 
     Returns the path. The file's bytes depend on the two names alone.
     """
     case = CASES[case_name]
-    writer = gguf.GGUFWriter(path, case.spec.architecture)
+    _write(gguf.GGUFWriter(path, case.spec.architecture), case, tensor_type)
+    return path
+
+
+def write_shards(
+    path: Path, n_tensors: int, case_name: str = "llama", tensor_type: str = "Q8_0"
+) -> list[Path]:
+    """The same in several files with at most so many tensors each. Returns their paths in order."""
+    case = CASES[case_name]
+    _write(gguf.GGUFWriter(path, case.spec.architecture, split_max_tensors=n_tensors), case, tensor_type)
+    return sorted(path.parent.glob(f"{path.stem}-*.gguf"))
+
+
+def _write(writer: gguf.GGUFWriter, case: Case, tensor_type: str) -> None:
     _add_metadata(writer, case)
     {"gpt2": _gpt2_vocabulary, "llama": _llama_vocabulary}[case.vocabulary](writer)
     writer.add_chat_template(_TEMPLATE)
     _add_tensors(writer, case, tensor_type)
     finish(writer)
-    return path
 
 
 def finish(writer: gguf.GGUFWriter) -> None:

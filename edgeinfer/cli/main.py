@@ -6,7 +6,9 @@ Commands are imported when they run, so that `--version` and `--help` cost nothi
 from __future__ import annotations
 
 import difflib
+import functools
 import importlib
+import keyword
 import os
 import signal
 import sys
@@ -24,6 +26,11 @@ COMMANDS: dict[str, str] = {
     "chat": "Talk with a model",
     "serve": "Answer editors and agents on a port",
     "batch": "Answer a file of requests in the background",
+    "pull": "Fetch models by name",
+    "list": "List the models on this machine",
+    "rm": "Remove models that edgeinfer keeps",
+    "cp": "Call a model by one more name",
+    "import": "Call a model file by a name",
     "show": "Tell what is in a model file",
     "check": "Parse and validate model files, run nothing",
     "tokenize": "Cut text into a model's tokens",
@@ -32,6 +39,38 @@ COMMANDS: dict[str, str] = {
     "doctor": "Tell what edgeinfer sees of this machine",
     "completion": "Print a shell completion script",
 }
+ALIASES = {"ls": "list"}
+
+
+def _go_offline(ctx: click.Context, param: click.Parameter, given: bool) -> None:
+    """Before a command runs: from here on no other machine is reached."""
+    from edgeinfer.hub.offline import forbid_connections
+    from edgeinfer.settings import Settings
+
+    if given:
+        os.environ["EDGEINFER_OFFLINE"] = "1"  # for processes that we start, too
+    if Settings.from_environment().offline:
+        forbid_connections()
+
+
+@functools.cache
+def _imported(name: str) -> click.Command:
+    module = f"{name}_" if keyword.iskeyword(name) else name
+    command = importlib.import_module(f"edgeinfer.cli.{module}").command
+    assert isinstance(command, click.Command)
+    command.params.append(_offline_option(hidden=True))  # people put it anywhere
+    return command
+
+
+def _offline_option(*, hidden: bool) -> click.Option:
+    return click.Option(
+        ["--offline"],
+        is_flag=True,
+        expose_value=False,
+        hidden=hidden,
+        callback=_go_offline,
+        help="Make a connection to any other machine impossible; also EDGEINFER_OFFLINE=1.",
+    )
 
 
 class _Commands(click.Group):
@@ -41,16 +80,15 @@ class _Commands(click.Group):
         return list(COMMANDS)
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
-        if cmd_name not in COMMANDS:
+        name = ALIASES.get(cmd_name, cmd_name)
+        if name not in COMMANDS:
             return None
-        command = importlib.import_module(f"edgeinfer.cli.{cmd_name}").command
-        assert isinstance(command, click.Command)
-        return command
+        return _imported(name)
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+        if args and args[0] not in COMMANDS.keys() | ALIASES and not args[0].startswith("-"):
             near = difflib.get_close_matches(args[0], COMMANDS, n=2)
             hint = "did you mean " + " or ".join(f"`edgeinfer {n}`" for n in near) if near else None
             raise _Usage(f"there is no command {args[0]!r}", hint)
@@ -85,6 +123,9 @@ def cli(ctx: click.Context) -> None:
     """
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help())
+
+
+cli.params.append(_offline_option(hidden=False))
 
 
 def main(args: Sequence[str] | None = None) -> None:

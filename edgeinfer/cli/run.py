@@ -70,7 +70,7 @@ def read_words(words: tuple[str, ...], model: str | None) -> tuple[str | None, s
     elif model is None and rest and (len([w for w in rest if w != "-"]) > 1 or _reads_like_model(rest[0])):
         raise NotFound(
             f"no model is called {rest[0]!r}",
-            hint="quote the prompt if it is one; a model is the path of a .gguf file, or edgeinfer-tiny",
+            hint="quote the prompt if it is one; `edgeinfer list` tells which models are here",
         )
     if not rest:
         return model, None

@@ -2,19 +2,68 @@
 
 from __future__ import annotations
 
+import difflib
 import os
+import re
+from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeinfer.errors import NotFound
+from edgeinfer.errors import AmbiguousName, NotFound
+from edgeinfer.hub.store.own import web_file
+
+if TYPE_CHECKING:
+    from edgeinfer.hub.store import LocalModel
 
 BUNDLED = ("edgeinfer-tiny", "edgeinfer-nano")  # ship inside the package
 
+_HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/|hf://")
+_REPO = re.compile(r"([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})")
+_AT_REVISION = re.compile(r"(?:resolve|blob)/([\w.-]+)/(.+)")
+_DIGEST = re.compile(r"(?:sha256[:-])?([0-9a-f]{64})|sha256[:-]([0-9a-f]{12,63})")
+
+
+@dataclass(frozen=True)
+class HubName:
+    """Something in a repository of the Hugging Face hub."""
+
+    repo: str  # "user/repo"
+    quant: str | None = None  # as variants.spelled writes it
+    file: str | None = None  # in the repository, with forward slashes
+    revision: str = "main"
+    size_bytes: int | None = None  # as the catalog promises, which has a promise only for single files
+    sha256: str | None = None
+
+    def __str__(self) -> str:
+        rest = f"/{self.file}" if self.file else f":{self.quant}" if self.quant else ""
+        return self.repo + rest
+
+
+@dataclass(frozen=True)
+class Address:
+    """A file anywhere on the web."""
+
+    url: str
+    sha256: str | None = None
+
+
+@dataclass(frozen=True)
+class Digest:
+    """The sha256 of a file, or how it begins."""
+
+    sha256: str
+
 
 def find_model(name: str | os.PathLike[str] | None = None) -> Path:
-    """The GGUF file of a name or path; without one the bundled tiny model.
+    """The GGUF file of a name or path, or its first shard; without a name the bundled tiny model.
+
+    A name is a bundled model, a path, one of our aliases, a short name of the catalog (`qwen3:4b`), a
+    repository (`user/repo:QUANT`, also behind `hf.co/`), a name that Ollama gave, or a sha256. What it means
+    must be on this machine, in whatever program's folder; nothing is fetched.
 
     Raises:
-        NotFound: no bundled model and no file is called so.
+        NotFound: nothing here is called so; the hint says how to get it.
+        AmbiguousName: several models are.
     """
     if name is None:
         name = BUNDLED[0]
@@ -23,19 +72,155 @@ def find_model(name: str | os.PathLike[str] | None = None) -> Path:
     path = Path(name)
     if path.is_dir():
         raise NotFound(f"{path} is a folder", hint="give the path of a .gguf file in it")
-    if not path.is_file():
-        known = ", ".join(BUNDLED)
+    if path.is_file():
+        return path
+    if not isinstance(name, str) or _means_a_path(name):
         raise NotFound(
-            f"no model is called {os.fspath(name)!r}", hint=f"give the path of a .gguf file, or {known}"
+            f"no model is called {os.fspath(name)!r}",
+            hint="there is no such file; `edgeinfer list` tells what is here",
         )
-    return path
+    return find_local(name).path
+
+
+def find_local(name: str) -> LocalModel:
+    """The model of a store that answers to a name. Raises NotFound, AmbiguousName."""
+    from edgeinfer.hub.store import local_models
+
+    models = local_models()
+    found = matching(name, models)
+    if not found:
+        raise _not_here(name, models)
+    if len(found) > 1:
+        choices = ", ".join(model.name for model in found)
+        raise AmbiguousName(f"{name!r} may be several models", hint=f"say which: {choices}")
+    return found[0]
+
+
+def matching(name: str, models: list[LocalModel]) -> list[LocalModel]:
+    """Those that a name may mean: what we call so, what the hub does, what another program does."""
+    alike = [m for m in models if {name.lower(), f"{name.lower()}:latest"} & {n.lower() for n in m.names}]
+    wanted = parse(name)
+    if isinstance(wanted, Digest):
+        found = [m for m in models if m.sha256 is not None and m.sha256.startswith(wanted.sha256)]
+    elif isinstance(wanted, Address):
+        found = [m for m in models if m.path == web_file(wanted.url)]
+    elif wanted is not None:
+        found = [m for m in models if m.repo is not None and _is_of(wanted, m)]
+    else:
+        found = []
+    for several in ([m for m in alike if m.store == "edgeinfer"], found, alike):
+        if several:
+            return list({_content(m): m for m in reversed(several)}.values())[::-1]
+    return []
+
+
+def _content(model: LocalModel) -> object:
+    """Equal for copies of one file in several stores, of which the first is taken."""
+    return model.sha256 or (model.path.name, model.size_bytes)
+
+
+def parse(name: str) -> HubName | Address | Digest | None:
+    """What a name means away from this machine's files; None: nothing that we know.
+
+    Raises:
+        NotFound: a hub name that cannot be one.
+    """
+    if digest := _DIGEST.fullmatch(name.lower()):
+        return Digest(digest[1] or digest[2])
+    on_hub = _HUB.match(name)
+    if on_hub is None and re.match(r"https?://", name):
+        url, _, fragment = name.partition("#")
+        return Address(url, fragment.removeprefix("sha256=") or None)
+    if on_hub is None and (short := _short_name(name)):
+        return short
+    rest = name[on_hub.end() :] if on_hub else name
+    parsed = _hub_name(rest.partition("?")[0].strip("/"))
+    if parsed is None and on_hub:
+        raise NotFound(f"{name!r} is no name on the hub", hint="names are user/repo or user/repo:QUANT")
+    return parsed
 
 
 def looks_like_model(word: str) -> bool:
-    """Whether a word on a command line means a model: a bundled name, a .gguf path or an existing file."""
+    """Whether a word on a command line means a model: a name that we know, a .gguf path or a file."""
     if word in BUNDLED or word.endswith(".gguf"):
         return True
-    return not any(c.isspace() for c in word) and Path(word).is_file()
+    if any(c.isspace() for c in word) or not word:
+        return False
+    if Path(word).is_file() or _short_name(word) is not None or _HUB.match(word):
+        return True
+    from edgeinfer.hub.store import local_models
+
+    return bool(matching(word, local_models()))
+
+
+def _short_name(name: str) -> HubName | None:
+    from edgeinfer.hub.catalog import catalog
+
+    known = catalog().lookup(name)
+    if known is None:
+        return None
+    model, quant = known
+    file = model.files.get(quant)
+    return HubName(
+        model.repo,
+        quant,
+        file=file.name if file else None,
+        size_bytes=file.size_bytes if file else None,
+        sha256=file.sha256 if file else None,
+    )
+
+
+def _hub_name(text: str) -> HubName | None:
+    """`user/repo`, `user/repo:QUANT`, `user/repo@QUANT`, `user/repo/file.gguf` or the path of an address."""
+    from edgeinfer.hub.variants import spelled
+
+    repo = _REPO.match(text)
+    if repo is None or any(bad in repo[0] for bad in ("--", "..")):
+        return None
+    rest = text[repo.end() :]
+    if not rest:
+        return HubName(repo[0])
+    if rest[0] in ":@":
+        return HubName(repo[0], quant=spelled(rest[1:])) if re.fullmatch(r"[\w.-]+", rest[1:]) else None
+    if not rest.endswith(".gguf"):
+        return None
+    if at := _AT_REVISION.fullmatch(rest[1:]):
+        return HubName(repo[0], file=at[2], revision=at[1])
+    return HubName(repo[0], file=rest[1:])
+
+
+def _is_of(wanted: HubName, model: LocalModel) -> bool:
+    assert model.repo is not None
+    if model.repo.lower() != wanted.repo.lower():
+        return False
+    if wanted.file is not None:
+        return model.path.name == wanted.file.rpartition("/")[2]
+    return wanted.quant in (None, model.quant)
+
+
+def _means_a_path(name: str) -> bool:
+    if name.startswith((".", "/", "~")):
+        return True
+    return name.endswith(".gguf") and parse(name) is None
+
+
+def _not_here(name: str, models: list[LocalModel]) -> NotFound:
+    message = f"no model is called {name!r}"
+    if isinstance(parse(name), HubName | Address):
+        return NotFound(f"{message} on this machine", hint=f"`edgeinfer pull {name}` fetches it")
+    near = nearest(name, models)
+    if near:
+        return NotFound(message, hint="did you mean " + " or ".join(near))
+    return NotFound(message, hint="`edgeinfer list` tells what is here; a file needs its path")
+
+
+def nearest(name: str, models: list[LocalModel]) -> list[str]:
+    """Up to three names, of models here and of the catalog, that look like this one."""
+    from edgeinfer.hub.catalog import catalog
+
+    known = [*BUNDLED, *(n for model in models for n in model.names), *catalog().models, *catalog().defaults]
+    by_lower = {n.lower(): n for n in known}
+    return [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=3)]
 
 
 def _bundled(name: str) -> Path:

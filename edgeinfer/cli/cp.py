@@ -1,0 +1,28 @@
+"""`edgeinfer cp`: call a model by one more name."""
+
+from __future__ import annotations
+
+import click
+
+from edgeinfer.cli import output
+from edgeinfer.errors import DiskError
+
+
+@click.command("cp", short_help="Call a model by one more name.")
+@click.argument("source")
+@click.argument("name")
+def command(source: str, name: str) -> None:
+    """Let NAME be another name of the model SOURCE. Nothing is copied.
+
+    \b
+    edgeinfer cp qwen3:4b my-model
+    """
+    from edgeinfer.hub.names import find_model
+    from edgeinfer.hub.store import own
+
+    path = find_model(source).absolute()
+    try:
+        own.link(name, path)
+    except OSError as error:
+        raise DiskError(f"cannot write {error.filename}: {error.strerror}") from error
+    output.data(output.safe_text(f"{name} is {path}"))

@@ -1,0 +1,79 @@
+"""`edgeinfer pull`: fetch a model, go on where an earlier attempt stopped."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinfer.cli import output
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from edgeinfer.hub.pull import Plan
+
+
+@click.command("pull", short_help="Fetch models by name.")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("--dry-run", is_flag=True, help="Tell what would be fetched, and fetch nothing.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per name.")
+def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+    """Fetch models into the Hugging Face cache, where other programs find them too.
+
+    A pull that was interrupted goes on where it stopped; a model appears when all of it is here and its
+    checksum is right. HF_TOKEN, HF_ENDPOINT, HF_HOME and HTTPS_PROXY are honoured.
+
+    \b
+    edgeinfer pull qwen3:4b
+    edgeinfer pull user/repo:Q4_K_M
+    edgeinfer pull https://example.com/model.gguf
+    """
+    from edgeinfer.hub.pull import plan_pull
+
+    for name in names:
+        plan = plan_pull(name)
+        if dry_run:
+            _tell(plan, as_json, {})
+            continue
+        path = str(_pull(plan))
+        if as_json:
+            _tell(plan, as_json, {"path": path})
+        else:
+            output.data(output.safe_text(path))
+
+
+def _pull(plan: Plan) -> Path:
+    """Fetch it, with a bar for people."""
+    from tqdm import tqdm
+
+    from edgeinfer.hub.pull import pull
+
+    with tqdm(
+        total=plan.size_bytes,
+        initial=plan.here_bytes(),
+        desc=output.safe_text(plan.name),
+        unit="B",
+        unit_scale=True,
+        unit_divisor=1024,
+        disable=not output.is_terminal(sys.stderr),
+    ) as bar:
+
+        def report(n_bytes: int) -> None:
+            bar.update(n_bytes - bar.n)
+
+        return pull(plan, report=report)
+
+
+def _tell(plan: Plan, as_json: bool, more: dict[str, Any]) -> None:
+    files = [item.file for item in plan.items]
+    if as_json:
+        rows = [{"file": file.name, "bytes": file.size_bytes, "sha256": file.sha256} for file in files]
+        source = {"name": plan.name, "repo": plan.repo, "commit": plan.commit}
+        counts = {"bytes": plan.size_bytes, "here_bytes": plan.here_bytes()}
+        output.as_json({**source, **counts, "files": rows, **more})
+        return
+    output.table([(file.name, output.in_bytes(file.size_bytes)) for file in files])
+    missing = plan.size_bytes - plan.here_bytes()
+    output.data(f"{output.in_bytes(missing)} of {output.in_bytes(plan.size_bytes)} would be fetched")

@@ -1,0 +1,249 @@
+"""`pull`: a model by name, from the Hugging Face hub into its cache, or from a plain address.
+
+    plan = plan_pull("qwen3:4b")    # asks the hub, writes nothing
+    path = pull(plan)               # fetches what is missing, checks everything, then shows it
+
+The links that make a model visible to us and to other programs appear last, when all of its files are right.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TypeVar
+
+from filelock import FileLock, Timeout
+
+from edgeinfer.errors import AmbiguousName, DiskError, IntegrityError, InvalidRequest, NotFound
+from edgeinfer.hub.names import Address, HubName, nearest, parse
+from edgeinfer.hub.network import RemoteFile, Repository, Transient, read_address, read_repository
+from edgeinfer.hub.store.huggingface import repo_folder
+from edgeinfer.hub.store.own import web_file
+from edgeinfer.hub.transfer import Patience, Report, disk_error, fetch, is_right, part_of, sync_folder
+from edgeinfer.hub.variants import Variant, variants
+
+_LOOK_S = 0.2  # how often to look whether another process is done
+_ATTEMPTS_TO_ASK = 4  # for what a person waits, before any progress
+_T = TypeVar("_T")
+
+
+@dataclass(frozen=True)
+class Item:
+    """One file of a model, and where it goes."""
+
+    file: RemoteFile
+    place: Path
+    lock: Path
+    link: Path | None = None  # by which programs find it; None: by its place
+
+    def here_bytes(self) -> int:
+        """How much of it an earlier pull left here."""
+        for path in (self.place, part_of(self.place)):
+            with contextlib.suppress(OSError):
+                return min(path.stat().st_size, self.file.size_bytes)
+        return 0
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a pull will fetch."""
+
+    name: str  # as it was asked for
+    items: tuple[Item, ...]  # the shards in order
+    repo: str | None = None
+    commit: str | None = None
+    revision: str = "main"
+
+    @property
+    def path(self) -> Path:
+        """What to open when it is here."""
+        first = self.items[0]
+        return first.link or first.place
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(item.file.size_bytes for item in self.items)
+
+    def here_bytes(self) -> int:
+        """How many of them are here."""
+        return sum(item.here_bytes() for item in self.items)
+
+
+def plan_pull(name: str, patience: Patience | None = None) -> Plan:
+    """What `pull` would fetch for a name. Writes nothing.
+
+    Raises:
+        NotFound, AmbiguousName: the name, in a repository or altogether; the hint lists what there is.
+        IntegrityError: the hub has another file than the catalog promises.
+        AccessDenied, Offline, NetworkError.
+    """
+    patience = patience or Patience()
+    wanted = parse(name)
+    if isinstance(wanted, HubName):
+        return _of_hub(name, wanted, patience)
+    if isinstance(wanted, Address):
+        return _of_address(name, wanted, patience)
+    near = nearest(name, [])
+    hint = "did you mean " + " or ".join(near) if near else "names are qwen3:4b, user/repo:QUANT, an address"
+    raise NotFound(f"nothing to pull is called {name!r}", hint=hint)
+
+
+def pull(plan: Plan, patience: Patience | None = None, report: Report = lambda n_bytes: None) -> Path:
+    """Fetch what is missing, check all of it, and make it visible. Returns the path to open.
+
+    Args:
+        report: told how many bytes of the whole model are here, again and again.
+
+    Raises:
+        DiskError, IntegrityError, BadModelFile, and what `plan_pull` raises.
+    """
+    _refuse_full_disk(plan)
+    before = 0
+    try:
+        for item in plan.items:
+            _pull_item(item, patience or Patience(), functools.partial(_report_more, report, before))
+            before += item.file.size_bytes
+        _show(plan)
+    except OSError as error:
+        raise disk_error(error, plan.path) from error
+    from edgeinfer import _native
+
+    _native.gguf_open(str(plan.path))  # the right file, but no model?
+    return plan.path
+
+
+def _report_more(report: Report, before: int, n_bytes: int) -> None:
+    report(before + n_bytes)
+
+
+def _pull_item(item: Item, patience: Patience, report: Report) -> None:
+    with _only_writer(item, lambda: report(item.here_bytes())):
+        if not is_right(item.file, item.place, report):
+            fetch(item.file, item.place, patience, report)
+
+
+def _of_hub(name: str, wanted: HubName, patience: Patience) -> Plan:
+    repository = _patiently(lambda: read_repository(wanted.repo, wanted.revision), patience)
+    files = {file.name: file for file in repository.files}
+    variant = _chosen(name, wanted, repository, variants(files))
+    if wanted.sha256 not in (None, files[variant.files[0]].sha256):
+        raise IntegrityError(
+            f"{repository.repo} has another {variant.files[0]} than edgeinfer's catalog knows",
+            hint=f"to take it all the same: edgeinfer pull {repository.repo}:{variant.quant}",
+        )
+    folder = repo_folder(repository.repo)
+    locks = folder.parent / ".locks" / folder.name  # names and locks are those of huggingface_hub
+    items = []
+    for file in (files[shard] for shard in variant.files):
+        etag = file.sha256 or file.git_sha1
+        assert etag is not None, "network.read_repository gives no others"
+        link = folder / "snapshots" / repository.commit / file.name
+        items.append(Item(file, folder / "blobs" / etag, locks / f"{etag}.lock", link))
+    return Plan(name, tuple(items), repository.repo, repository.commit, wanted.revision)
+
+
+def _chosen(name: str, wanted: HubName, repository: Repository, found: list[Variant]) -> Variant:
+    """The variant that is meant; never a guess."""
+    repo = repository.repo
+    if not found:
+        raise NotFound(f"{repo} has no GGUF files", hint="look for a repository whose name ends in GGUF")
+    by_file = [v for v in found if wanted.file and wanted.file.lower() in (file.lower() for file in v.files)]
+    if by_file:
+        return by_file[0]
+    by_quant = [v for v in found if wanted.quant in (None, v.quant)]
+    if not by_quant or (wanted.file and not wanted.quant):
+        raise NotFound(f"{repo} has no {wanted.file or wanted.quant}", hint=f"it has {_choices(repo, found)}")
+    if len(by_quant) > 1:
+        raise AmbiguousName(f"{name!r} may be several models", hint=f"say which: {_choices(repo, by_quant)}")
+    return by_quant[0]
+
+
+def _choices(repo: str, found: list[Variant]) -> str:
+    quants = [variant.quant for variant in found]
+    return ", ".join(
+        f"{repo}:{v.quant}" if v.quant and quants.count(v.quant) == 1 else f"{repo}/{v.files[0]}"
+        for v in found
+    )
+
+
+def _of_address(name: str, wanted: Address, patience: Patience) -> Plan:
+    place = web_file(wanted.url)
+    if wanted.sha256 is not None and len(wanted.sha256) != 64:
+        raise InvalidRequest("a checksum in an address is #sha256= and 64 hexadecimal digits")
+    asked = _patiently(lambda: read_address(wanted.url), patience)
+    file = RemoteFile(place.name, asked.url, asked.size_bytes, wanted.sha256, etag=asked.etag)
+    return Plan(name, (Item(file, place, place.with_name(place.name + ".lock")),))
+
+
+def _patiently(ask: Callable[[], _T], patience: Patience) -> _T:
+    for failures in itertools.count(1):
+        try:
+            return ask()
+        except Transient as broken:
+            if failures >= min(patience.attempts, _ATTEMPTS_TO_ASK):
+                raise
+            time.sleep(max(patience.delay_s(failures), broken.retry_after))
+    raise AssertionError("unreachable")
+
+
+def _refuse_full_disk(plan: Plan) -> None:
+    folder = plan.items[0].place
+    while not folder.exists():
+        folder = folder.parent
+    needed, free = plan.size_bytes - plan.here_bytes(), shutil.disk_usage(folder).free
+    if needed > free:
+        raise DiskError(
+            f"no space: {plan.name} needs {needed:,} bytes more, {free:,} are free in {folder}",
+            hint="free some, or let HF_HOME name a folder on another disk",
+        )
+
+
+@contextlib.contextmanager
+def _only_writer(item: Item, waiting: Callable[[], None]) -> Iterator[None]:
+    """One process at a time; the others see how far it is. Its end, even by a kill, frees the lock."""
+    item.lock.parent.mkdir(parents=True, exist_ok=True)
+    lock = FileLock(item.lock)
+    while True:
+        try:
+            lock.acquire(timeout=_LOOK_S)
+            break
+        except Timeout:
+            waiting()
+    try:
+        yield
+    finally:
+        lock.release()
+
+
+def _show(plan: Plan) -> None:
+    """Make the files visible: their links, and what the branch points to."""
+    for item in plan.items:
+        if item.link is not None:
+            _link(item.link, item.place)
+    if plan.repo is not None and plan.commit not in (None, plan.revision):
+        ref = repo_folder(plan.repo) / "refs" / plan.revision
+        ref.parent.mkdir(parents=True, exist_ok=True)
+        new = ref.with_name(f"{ref.name}.{os.getpid()}.tmp")
+        new.write_text(str(plan.commit))
+        new.replace(ref)
+
+
+def _link(link: Path, place: Path) -> None:
+    """Let a link point to its file; where the file system has none, the file itself goes there."""
+    link.parent.mkdir(parents=True, exist_ok=True)
+    new = link.with_name(f".{link.name}.{os.getpid()}.tmp")
+    try:
+        new.symlink_to(os.path.relpath(place, link.parent))
+    except OSError:
+        place.replace(link)
+    else:
+        new.replace(link)
+    sync_folder(link.parent)

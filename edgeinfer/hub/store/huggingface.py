@@ -1,0 +1,64 @@
+"""The Hugging Face cache: `models--user--repo/snapshots/<commit>` links to `blobs`, `refs` names commits."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from edgeinfer.hub import folders
+from edgeinfer.hub.store.model import LocalModel, of_folder
+
+
+def models() -> Iterator[LocalModel]:
+    """All GGUF models in it, each file once, of the newest snapshot that has it."""
+    for folder in sorted(folders.huggingface_cache().glob("models--*--*")):
+        seen: set[tuple[str, ...]] = set()
+        for snapshot in _snapshots(folder):
+            for model in of_folder("huggingface", snapshot, repo_of(folder)):
+                files = tuple(path.relative_to(snapshot).as_posix() for path in model.files)
+                if files not in seen:
+                    seen.add(files)
+                    yield model
+
+
+def repo_folder(repo: str) -> Path:
+    """Where a repository of the hub lies in the cache."""
+    return folders.huggingface_cache() / ("models--" + repo.replace("/", "--"))
+
+
+def repo_of(folder: Path) -> str:
+    """The opposite of `repo_folder`."""
+    return folder.name.removeprefix("models--").replace("--", "/", 1)
+
+
+def remove(model: LocalModel) -> int:
+    """Remove the files of a model and the links to them. Returns the bytes that this frees.
+
+    A blob that something else in the cache links to stays.
+    """
+    assert model.repo is not None
+    folder = repo_folder(model.repo)
+    blobs = [path.resolve() for path in model.files]
+    names = [path.relative_to(folder / "snapshots").parts[1:] for path in model.files]
+    for snapshot in (folder / "snapshots").iterdir():
+        for parts, blob in zip(names, blobs, strict=True):
+            link = snapshot.joinpath(*parts)
+            if link.resolve() == blob:
+                link.unlink()
+    used = {path.resolve() for path in (folder / "snapshots").rglob("*") if path.is_symlink()}
+    freed = 0
+    for blob in blobs:
+        if blob.is_relative_to(folder.resolve()) and blob not in used and blob.is_file():
+            freed += blob.stat().st_size
+            blob.unlink()
+    return freed
+
+
+def _snapshots(folder: Path) -> list[Path]:
+    """That of the main branch first, then the newest."""
+    try:
+        main = (folder / "refs/main").read_text().strip()
+    except (OSError, ValueError):
+        main = ""
+    found = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
+    return sorted(found, key=lambda path: (path.name == main, path.stat().st_mtime), reverse=True)

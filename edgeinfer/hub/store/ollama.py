@@ -1,0 +1,61 @@
+"""Ollama's store: `manifests/<host>/<namespace>/<model>/<tag>` names layers in `blobs/sha256-<digest>`."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from edgeinfer.hub import folders
+from edgeinfer.hub.store.model import LocalModel, of_files
+from edgeinfer.hub.variants import spelled
+
+_MOST_BYTES = 1 << 20  # of a manifest
+_WEIGHTS = "application/vnd.ollama.image.model"
+_ADAPTER = "application/vnd.ollama.image.adapter"  # without it the model would be another
+
+
+def models() -> Iterator[LocalModel]:
+    """All models of all its stores whose weights are one GGUF file."""
+    for root in folders.ollama():
+        for manifest in sorted((root / "manifests").glob("*/*/*/*")):
+            blob = _weights(root, manifest)
+            if blob is not None:
+                host, namespace, model, tag = manifest.parts[-4:]
+                on_hub = host in ("hf.co", "huggingface.co")
+                repo, quant = (f"{namespace}/{model}", spelled(tag)) if on_hub else (None, "")
+                yield from of_files("ollama", (blob,), (_name(*manifest.parts[-4:]),), repo, quant)
+
+
+def _weights(root: Path, manifest: Path) -> Path | None:
+    """The file of weights that a manifest speaks of, if it is whole."""
+    try:
+        if manifest.stat().st_size > _MOST_BYTES:
+            return None
+        layers = _layers(json.loads(manifest.read_text()))
+        weights = [digest for kind, digest, _ in layers if kind == _WEIGHTS]
+        if len(weights) != 1 or any(kind == _ADAPTER for kind, _, _ in layers):
+            return None
+        blob = root / "blobs" / weights[0].replace(":", "-")
+        size = next(size for kind, _, size in layers if kind == _WEIGHTS)
+        return blob if blob.stat().st_size == size else None
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
+        return None  # not a manifest, or not a whole model
+
+
+def _layers(manifest: Any) -> list[tuple[str, str, int]]:
+    """(media type, digest, bytes) of each. A digest becomes a path, so it must look like one."""
+    layers = [(row["mediaType"], row["digest"], row["size"]) for row in manifest["layers"]]
+    for _, digest, _ in layers:
+        if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):
+            raise ValueError(digest)
+    return layers
+
+
+def _name(host: str, namespace: str, model: str, tag: str) -> str:
+    """As Ollama shows it: without what is usual."""
+    if host == "registry.ollama.ai":
+        return f"{model}:{tag}" if namespace == "library" else f"{namespace}/{model}:{tag}"
+    return f"{host}/{namespace}/{model}:{tag}"

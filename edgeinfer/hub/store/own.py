@@ -1,0 +1,119 @@
+"""What edgeinfer keeps itself, in `models` below its data folder.
+
+    names/<name>.gguf         a link to a file anywhere: an alias, or an imported model
+    files/<name>/<file>.gguf  an imported copy
+    web/<address>/<file>.gguf a download from a plain address
+
+Names and addresses are quoted as in URLs, so that no name leads out of its folder.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import re
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from urllib.parse import quote, unquote, urlsplit
+
+from edgeinfer.errors import InvalidRequest
+from edgeinfer.hub import folders
+from edgeinfer.hub.store.model import LocalModel, of_files
+from edgeinfer.hub.variants import quant_of, variants
+
+_NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
+
+
+def models() -> Iterator[LocalModel]:
+    """Aliases, imported models, and downloads from plain addresses."""
+    for link in sorted((_root() / "names").glob("*.gguf")):
+        yield from of_files("edgeinfer", shards(Path(os.readlink(link))), (_name_of(link),))
+    for folder in sorted((_root() / "files").glob("*")):
+        for variant in variants(path.name for path in folder.iterdir()):
+            yield from of_files("edgeinfer", tuple(folder / f for f in variant.files), (_name_of(folder),))
+    for path in sorted((_root() / "web").glob("*/*.gguf")):
+        yield from of_files("edgeinfer", (path,), (path.stem,), quant=quant_of(path.name))
+
+
+def web_file(url: str) -> Path:
+    """Where the file at a plain address is kept. Raises InvalidRequest if it cannot be a model."""
+    name = unquote(urlsplit(url).path).rpartition("/")[2]
+    if not re.fullmatch(r"[A-Za-z0-9][\w.+-]{0,200}\.gguf", name):
+        raise InvalidRequest(
+            f"{url} is no address of a model", hint="it should end in the name of a .gguf file"
+        )
+    return _root() / "web" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+
+
+def link(name: str, path: Path) -> Path:
+    """Call a file by one more name. Returns the link.
+
+    Raises:
+        InvalidRequest: it is no name, or something is called so.
+    """
+    place = _free_place(name)
+    place.parent.mkdir(parents=True, exist_ok=True)
+    place.symlink_to(path)
+    return place
+
+
+def copy(name: str, files: tuple[Path, ...]) -> Path:
+    """Keep a copy of the shards of a model under a name. Returns the folder; it appears when it is whole.
+
+    Raises:
+        InvalidRequest: it is no name, or something is called so.
+    """
+    _free_place(name)
+    folder = _root() / "files" / quote(name, safe="")
+    part = _root() / "part" / f"{folder.name}.{os.getpid()}"
+    part.mkdir(parents=True)
+    folder.parent.mkdir(exist_ok=True)
+    try:
+        for path in files:
+            shutil.copyfile(path, part / path.name)
+            with (part / path.name).open("rb") as copied:
+                os.fsync(copied.fileno())
+        part.rename(folder)
+    except BaseException:
+        shutil.rmtree(part, ignore_errors=True)
+        raise
+    return folder
+
+
+def remove(model: LocalModel) -> int:
+    """Remove an alias, a copy or a download. Returns the bytes that this frees: none for an alias."""
+    place = _root() / "names" / f"{quote(model.name, safe='')}.gguf"
+    if place.is_symlink():
+        place.unlink()
+        return 0
+    shutil.rmtree(model.path.parent)
+    return model.size_bytes
+
+
+def shards(path: Path) -> tuple[Path, ...]:
+    """All files of the model that this one is, or is a shard of; only this if one is missing."""
+    for variant in variants(p.name for p in path.parent.glob("*.gguf")):
+        if path.name in variant.files:
+            return tuple(path.parent / file for file in variant.files)
+    return (path,)
+
+
+def _free_place(name: str) -> Path:
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith(".gguf"):
+        raise InvalidRequest(
+            f"{name!r} cannot be the name of a model", hint="letters, digits and any of . _ : / @ -"
+        )
+    if any(name.lower() == known.lower() for model in models() for known in model.names):
+        raise InvalidRequest(f"a model is called {name!r} already", hint=f"`edgeinfer rm {name}` forgets it")
+    place = _root() / "names" / f"{quote(name, safe='')}.gguf"
+    place.unlink(missing_ok=True)  # a name whose file is gone
+    return place
+
+
+def _name_of(path: Path) -> str:
+    return unquote(path.name.removesuffix(".gguf"))
+
+
+def _root() -> Path:
+    return folders.ours() / "models"

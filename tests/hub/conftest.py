@@ -1,0 +1,40 @@
+"""A hub, and a machine of its own for each test: home, caches and stores are empty folders."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+import tiny
+from fake_hub import REPO, FakeHub
+
+
+@pytest.fixture(autouse=True)
+def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Where `~` is; no variable that a user may have set leads elsewhere."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE", "OLLAMA_MODELS", "LLAMA_CACHE"):
+        monkeypatch.delenv(name, raising=False)
+    for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HUGGINGFACE_HUB_CACHE", "EDGEINFER_OFFLINE"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HOME", str(folder))
+    return folder
+
+
+@pytest.fixture
+def hub(monkeypatch: pytest.MonkeyPatch, random_model: Path) -> Iterator[FakeHub]:
+    """A hub with one repository, which `HF_ENDPOINT` names."""
+    with FakeHub() as served:
+        data = random_model.read_bytes()
+        served.repositories[REPO] = {"random-Q8_0.gguf": data, "README.md": b"# random\n"}
+        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
+        monkeypatch.setenv("no_proxy", "127.0.0.1")
+        yield served
+
+
+@pytest.fixture(scope="session")
+def random_shards(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A small random model in three files."""
+    return tiny.write_shards(tmp_path_factory.mktemp("shards") / "random-Q8_0.gguf", 8)
