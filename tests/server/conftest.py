@@ -12,6 +12,15 @@ import edgeinfer
 from edgeinfer.server.guard import Rules
 
 
+@pytest.fixture(scope="session")
+def served_bundled() -> Iterator[Served]:
+    """The bundled model, which fills in the middle."""
+    with edgeinfer.load(threads=2, context_length=512) as model:
+        server = Served(model, Rules())
+        yield server
+        server.stop()
+
+
 @pytest.fixture
 def served(random_model: Path) -> Iterator[Served]:
     with edgeinfer.load(random_model, threads=2, context_length=256) as model:

@@ -11,6 +11,8 @@ import ollama
 import pytest
 from serving import Served
 
+from edgeinfer.text.infill import Infill
+
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
 
 
@@ -64,6 +66,16 @@ def test_each_token_names_the_likeliest_in_its_place(served: Served, client: oll
 def test_nothing_asked_only_loads(client: ollama.Client) -> None:
     assert client.generate("random").done_reason == "load"
     assert client.chat("random").done_reason == "load"
+    assert client.generate("random", keep_alive=0).done_reason == "unload"
+
+
+@pytest.mark.parametrize("most", [0, -1, -2])
+def test_less_than_one_token_is_as_many_as_there_are(
+    served: Served, client: ollama.Client, most: int
+) -> None:
+    n = len(served.model.encode_chat(CHAT))
+    answer = client.chat("random", CHAT, options={"num_predict": most, "num_ctx": n + 5, "seed": 1})
+    assert (answer.eval_count, answer.done_reason) == (5, "length")
 
 
 def test_num_ctx_caps_one_request(served: Served, client: ollama.Client) -> None:
@@ -75,9 +87,44 @@ def test_num_ctx_caps_one_request(served: Served, client: ollama.Client) -> None
     assert refused.value.status_code == 400
 
 
-def test_the_models(client: ollama.Client) -> None:
-    assert [m.model for m in client.list().models] == ["random"]
+def test_the_models(served: Served, client: ollama.Client) -> None:
+    facts = served.model.facts
+    [listed] = client.list().models
+    assert (listed.model, listed.size, listed.digest) == ("random", facts.n_bytes, facts.digest)
+    assert listed.modified_at is not None
+    assert listed.modified_at.timestamp() == pytest.approx(facts.modified_at, abs=1e-3)
+    assert listed.details is not None
+    assert (listed.details.family, listed.details.quantization_level) == ("llama", "Q8_0")
+    [running] = client.ps().models
+    assert (running.model, running.digest, running.size_vram) == ("random", facts.digest, 0)
+    assert running.context_length == 256
     assert client.pull("random").status == "success"
+
+
+def test_what_is_shown_of_a_model(served: Served, served_bundled: Served, client: ollama.Client) -> None:
+    shown = client.show("random")
+    assert shown.template == served.model.template.source
+    assert shown.modelinfo is not None
+    assert shown.modelinfo["general.architecture"] == "llama"
+    assert shown.modelinfo["llama.context_length"] == served.model.facts.count("context_length")
+    assert shown.modelinfo["tokenizer.ggml.tokens"] is None
+    assert shown.capabilities == ["completion"]
+    assert shown.parameters == "num_ctx 256"
+    with ollama.Client(f"http://127.0.0.1:{served_bundled.port}") as other:
+        bundled = other.show("edgeinfer-tiny")
+    assert bundled.capabilities == ["completion", "insert"]
+    assert ".Suffix" in (bundled.template or "")  # Continue looks for it
+    status, whole = served.post(b'{"model": "random", "verbose": true}', "/api/show")
+    assert (status, len(whole["model_info"]["tokenizer.ggml.tokens"])) == (200, served.model.n_vocab)
+
+
+def test_the_middle_is_filled_in(served_bundled: Served) -> None:
+    around = Infill("def add(a, b):\n    return ", "\n\nprint(add(1, 2))\n")
+    text = "".join(t.text for t in served_bundled.model.generate(around, seed=1, max_tokens=6))
+    with ollama.Client(f"http://127.0.0.1:{served_bundled.port}") as client:
+        options: Any = {"seed": 1, "num_predict": 6}
+        answer = client.generate("edgeinfer-tiny", around.prefix, suffix=around.suffix, options=options)
+    assert answer.response == text
 
 
 WRONG: list[tuple[str, dict[str, Any], int, str]] = [
@@ -87,7 +134,11 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400, "images"),
     ("chat", {"tools": [{"type": "function"}]}, 400, "tools"),
     ("chat", {"format": "json"}, 400, "format"),
-    ("generate", {"prompt": "x", "suffix": "y"}, 400, "suffix"),
+    ("generate", {"prompt": "x", "suffix": "y"}, 400, "no tokens for filling in"),
+    ("generate", {"prompt": "x", "images": ["aa"]}, 400, "images"),
+    ("generate", {"prompt": "x", "template": "{{ .Prompt }}"}, 400, "template"),
+    ("generate", {"prompt": "x", "context": [1, 2]}, 400, "context"),
+    ("show", {"model": "llama3"}, 404, "no model is called"),
     ("embed", {"input": "x"}, 400, "no embeddings"),
     ("pull", {"model": "llama3"}, 400, "does not fetch"),
     ("copy", {}, 400, "does not copy"),

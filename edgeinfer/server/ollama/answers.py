@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.logprobs import entries
+from edgeinfer.server.ollama.entries import timestamp
 from edgeinfer.server.ollama.failure import failure_body
 from edgeinfer.server.ollama.requests import Body, ChatBody
 from edgeinfer.server.reply import Reply
@@ -25,6 +26,7 @@ class OllamaReply(Reply):
 
     def __init__(self, body: Body, model: Model) -> None:
         self._chat = isinstance(body, ChatBody)
+        self._unloads = body.keep_alive == 0
         self._name = model.name
         self._with_logprobs, self._tokenizer = bool(body.logprobs), model.tokenizer
 
@@ -34,8 +36,8 @@ class OllamaReply(Reply):
         return {**self._ending(answer.text, answer.stream), **self._logprobs(answer.tokens)}
 
     def loaded(self) -> dict[str, Any]:
-        """To a body that asks for nothing but the model."""
-        return {**self._part(""), "done": True, "done_reason": "load"}
+        """To a body that asks for nothing but the model, or that it may go."""
+        return {**self._part(""), "done": True, "done_reason": "unload" if self._unloads else "load"}
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Its text."""
@@ -64,7 +66,7 @@ class OllamaReply(Reply):
         said: dict[str, Any] = {"response": text}
         if self._chat:
             said = {"message": {"role": "assistant", "content": text}}
-        return {"model": self._name, "created_at": now(), **said, "done": False}
+        return {"model": self._name, "created_at": timestamp(time.time()), **said, "done": False}
 
     def _ending(self, text: str, stream: Stream) -> dict[str, Any]:
         """Durations are nanoseconds."""
@@ -81,11 +83,6 @@ class OllamaReply(Reply):
             "eval_count": usage.n_generated,
             "eval_duration": _nanoseconds(answering),
         }
-
-
-def now() -> str:
-    """As Ollama writes times."""
-    return datetime.now(UTC).isoformat().replace("+00:00", "Z")
 
 
 def _nanoseconds(seconds: float) -> int:

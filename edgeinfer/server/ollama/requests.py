@@ -6,7 +6,7 @@ As in OpenAI's dialect unknown fields are ignored, and known ones that we cannot
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
@@ -14,6 +14,7 @@ from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import ContextLengthExceeded
 from edgeinfer.server.bodies import ChatMessage, NotSupported, any_seed
+from edgeinfer.text.infill import Infill
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
@@ -54,6 +55,12 @@ class NamedBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     model: str | None = Field(default=None, validation_alias=AliasChoices("model", "name"))
+
+
+class ShowBody(NamedBody):
+    """POST /api/show."""
+
+    verbose: bool = False
 
 
 class Body(NamedBody, ABC):
@@ -100,7 +107,7 @@ class Body(NamedBody, ABC):
         return stream
 
     @abstractmethod
-    def prompt(self) -> str | list[Message]:
+    def prompt(self) -> str | Infill | list[Message]:
         """What to go on from."""
 
 
@@ -127,18 +134,22 @@ class GenerateBody(Body):
     prompt_: str = Field(default="", validation_alias="prompt")
     system: str = ""
     raw: bool = False
-    suffix: NotSupported = None
+    suffix: str | None = None
     images: NotSupported = None
     template: NotSupported = None
     context: NotSupported = None
 
-    def prompt(self) -> str | list[Message]:
-        """The text itself if it is raw, else as the user's words in a chat."""
+    def prompt(self) -> str | Infill | list[Message]:
+        """The text itself if it is raw, what is around a middle, else the user's words in a chat."""
+        if self.suffix:
+            return Infill(self.prompt_, self.suffix)
         if self.raw or not self.prompt_:
             return self.prompt_
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         return [*system, {"role": "user", "content": self.prompt_}]
 
 
-def _length(prompt: str | list[Any], model: Model) -> int:
-    return len(model.tokenizer.encode(prompt) if isinstance(prompt, str) else model.encode_chat(prompt))
+def _length(prompt: str | Infill | list[Message], model: Model) -> int:
+    if isinstance(prompt, str):
+        return len(model.tokenizer.encode(prompt))
+    return len(model.encode_infill(prompt).ids if isinstance(prompt, Infill) else model.encode_chat(prompt))

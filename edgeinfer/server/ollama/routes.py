@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable, Sequence
+from functools import partial
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response
@@ -13,8 +16,9 @@ from edgeinfer.errors import InvalidRequest
 from edgeinfer.server.bodies import parsed
 from edgeinfer.server.exchange import read_json
 from edgeinfer.server.models import Models, UnknownModel
-from edgeinfer.server.ollama.answers import OllamaReply, now
-from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, NamedBody
+from edgeinfer.server.ollama.answers import OllamaReply
+from edgeinfer.server.ollama.entries import listed, running, shown
+from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, NamedBody, ShowBody
 from edgeinfer.server.reply import reply_with
 
 VERSION = "0.13.4"  # of Ollama: Codex wants at least this one, VS Code 0.6.4
@@ -25,7 +29,6 @@ class OllamaRoutes:
 
     def __init__(self, models: Models) -> None:
         self._models = models
-        self._started = now()
 
     def routes(self) -> list[Route]:
         """For the application."""
@@ -33,6 +36,8 @@ class OllamaRoutes:
             Route("/", self._root, methods=["GET"]),
             Route("/api/version", self._version, methods=["GET"]),
             Route("/api/tags", self._tags, methods=["GET"]),
+            Route("/api/ps", self._running, methods=["GET"]),
+            Route("/api/show", self._show, methods=["POST"]),
             Route("/api/chat", self._chat, methods=["POST"]),
             Route("/api/generate", self._generate, methods=["POST"]),
             Route("/api/embed", self._embed, methods=["POST"]),
@@ -48,8 +53,15 @@ class OllamaRoutes:
         return JSONResponse({"version": VERSION, "server": f"edgeinfer {edgeinfer.__version__}"})
 
     async def _tags(self, request: Request) -> Response:
-        entries = [{"name": m.name, "model": m.name, "modified_at": self._started} for m in self._models]
-        return JSONResponse({"models": entries})
+        return await _listed([partial(listed, model.name, model.facts) for model in self._models])
+
+    async def _running(self, request: Request) -> Response:
+        return await _listed([partial(running, model) for model in self._models])
+
+    async def _show(self, request: Request) -> Response:
+        body = parsed(ShowBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        return JSONResponse(await asyncio.to_thread(shown, model, verbose=body.verbose))
 
     async def _chat(self, request: Request) -> Response:
         return await self._answer(request, ChatBody)
@@ -80,3 +92,8 @@ class OllamaRoutes:
 
     async def _change(self, request: Request) -> Response:
         raise InvalidRequest("this server does not copy or delete models")
+
+
+async def _listed(entries: Sequence[Callable[[], dict[str, Any]]]) -> Response:
+    """Made in a thread: they read files when they are first asked for."""
+    return JSONResponse({"models": await asyncio.to_thread(lambda: [entry() for entry in entries])})

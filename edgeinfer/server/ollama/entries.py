@@ -1,0 +1,80 @@
+"""Models as Ollama's clients see them in lists."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Model
+    from edgeinfer.facts import Facts
+
+_NEVER = "9999-12-31T23:59:59Z"
+
+
+def listed(name: str, facts: Facts) -> dict[str, Any]:
+    """An entry of /api/tags. Zed wants every field of it."""
+    return {
+        "name": name,
+        "model": name,
+        "modified_at": timestamp(facts.modified_at),
+        "size": facts.n_bytes,
+        "digest": facts.digest,
+        "details": _details(facts),
+    }
+
+
+def running(model: Model) -> dict[str, Any]:
+    """An entry of /api/ps: a model that is open."""
+    entry = listed(model.name, model.facts)
+    del entry["modified_at"]
+    return {**entry, "expires_at": _NEVER, "size_vram": 0, "context_length": model.context_length}
+
+
+def shown(model: Model, *, verbose: bool) -> dict[str, Any]:
+    """The answer to /api/show; `verbose`: long arrays of the metadata too."""
+    facts = model.facts
+    template, parameters = _template(model), _parameters(model)
+    return {
+        "license": facts.text("general.license"),
+        "modelfile": f'FROM {model.name}\nTEMPLATE """{template}"""\n{parameters}',
+        "parameters": parameters,
+        "template": template,
+        "details": _details(facts),
+        "model_info": {**facts.metadata(whole=verbose), "general.parameter_count": facts.n_parameters},
+        "capabilities": facts.capabilities,
+        "modified_at": timestamp(facts.modified_at),
+    }
+
+
+def timestamp(seconds: float) -> str:
+    """As Ollama writes times."""
+    return datetime.fromtimestamp(seconds, UTC).isoformat().replace("+00:00", "Z")
+
+
+def _details(facts: Facts) -> dict[str, Any]:
+    return {
+        "parent_model": "",
+        "format": "gguf",
+        "family": facts.architecture,
+        "families": [facts.architecture],
+        "parameter_size": _short(facts.n_parameters),
+        "quantization_level": facts.quantization,
+    }
+
+
+def _short(n: int) -> str:
+    """A number of parameters, as "7.3M"."""
+    if n >= 10**9:
+        return f"{n / 1e9:.1f}B"
+    return f"{n / 1e6:.2f}M" if n >= 10**6 else f"{n / 1e3:.0f}K"
+
+
+def _template(model: Model) -> str:
+    """The model's, in Jinja. Continue fills in the middle only where it reads .Suffix, as in Ollama's own."""
+    return model.facts.template + ("{# .Suffix #}" if "insert" in model.facts.capabilities else "")
+
+
+def _parameters(model: Model) -> str:
+    """Continue reads num_ctx from this text."""
+    return f"num_ctx {model.context_length}"
