@@ -41,8 +41,10 @@ if TYPE_CHECKING:
     from edgeinfer.backends.base import Traits
     from edgeinfer.facts import Facts
     from edgeinfer.kv.disk import SavedPrefixes
+    from edgeinfer.text.reading import Reader
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
+    from edgeinfer.text.toolcalls.syntax import Syntax
 
 AnyPrompt = str | Sequence[int] | Infill | Sequence[Message] | Conversation
 # options besides those of Sampling
@@ -53,7 +55,8 @@ DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across token
 @dataclass(frozen=True)
 class _Prompt:
     ids: list[int]
-    conversation: Conversation | None  # that they say; None: a text to go on with
+    conversation: Conversation | None = None  # that they say; None: a text to go on with
+    thinks: bool = False  # it ends in the beginning of the model's reasoning
 
 
 class Model:
@@ -241,17 +244,28 @@ class Model:
 
     def encode_chat(self, messages: Sequence[Message] | Conversation) -> list[int]:
         """The prompt that `chat` computes for these messages, or this conversation."""
-        from edgeinfer.text.headers import without_volatile_header
+        return self._chat_prompt(_conversation(messages)).ids
 
-        asked = _conversation(messages)
-        said = asked.messages if self._keep_headers else without_volatile_header(asked.messages)
-        tools = asked.tools if asked.tools and asked.tool_choice != "none" else None
+    def _chat_prompt(self, asked: Conversation) -> _Prompt:
+        from edgeinfer.text.headers import without_volatile_header
+        from edgeinfer.text.messages import uniform
+
+        said = uniform(asked.messages)
+        if not self._keep_headers:
+            said = without_volatile_header(said)
+        tools = asked.callable_tools or None
         text = self.template.render(said, add_generation_prompt=True, tools=tools, **asked.variables)
         ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
         bos = self.tokenizer.bos_id
         if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
             ids.insert(0, bos)
-        return ids
+        return _Prompt(ids, asked, self._syntax.opens_thinking(text))
+
+    @cached_property
+    def _syntax(self) -> Syntax:
+        from edgeinfer.text.toolcalls.syntax import syntax_of
+
+        return syntax_of(self.template.source)
 
     def encode_infill(self, infill: Infill) -> Framed:
         """The prompt that `generate` computes for it.
@@ -265,13 +279,12 @@ class Model:
     def _prompt(self, prompt: AnyPrompt) -> _Prompt:
         """Text, ids or messages as tokens."""
         if isinstance(prompt, str):
-            return _Prompt(self.tokenizer.encode(prompt), None)
+            return _Prompt(self.tokenizer.encode(prompt))
         if isinstance(prompt, Infill):
-            return _Prompt(self.encode_infill(prompt).ids, None)
+            return _Prompt(self.encode_infill(prompt).ids)
         if isinstance(prompt, Conversation) or any(isinstance(item, Mapping) for item in prompt):
-            conversation = _conversation(cast("Sequence[Message] | Conversation", prompt))
-            return _Prompt(self.encode_chat(conversation), conversation)
-        return _Prompt([int(i) for i in cast("Sequence[int]", prompt)], None)
+            return self._chat_prompt(_conversation(cast("Sequence[Message] | Conversation", prompt)))
+        return _Prompt([int(i) for i in cast("Sequence[int]", prompt)])
 
     def _n_told_first(self, prompt: _Prompt) -> int:
         """Tokens of a chat's system message with all that comes before it; of a text its BOS."""
@@ -339,9 +352,6 @@ class Model:
         top_logprobs: int = 0,
         score_prompt: bool = False,
     ) -> Stream:
-        from edgeinfer.text.reading import PlainReader
-        from edgeinfer.text.stream import TextStream
-
         stops = [stop] if isinstance(stop, str) else list(stop or ())
         if not all(isinstance(text, str) for text in stops):
             raise InvalidRequest(f"stop must be a string or several, not {stop!r}")
@@ -364,9 +374,21 @@ class Model:
             score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
             n_top=top_logprobs,
         )
-        text = TextStream(self.tokenizer, stops, continuation=prompt.conversation is None)
+        reader = self._reader(prompt, stops, request.seed)
         self._engine.submit(request)
-        return Stream(self, request, mailbox, PlainReader(text))
+        return Stream(self, request, mailbox, reader)
+
+    def _reader(self, prompt: _Prompt, stops: Sequence[str], seed: int) -> Reader:
+        from edgeinfer.text.reading import PlainReader
+        from edgeinfer.text.stream import TextStream
+        from edgeinfer.text.toolcalls.reader import chat_reader
+
+        if prompt.conversation is None:
+            return PlainReader(TextStream(self.tokenizer, stops))
+        asked = np.array([*prompt.ids, seed % 2**32], np.uint32).tobytes()
+        return chat_reader(
+            self._syntax, self.tokenizer, prompt.conversation, stops, thinks=prompt.thinks, salt=asked
+        )
 
     def _score(self, ids: Sequence[int], keep: Callable[[int, NDArray[np.float32]], None]) -> None:
         """Run the ids through the model and hand every row of logits to `keep`."""

@@ -7,7 +7,7 @@ import queue
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Protocol, Self
+from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from edgeinfer.engine.events import (
     EndEvent,
@@ -23,10 +23,13 @@ from edgeinfer.engine.events import (
 )
 from edgeinfer.engine.request import MOST_UNREAD, Request
 from edgeinfer.engine.sampler import Top
-from edgeinfer.text.parts import Content, Part, Reasoning, ToolCall, joined
+from edgeinfer.text.parts import CallBegun, Content, Part, Reasoning, ToolCall, joined
 
 if TYPE_CHECKING:
     from edgeinfer.text.reading import Reader
+
+
+Finish = FinishReason | Literal["tool_calls"]  # why an answer ended: of itself, to call tools, ...
 
 
 class Source(Protocol):
@@ -45,7 +48,7 @@ class Token:
         Part
     ]  # what has become certain with it: whole characters, often one piece, sometimes none
     logprob: float  # in the model's own distribution, before any sampling parameter
-    finish_reason: FinishReason | None = None  # on the last one: "stop" or "length"
+    finish_reason: Finish | None = None  # on the last one: "stop", "tool_calls" or "length"
     top: Top = ()  # the likeliest ids in its place with their logprobs, as many as were asked for
 
     @property
@@ -94,9 +97,10 @@ class Stream:
         self._mailbox = mailbox
         self._reader = reader
         self._n_tokens = 0
+        self._calls = False  # the answer calls a tool
         self._usage: Usage | None = None
         self.scored: list[ScoredToken] = []  # the prompt, as far as it is read, if that was asked for
-        self.finish_reason: FinishReason | None = None
+        self.finish_reason: Finish | None = None
 
     @property
     def usage(self) -> Usage:
@@ -187,10 +191,12 @@ class Stream:
         parts = [*self._reader.push(event.id)]
         if event.finish is not None:
             parts += self._reader.finish()
-        stopped = self._reader.stopped_by is not None
-        finish: FinishReason | None = "stop" if stopped else event.finish
+        finish: Finish | None = "stop" if self._reader.done else event.finish
+        self._calls = self._calls or any(isinstance(part, CallBegun) for part in parts)
+        if finish == "stop" and self._calls:
+            finish = "tool_calls"
         self.finish_reason = finish
-        if stopped:
+        if self._reader.done:
             self.cancel()
         return Token(event.id, parts, event.logprob, finish, event.top)
 

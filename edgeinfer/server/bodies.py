@@ -10,7 +10,7 @@ import os
 from collections.abc import Mapping
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edgeinfer.errors import InvalidRequest
 
@@ -47,6 +47,24 @@ class TextPart(BaseModel):
     text: str
 
 
+class CalledFunction(BaseModel):
+    """A function that was called; its arguments as JSON text or as an object."""
+
+    model_config = ConfigDict(strict=True)
+
+    name: str
+    arguments: str | dict[str, Any] | None = None
+
+
+class CalledTool(BaseModel):
+    """A call in a message of the assistant."""
+
+    model_config = ConfigDict(strict=True)
+
+    id: str | None = None
+    function: CalledFunction
+
+
 class ChatMessage(BaseModel):
     """One message; what else is in it goes to the template."""
 
@@ -54,14 +72,39 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool"]
     content: str | list[TextPart] | None = None
+    tool_calls: list[CalledTool] | None = None
+    tool_call_id: str | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As templates take it: one text, and the developer is the system."""
-        text = self.content or ""
-        if not isinstance(text, str):
-            text = "\n".join(part.text for part in text)
-        role = "system" if self.role == "developer" else self.role
-        return {**(self.model_extra or {}), "role": role, "content": text}
+        """As a conversation takes it: the developer is the system."""
+        return {**self.model_dump(exclude_none=True), "role": self._role}
+
+    @property
+    def _role(self) -> str:
+        return "system" if self.role == "developer" else self.role
+
+
+class Function(BaseModel):
+    """A function that may be called."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    name: str = Field(min_length=1)
+    description: str | None = None
+    parameters: dict[str, Any] | None = None  # a JSON schema
+
+
+class Tool(BaseModel):
+    """Something that the model may use: a function."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["function"] = "function"
+    function: Function
+
+    def plain(self) -> dict[str, Any]:
+        """As a conversation takes it."""
+        return self.model_dump(exclude_none=True)
 
 
 def any_seed() -> int:

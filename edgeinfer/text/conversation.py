@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from edgeinfer.errors import InvalidRequest
 from edgeinfer.text.messages import Message
 
 
@@ -30,3 +31,43 @@ class Conversation:
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     variables: Mapping[str, Any] = field(default_factory=dict)  # of the template, as enable_thinking
+
+    def __post_init__(self) -> None:
+        """Raises InvalidRequest: a tool has to be called that is not there."""
+        choice = self.tool_choice
+        if choice == "required" and not self.tools:
+            raise InvalidRequest("a tool has to be called, and there is none", hint="give tools")
+        if isinstance(choice, NamedTool) and choice.name not in {_named(tool) for tool in self.tools}:
+            raise InvalidRequest(f"no tool is called {choice.name!r}", hint="choose one of the tools")
+
+    @property
+    def callable_tools(self) -> list[Mapping[str, Any]]:
+        """The functions that may be called, with the fields that templates want."""
+        if self.tool_choice == "none":
+            return []
+        return [{"type": "function", "function": _function(tool)} for tool in self.tools]
+
+
+def thinking(effort: bool | str) -> dict[str, Any]:
+    """The variables of templates for thinking or not, or how hard: "none", "low", "medium", "high"."""
+    thinks = effort not in (False, "none")
+    variables: dict[str, Any] = {"enable_thinking": thinks, "thinking": thinks}
+    if thinks and isinstance(effort, str):
+        variables["reasoning_effort"] = _EFFORTS.get(effort, effort)
+    return variables
+
+
+_EFFORTS = {"minimal": "low", "xhigh": "high", "max": "high"}  # names of some clients
+
+
+def _named(tool: Mapping[str, Any]) -> object:
+    return tool.get("function", tool).get("name")
+
+
+def _function(tool: Mapping[str, Any]) -> dict[str, Any]:
+    function = {name: value for name, value in tool.get("function", tool).items() if name != "strict"}
+    return {
+        **function,
+        "description": function.get("description") or "",
+        "parameters": function.get("parameters") or {"type": "object", "properties": {}},
+    }

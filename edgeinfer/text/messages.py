@@ -1,23 +1,53 @@
-"""Conversations in simpler forms, for chat templates that know neither system messages nor tools."""
+"""Conversations in one form, and in simpler ones for chat templates that refuse it."""
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Message = Mapping[str, Any]
 
 
+_REASONING = ("reasoning_content", "reasoning", "thinking")  # what clients call it
+_SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
+
+
+def uniform(messages: Sequence[Message]) -> list[Message]:
+    """The messages in one form, whatever dialect they came in.
+
+    Content is text. Calls have an id and arguments as an object (as text only if that is no JSON), results
+    the id and the name of their call, reasoning both names that templates know. Fields that are empty are
+    left out: templates ask whether they are there.
+    """
+    said: list[Message] = []
+    open_calls: list[Mapping[str, Any]] = []  # without a result until now
+    for message in messages:
+        plain = {name: value for name, value in message.items() if value not in (None, [])}
+        plain["content"] = _text_of(message.get("content"))
+        if reasoning := next((plain.pop(name) for name in _REASONING if plain.get(name)), None):
+            plain |= {"reasoning_content": reasoning, "thinking": reasoning}
+        if calls := plain.get("tool_calls"):
+            plain["tool_calls"] = [_call(call, f"call{len(said):03}{i:02}") for i, call in enumerate(calls)]
+            open_calls += plain["tool_calls"]
+        result = plain.get("role") == "tool"
+        said.append(_result(plain, open_calls) if result else plain)
+    return said
+
+
 def simpler_forms(messages: Sequence[Message]) -> Iterator[list[Message]]:
     """The messages as they are, then forms that more templates take; each only if it differs."""
-    yield list(messages)
-    folded = without_system(messages)
-    if folded != messages:
-        yield folded
-    plain = without_system(without_tools(messages))
-    if plain != folded:
-        yield plain
+    short = _with_short_ids(_without_thinking(messages))
+    folded = without_system(short)
+    plain = without_tools(folded)
+    tried: list[list[Message]] = []
+    for form in (list(messages), short, folded, _with_written_arguments(folded), plain):
+        if form not in tried:
+            tried.append(form)
+            yield form
 
 
 def without_system(messages: Sequence[Message]) -> list[Message]:
@@ -44,6 +74,74 @@ def without_tools(messages: Sequence[Message]) -> list[Message]:
         else:
             plain.append(message)
     return plain
+
+
+def _without_thinking(messages: Sequence[Message]) -> list[Message]:
+    """gpt-oss takes no `thinking` beside content."""
+    return [
+        {name: value for name, value in message.items() if name != "thinking" or not message.get("content")}
+        for message in messages
+    ]
+
+
+def _with_short_ids(messages: Sequence[Message]) -> list[Message]:
+    """Ids as Mistral's templates want them: nine letters and digits."""
+
+    def of(call: Mapping[str, Any]) -> Mapping[str, Any]:
+        return {**call, "id": _short(call["id"])} if "id" in call else call
+
+    changed = [_with_calls(message, of) for message in messages]
+    return [{**m, "tool_call_id": _short(m["tool_call_id"])} if "tool_call_id" in m else m for m in changed]
+
+
+def _with_written_arguments(messages: Sequence[Message]) -> list[Message]:
+    """Arguments as text, as templates of DeepSeek's want them."""
+
+    def of(call: Mapping[str, Any]) -> Mapping[str, Any]:
+        function = call.get("function", {})
+        arguments = function.get("arguments")
+        text = arguments if isinstance(arguments, str) else json.dumps(arguments, ensure_ascii=False)
+        return {**call, "function": {**function, "arguments": text}}
+
+    return [_with_calls(message, of) for message in messages]
+
+
+def _with_calls(message: Message, of: Callable[[Mapping[str, Any]], Mapping[str, Any]]) -> Message:
+    calls = message.get("tool_calls")
+    return {**message, "tool_calls": [of(call) for call in calls]} if calls else message
+
+
+def _short(id: object) -> str:
+    text = str(id)
+    return text if _SHORT_ID.fullmatch(text) else hashlib.blake2b(text.encode()).hexdigest()[:9]
+
+
+def _text_of(content: object) -> str:
+    if isinstance(content, list):
+        return "\n".join(str(part.get("text", "")) for part in content if isinstance(part, Mapping))
+    return "" if content is None else str(content)
+
+
+def _call(call: Mapping[str, Any], id: str) -> dict[str, Any]:
+    function = call.get("function", call)
+    arguments = function.get("arguments") or {}
+    if isinstance(arguments, str):
+        with contextlib.suppress(ValueError, RecursionError):
+            arguments = json.loads(arguments)
+    named = {"name": function.get("name", ""), "arguments": arguments}
+    return {"id": call.get("id") or id, "type": "function", "function": named}
+
+
+def _result(message: dict[str, Any], calls: list[Mapping[str, Any]]) -> Message:
+    """With the id and the name of its call: the one with its id, or with its name, or the first one."""
+    name = message.pop("tool_name", None) or message.get("name")  # the first is Ollama's
+    id = message.get("tool_call_id")
+    meant = [call for call in calls if (id is None and call["function"]["name"] == name) or call["id"] == id]
+    call = next(iter(meant or (calls if id is name is None else [])), None)
+    if call is None:
+        return message if name is None else {**message, "name": name}
+    calls.remove(call)
+    return {**message, "name": name or call["function"]["name"], "tool_call_id": call["id"]}
 
 
 def _as_text(message: Message) -> Message:

@@ -13,11 +13,14 @@ class Reader(Protocol):
     """Reads one answer.
 
     Attributes:
-        stopped_by: the stop string that was met, or None. After it nothing more comes.
+        stopped_by: the stop string that was met, or None.
+        done: the answer is over, by a stop string or because no more was asked for.
     """
 
     @property
     def stopped_by(self) -> str | None: ...
+    @property
+    def done(self) -> bool: ...
 
     def push(self, token: int, /) -> Sequence[Part]:
         """The parts that are certain now that this token has come."""
@@ -36,6 +39,11 @@ class PlainReader:
     def stopped_by(self) -> str | None:
         """See `TextStream`."""
         return self._text.stopped_by
+
+    @property
+    def done(self) -> bool:
+        """See `Reader`."""
+        return self.stopped_by is not None
 
     def push(self, token: int) -> Sequence[Part]:
         """See `Reader`."""

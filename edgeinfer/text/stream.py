@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import codecs
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.text.tokenizer import Tokenizer
@@ -57,20 +57,25 @@ class TextStream:
         stop: Sequence[str] = (),
         *,
         skip_special: bool = True,
+        visible: Collection[int] = (),
         continuation: bool = True,
     ) -> None:
-        """`skip_special` and `continuation` mean what they mean to `Tokenizer.decode`."""
+        """`skip_special`, but for those in `visible`, and `continuation` mean what they mean to
+        `Tokenizer.decode`.
+        """
         self.stopped_by: str | None = None
         self._tokenizer = tokenizer
         self._stops = [StopString(text) for text in dict.fromkeys(stop)]
         self._skip_special = skip_special
+        self._visible = visible
         self._strip_space = tokenizer.strips_leading_space and not continuation
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
         self._held = ""
 
     def push(self, token: int) -> str:
         """The text that is certain now that this token has come; often one piece, sometimes none."""
-        if self.stopped_by is not None or (self._skip_special and self._tokenizer.is_special(token)):
+        hidden = self._skip_special and self._tokenizer.is_special(token) and token not in self._visible
+        if self.stopped_by is not None or hidden:
             return ""
         data = self._tokenizer.token_bytes(token)
         if self._strip_space and data:

@@ -92,7 +92,8 @@ class ChatTemplate:
             variables: whatever else the template knows, as `enable_thinking=False`.
 
         A template that refuses the messages ("system role not supported") is asked again with simpler ones:
-        the system message put before the first user message, then tool calls and results as plain text.
+        ids of calls shortened, the system message put before the first user message, arguments as text, then
+        tool calls and results as plain text.
 
         Raises:
             TemplateError: the template is broken, refuses the messages, or costs more than its limits.
@@ -152,7 +153,7 @@ class ChatTemplate:
 
 
 class _Refused(TemplateError):
-    """The template called `raise_exception`."""
+    """The template called `raise_exception`, or took a field for what it is not."""
 
 
 class _Clock:
@@ -178,6 +179,5 @@ def _template_error(error: Exception) -> TemplateError:
     line = getattr(error, "lineno", None)
     where = f" in line {line}" if line is not None else ""
     what = " ".join(str(error).split())[:200] or type(error).__name__
-    return TemplateError(
-        f"the chat template fails{where}: {what}", hint="the template and the messages do not match"
-    )
+    kind = _Refused if isinstance(error, TypeError) else TemplateError  # text wanted, or no text
+    return kind(f"the chat template fails{where}: {what}", hint="the template and the messages do not match")

@@ -206,7 +206,7 @@ def test_requests_without_a_seed_answer_the_same_in_every_run_and_differ_among_e
         (chat("x", n=0), "n"),
         (chat("x", stop=5), "stop"),
         (chat("x", logit_bias={"x": 1}), "logit_bias"),
-        (chat("x", tools=[{"type": "function"}]), "tools"),
+        (chat("x", tools=[{"type": "function"}]), "tools[0].function"),
         (chat("x", top_logprobs=30), "top_logprobs"),
         (chat("x", response_format={"type": "json_object"}), "response_format"),
         (completion("x", prompt=5), "prompt"),

@@ -132,7 +132,13 @@ WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
     ({"logprobs": True, "top_logprobs": 21}, openai.BadRequestError, "top_logprobs"),
     ({"messages": []}, openai.BadRequestError, "messages"),
     ({"messages": [{"role": "king", "content": "x"}]}, openai.BadRequestError, r"messages\[0\].role"),
-    ({"tools": [{"type": "function", "function": {"name": "f"}}]}, openai.BadRequestError, "tools"),
+    ({"tools": [{"type": "function"}]}, openai.BadRequestError, r"tools\[0\].function"),
+    ({"tool_choice": "required"}, openai.BadRequestError, "there is none"),
+    (
+        {"tool_choice": {"type": "function", "function": {"name": "f"}}},
+        openai.BadRequestError,
+        "no tool is called 'f'",
+    ),
     ({"messages": [{"role": "user", "content": "word " * 900}]}, openai.BadRequestError, "holds 256"),
 ]
 
@@ -225,3 +231,31 @@ def test_many_clients_get_what_each_gets_alone(served: Served) -> None:
     for thread in threads:
         thread.join()
     assert found == alone
+
+
+TOOLS: list[Any] = [
+    {
+        "type": "function",
+        "function": {
+            "name": "get_weather",
+            "description": "The weather in a city",
+            "parameters": {"type": "object", "properties": {"city": {"type": "string"}}},
+        },
+    }
+]
+
+
+def test_a_conversation_with_calls_and_results_is_answered(served: Served) -> None:
+    call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": '}}
+    messages: list[Any] = [
+        *CHAT,
+        {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [call]},
+        {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "sunny"}]},
+    ]
+    options: Any = {"model": "random", "messages": messages, "tools": TOOLS, "seed": 5, "max_tokens": 12}
+    extra = {"chat_template_kwargs": {"enable_thinking": False}}
+    whole = served.client().chat.completions.create(**options, reasoning_effort="low", extra_body=extra)
+    assert whole.choices[0].message.content
+    assert whole.choices[0].message.tool_calls is None
+    chunks = served.client().chat.completions.create(**options, stream=True, tool_choice="none")
+    assert "".join(chunk.choices[0].delta.content or "" for chunk in chunks)

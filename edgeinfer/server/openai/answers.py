@@ -15,11 +15,12 @@ from edgeinfer.server.openai.failure import failure_body
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
 from edgeinfer.server.openai.text_logprobs import TextLogprobs
 from edgeinfer.server.reply import Reply
-from edgeinfer.streaming import Answer, Progress, Stream, Token
+from edgeinfer.streaming import Answer, Finish, Progress, Stream, Token
+from edgeinfer.text.parts import CallArguments, CallBegun, Content
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
-    from edgeinfer.engine.events import FinishReason, Usage
+    from edgeinfer.engine.events import Usage
 
 _DONE = "data: [DONE]\n\n"
 
@@ -74,9 +75,12 @@ class OpenAiReply(Reply):
     def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Text, and at the end why it ended."""
         logprobs = self._logprobs(index, [token])
-        if token.text or logprobs is not None:
-            text = {"delta": {"content": token.text}} if self._chat else {"text": token.text}
-            yield self._chunk({"index": index, **text, "logprobs": logprobs})
+        if self._chat:
+            delta = _delta(token)
+            if delta or logprobs is not None:
+                yield self._chunk({"index": index, "delta": delta, "logprobs": logprobs})
+        elif token.text or logprobs is not None:
+            yield self._chunk({"index": index, "text": token.text, "logprobs": logprobs})
         if token.finish_reason is not None:
             empty: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
             yield self._chunk({"index": index, **empty}, token.finish_reason)
@@ -95,8 +99,7 @@ class OpenAiReply(Reply):
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
         if self._chat:
-            message = {"role": "assistant", "content": answer.text, "refusal": None}
-            return {"message": message, "logprobs": self._logprobs(index, answer.tokens)}
+            return {"message": _message(answer), "logprobs": self._logprobs(index, answer.tokens)}
         text = self._prompt_text(index) + answer.text if self._echoes else answer.text
         return {"text": text, "logprobs": self._logprobs(index, [*answer.stream.scored, *answer.tokens])}
 
@@ -115,7 +118,7 @@ class OpenAiReply(Reply):
         prompt = self._body.prompts()[index // self._body.n]
         return prompt if isinstance(prompt, str) else self._tokenizer.decode(cast("list[int]", prompt))
 
-    def _chunk(self, choice: dict[str, Any], finish: FinishReason | None = None) -> str:
+    def _chunk(self, choice: dict[str, Any], finish: Finish | None = None) -> str:
         return _data({**self._chunk_head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]})
 
 
@@ -130,6 +133,36 @@ def _head(id: str, body: ChatBody | CompletionBody, model: Model) -> dict[str, A
         "model": model.name,
         "system_fingerprint": f"edgeinfer-{edgeinfer.__version__}",
     }
+
+
+def _message(answer: Answer) -> dict[str, Any]:
+    calls = [_call(call.id, call.name, call.arguments) for call in answer.tool_calls]
+    content = None if calls and not answer.text else answer.text
+    message: dict[str, Any] = {"role": "assistant", "content": content, "refusal": None}
+    if calls:
+        message["tool_calls"] = calls
+    if answer.reasoning:
+        message["reasoning_content"] = answer.reasoning
+    return message
+
+
+def _delta(token: Token) -> dict[str, Any]:
+    """What a token adds to a message."""
+    delta: dict[str, Any] = {}
+    calls = []
+    for part in token.parts:
+        if isinstance(part, CallBegun):
+            calls.append({"index": part.index, **_call(part.id, part.name, "")})
+        elif isinstance(part, CallArguments):
+            calls.append({"index": part.index, "function": {"arguments": part.text}})
+        else:
+            name = "content" if isinstance(part, Content) else "reasoning_content"
+            delta[name] = delta.get(name, "") + part.text
+    return delta | ({"tool_calls": calls} if calls else {})
+
+
+def _call(id: str, name: str, arguments: str) -> dict[str, Any]:
+    return {"id": id, "type": "function", "function": {"name": name, "arguments": arguments}}
 
 
 def _usage(usages: Sequence[Usage], n: int) -> dict[str, Any]:

@@ -4,19 +4,19 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported
+from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported, Tool
+from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.request import Priority
     from edgeinfer.streaming import Stream
-    from edgeinfer.text.messages import Message
 
 _SAMPLING = set(Sampling.names()) - {"dry_breakers"}
 
@@ -25,6 +25,19 @@ class StreamOptions(BaseModel):
     """What a stream has besides its tokens."""
 
     include_usage: bool = False
+
+
+class ChosenFunction(BaseModel):
+    """The function that has to be called."""
+
+    name: str
+
+
+class NamedChoice(BaseModel):
+    """`tool_choice`, when it is one function."""
+
+    type: Literal["function"]
+    function: ChosenFunction
 
 
 class Body(BaseModel, ABC):
@@ -92,8 +105,8 @@ class Body(BaseModel, ABC):
         return False
 
     @abstractmethod
-    def prompts(self) -> Sequence[str | list[int] | list[Message]]:
-        """What to go on from: texts, tokens or messages."""
+    def prompts(self) -> Sequence[str | list[int] | Conversation]:
+        """What to go on from: texts, tokens or a conversation."""
 
 
 class ChatBody(Body):
@@ -103,7 +116,11 @@ class ChatBody(Body):
     max_completion_tokens: int | None = None  # the newer name of max_tokens
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
-    tools: NotSupported = None
+    tools: list[Tool] | None = None
+    tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
+    parallel_tool_calls: bool | None = None
+    reasoning_effort: str | None = None
+    chat_template_kwargs: dict[str, Any] | None = None  # variables of the template, as vLLM has them
     functions: NotSupported = None
     response_format: NotSupported = None
     modalities: NotSupported = None
@@ -125,9 +142,22 @@ class ChatBody(Body):
             raise InvalidParameter("top_logprobs", "needs logprobs to be true")
         return self.top_logprobs or 0
 
-    def prompts(self) -> Sequence[list[Message]]:
+    def prompts(self) -> Sequence[Conversation]:
         """The conversation."""
-        return [[message.plain() for message in self.messages]]
+        effort = {} if self.reasoning_effort is None else thinking(self.reasoning_effort)
+        asked = Conversation(
+            [message.plain() for message in self.messages],
+            tools=[tool.plain() for tool in self.tools or ()],
+            tool_choice=self._tool_choice,
+            parallel_tool_calls=self.parallel_tool_calls is not False,
+            variables={**effort, **(self.chat_template_kwargs or {})},
+        )
+        return [asked]
+
+    @property
+    def _tool_choice(self) -> ToolChoice:
+        choice = self.tool_choice
+        return NamedTool(choice.function.name) if isinstance(choice, NamedChoice) else choice or "auto"
 
 
 class CompletionBody(Body):
