@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import math
 import os
-import queue
 import sys
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,13 +20,15 @@ from typing import TYPE_CHECKING, Any, Self, cast
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinfer.engine.embedding import Embedding, start_embeddings
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.events import EndEvent, Event, ScoredToken
-from edgeinfer.engine.request import Priority, Request
+from edgeinfer.engine.events import ScoredToken
+from edgeinfer.engine.reading import Result, read_through
+from edgeinfer.engine.request import Priority, Request, Scorer
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
-from edgeinfer.errors import BadModelFile, EdgeInferError, InvalidRequest, NotEnoughMemory
+from edgeinfer.errors import BadModelFile, InvalidRequest, NotEnoughMemory, WrongModelKind
 from edgeinfer.kv.tokens import common_prefix
 from edgeinfer.settings import Settings, kv_type_named
 from edgeinfer.streaming import Answer, Mailbox, Stream
@@ -36,6 +37,7 @@ from edgeinfer.text.infill import Framed, Infill, frame
 from edgeinfer.text.messages import Message
 
 if TYPE_CHECKING:
+    from concurrent.futures import Future
     from pathlib import Path
 
     from edgeinfer.backends.base import Traits
@@ -316,6 +318,65 @@ class Model:
         self._score(ids, PromptScorer(ids, 0, scored.extend))
         return np.array([token.logprob for token in scored[1:]], dtype=np.float64)
 
+    def embed(
+        self,
+        texts: str | Sequence[str | Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        truncate_to: int | None = None,
+        priority: Priority = "interactive",
+        timeout: float | None = None,
+    ) -> NDArray[np.float32]:
+        """The vectors of texts, each of length 1, (n_texts, n_embd) or (n_texts, dimensions) float32.
+
+        Args:
+            texts: one or several; text is tokenised with the model's BOS and EOS, token ids are taken as they
+                are.
+            dimensions: keep so many numbers of each, for models that were trained for it.
+            truncate_to: of a longer text read only so many tokens. None: it is refused.
+            priority: as for `generate`.
+            timeout: seconds after which TimedOut is raised.
+
+        Raises:
+            WrongModelKind: the model is not an embedding model.
+            ContextLengthExceeded: a text is longer than the context.
+            InvalidRequest: a text has no tokens, or there are not so many dimensions.
+        """
+        several = [texts] if isinstance(texts, str) else texts
+        found = self.embeddings(
+            several, dimensions=dimensions, truncate_to=truncate_to, priority=priority, timeout=timeout
+        )
+        rows = [embedding.vector for embedding in _wait_for(*found)]
+        width = self._engine.traits.n_embd if dimensions is None else dimensions
+        return np.array(rows, dtype=np.float32).reshape(len(rows), width)
+
+    def embeddings(
+        self,
+        texts: Sequence[str | Sequence[int]],
+        *,
+        dimensions: int | None = None,
+        truncate_to: int | None = None,
+        priority: Priority = "interactive",
+        timeout: float | None = None,
+    ) -> list[Future[Embedding]]:
+        """Like `embed`, without waiting: `asyncio.wrap_future` makes one awaitable, `cancel` stops it."""
+        self._require(embeds=True)
+        return start_embeddings(
+            self._engine,
+            [self._text_ids(text, truncate_to) for text in texts],
+            dimensions=dimensions,
+            priority=priority,
+            deadline=_deadline(timeout),
+        )
+
+    def _text_ids(self, text: str | Sequence[int], most: int | None) -> list[int]:
+        """Tokens of a text to embed; of a longer one the first of them, with its EOS."""
+        ids = self.tokenizer.encode(text) if isinstance(text, str) else [int(i) for i in text]
+        if most is None or len(ids) <= most:
+            return ids
+        ends = ids[-1:] == [self.tokenizer.eos_id]
+        return [*ids[: most - 1], ids[-1]] if ends else ids[:most]
+
     def perplexity(self, text: str) -> float:
         """exp of the mean surprise per token; lower is better.
 
@@ -352,13 +413,12 @@ class Model:
         top_logprobs: int = 0,
         score_prompt: bool = False,
     ) -> Stream:
+        self._require(embeds=False)
         stops = [stop] if isinstance(stop, str) else list(stop or ())
         if not all(isinstance(text, str) for text in stops):
             raise InvalidRequest(f"stop must be a string or several, not {stop!r}")
         if sampling.dry_multiplier > 0 and not sampling.dry_breakers:
             sampling = replace(sampling, dry_breakers=self._dry_breakers())
-        if timeout is not None and not timeout > 0:
-            raise InvalidRequest(f"timeout must be more than 0 seconds, not {timeout}")
         mailbox = Mailbox()
         request = Request(
             tokens=list(prompt.ids),
@@ -368,7 +428,7 @@ class Model:
             sink=mailbox.put,
             stop_ids=self.tokenizer.eog_ids,
             priority=priority,
-            deadline=None if timeout is None else time.perf_counter() + timeout,
+            deadline=_deadline(timeout),
             shift_after=self._n_told_first(prompt) if context_shift else None,
             n_unread=mailbox.events.qsize,
             score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
@@ -390,22 +450,24 @@ class Model:
             self._syntax, self.tokenizer, prompt.conversation, stops, thinks=prompt.thinks, salt=asked
         )
 
-    def _score(self, ids: Sequence[int], keep: Callable[[int, NDArray[np.float32]], None]) -> None:
-        """Run the ids through the model and hand every row of logits to `keep`."""
-        events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        tokens = [int(i) for i in ids]
-        request = Request(tokens, Sampling(), seed=0, max_tokens=0, sink=events.put, score=keep)
-        self._engine.submit(request)
-        try:
-            while not isinstance(event := events.get(), EndEvent):
-                pass
-        except BaseException:
-            self._engine.cancel(request)
-            raise
-        if event.error is not None:
-            raise event.error
-        if event.reason == "cancelled":
-            raise EdgeInferError("the model was closed")
+    def _score(self, ids: Sequence[int], score: Scorer) -> None:
+        """Run the ids through the model and hand every row of logits to `score`."""
+        self._require(embeds=False)
+        _wait_for(read_through(self._engine, [int(i) for i in ids], score, lambda usage: None))
+
+    def _require(self, *, embeds: bool) -> None:
+        """Raises WrongModelKind."""
+        is_embedder = self._engine.traits.pooling != "none"
+        if embeds and not is_embedder:
+            raise WrongModelKind(
+                f"{self.name} is not an embedding model",
+                hint="use one whose file names a pooling type, as those of Qwen3-Embedding do",
+            )
+        if is_embedder and not embeds:
+            raise WrongModelKind(
+                f"{self.name} is an embedding model: it answers nothing",
+                hint="`embed` gives the vector of a text",
+            )
 
     def _dry_breakers(self) -> frozenset[int]:
         if self._breakers is None:
@@ -527,6 +589,23 @@ def _sampling(sampling: Sampling | None, parameters: dict[str, Any]) -> Sampling
             raise InvalidRequest(f"{name} is not a sampling parameter", hint=hint)
     given = {k: v for k, v in parameters.items() if v is not None}
     return Sampling(**given) if sampling is None else replace(sampling, **given)
+
+
+def _deadline(timeout: float | None) -> float | None:
+    """On the clock of `Request.deadline`."""
+    if timeout is not None and not timeout > 0:
+        raise InvalidRequest(f"timeout must be more than 0 seconds, not {timeout}")
+    return None if timeout is None else time.perf_counter() + timeout
+
+
+def _wait_for(*futures: Future[Result]) -> list[Result]:
+    """Their results; when one fails, or with Ctrl-C, none goes on."""
+    try:
+        return [future.result() for future in futures]
+    except BaseException:
+        for future in futures:
+            future.cancel()
+        raise
 
 
 def _any_seed() -> int:

@@ -55,6 +55,12 @@ class ContextLengthExceeded(InvalidRequest):
         self.n_prompt, self.n_context = n_prompt, n_context
 
 
+class WrongModelKind(InvalidRequest):
+    """Text is asked of an embedding model, or vectors of one that answers."""
+
+    code = "wrong_model_kind"
+
+
 class TemplateError(InvalidRequest):
     """A chat template is missing, broken, endless or too large."""
 
@@ -151,12 +157,20 @@ class Cancelled(EdgeInferError):
     code = "cancelled"
 
 
+class TimedOut(EdgeInferError):
+    """The time that was given is over."""
+
+    code = "timed_out"
+
+
 # code -> (exit code, HTTP status)
 EXIT_AND_STATUS: dict[str, tuple[int, int]] = {
     "failed": (1, 500),
     "no_room": (1, 503),
+    "timed_out": (1, 504),
     "invalid_request": (2, 400),
     "context_length_exceeded": (2, 400),
+    "wrong_model_kind": (2, 400),
     "template_error": (2, 400),
     "ambiguous_name": (2, 400),
     "bad_model_file": (3, 500),

@@ -54,6 +54,12 @@ def random_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tiny.write_gguf(tmp_path_factory.mktemp("models") / "random.gguf", "llama", "Q8_0")
 
 
+@pytest.fixture(scope="session")
+def embedding_model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small random model that gives vectors."""
+    return tiny.write_gguf(tmp_path_factory.mktemp("models") / "embedder.gguf", "qwen3-last", "Q8_0")
+
+
 @pytest.fixture
 def edgeinfer_command(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
     """Run a command line in this process, with text on standard input."""

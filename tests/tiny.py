@@ -20,11 +20,12 @@ import numpy as np
 from edgeinfer.models.spec import DecoderSpec
 from gguf import GGMLQuantizationType as Type
 from tiny_blocks import TYPES, Stream, random_matrix
-from tiny_cases import ARCHITECTURES, CASES, N_VOCAB, Case
+from tiny_cases import ARCHITECTURES, CASES, EMBEDDERS, N_VOCAB, Case
 
 __all__ = [
     "ARCHITECTURES",
     "CASES",
+    "EMBEDDERS",
     "N_VOCAB",
     "TYPES",
     "Case",
@@ -190,11 +191,11 @@ def _add_tensors(writer: gguf.GGUFWriter, case: Case, tensor_type: str) -> None:
 
 
 def write_gguf(path: Path, case_name: str = "llama", tensor_type: str = "Q4_K") -> Path:
-    """Write one of `CASES` with all its matrices in one of `TYPES` (norms and biases in F32).
+    """Write one of `CASES` or `EMBEDDERS` with all its matrices in one of `TYPES` (norms and biases in F32).
 
     Returns the path. The file's bytes depend on the two names alone.
     """
-    case = CASES[case_name]
+    case = (CASES | EMBEDDERS)[case_name]
     _write(gguf.GGUFWriter(path, case.spec.architecture), case, tensor_type)
     return path
 
@@ -203,7 +204,7 @@ def write_shards(
     path: Path, n_tensors: int, case_name: str = "llama", tensor_type: str = "Q8_0"
 ) -> list[Path]:
     """The same in several files with at most so many tensors each. Returns their paths in order."""
-    case = CASES[case_name]
+    case = (CASES | EMBEDDERS)[case_name]
     _write(gguf.GGUFWriter(path, case.spec.architecture, split_max_tensors=n_tensors), case, tensor_type)
     return sorted(path.parent.glob(f"{path.stem}-*.gguf"))
 

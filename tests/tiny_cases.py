@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 import numpy as np
-from edgeinfer.models.spec import DecoderSpec, RopeTable
+from edgeinfer.models.spec import DecoderSpec, Pooling, RopeTable
 from numpy.typing import NDArray
 
 N_VOCAB = 389  # not a multiple of anything: the last rows of the head are a tail for every kernel
@@ -293,6 +293,18 @@ CASES: dict[str, Case] = {
     for cases in (_llama_cases, _qwen_cases, _gemma_cases, _phi3_cases, _other_cases)
     for case in cases()
 }
+
+
+def _embedders() -> Iterator[Case]:
+    """qwen3 as an embedding model, by each of llama.cpp's poolings."""
+    qwen3 = CASES["qwen3"]
+    poolings: tuple[Pooling, ...] = ("mean", "cls", "last")
+    for number, pooling in enumerate(poolings, start=1):
+        spec = replace(qwen3.spec, pooling=pooling)
+        yield Case(f"qwen3-{pooling}", spec, {**qwen3.metadata, "pooling_type": number})
+
+
+EMBEDDERS: dict[str, Case] = {case.name: case for case in _embedders()}
 
 # one case of every architecture: these get every tensor type
 ARCHITECTURES: tuple[str, ...] = (

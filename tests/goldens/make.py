@@ -1,11 +1,12 @@
 """Makes the goldens: what llama.cpp answers on the files of tests/tiny.py. Run by hand, never in CI.
 
     python tests/goldens/make.py --oracle VENV/bin/python logits [CASE ...]
+    python tests/goldens/make.py --oracle VENV/bin/python embeddings
     python tests/goldens/make.py --oracle VENV/bin/python greedy MODEL.gguf
 
 The oracle is a Python that has llama-cpp-python; this script itself needs only gguf and edgeinfer.
 `logits` writes CASE.npz (a few rows of each tensor type, float16) and the models' hashes, and prints how
-far the numpy reference is from llama.cpp over all rows. `greedy` writes greedy.json.
+far the numpy reference is from llama.cpp over all rows. `embeddings` and `greedy` write files of that name.
 """
 
 from __future__ import annotations
@@ -77,6 +78,19 @@ def make_logits(oracle: str, cases: list[str]) -> None:
     path.write_text(json.dumps(sums, indent=0, sort_keys=True) + "\n")
 
 
+def make_embeddings(oracle: str) -> None:
+    """Make the vectors of a few texts by every embedding model, of each tensor type."""
+    vectors: dict[str, Any] = {}
+    with tempfile.TemporaryDirectory() as name:
+        for case in tiny.EMBEDDERS:
+            for tensor_type in read.EMBEDDING_TYPES:
+                model = tiny.write_gguf(Path(name) / f"{case}-{tensor_type}.gguf", case, tensor_type)
+                job = {"kind": "embeddings", "model": str(model), "texts": read.embedding_texts()}
+                ask(oracle, [job | {"out": f"{model}.npy"}], Path(name))
+                vectors[f"{case} {tensor_type}"] = np.load(f"{model}.npy").astype(np.float16)
+    np.savez_compressed(HERE / "embeddings.npz", **vectors)
+
+
 def make_greedy(oracle: str, model: Path) -> None:
     """Make the greedy continuations of a model decoded to F16: of the first prompts with clear winners."""
     with tempfile.TemporaryDirectory() as name:
@@ -102,11 +116,13 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("--oracle", required=True)
-    parser.add_argument("what", choices=["logits", "greedy"])
+    parser.add_argument("what", choices=["logits", "embeddings", "greedy"])
     parser.add_argument("names", nargs="*")
     arguments = parser.parse_args()
     if arguments.what == "logits":
         make_logits(arguments.oracle, arguments.names)
+    elif arguments.what == "embeddings":
+        make_embeddings(arguments.oracle)
     else:
         make_greedy(arguments.oracle, Path(arguments.names[0]))
 

@@ -2,6 +2,7 @@
 
 Usage: python oracle.py JOBS.json, a list of jobs:
   {"kind": "logits", "model": path, "ids": [...], "out": path}        logits of every position, .npy
+  {"kind": "embeddings", "model": path, "texts": [[...], ...], "out": path}   pooled and normalised, .npy
   {"kind": "greedy", "model": path, "prompts": [...], "n": 200, "out": path}   greedy ids after prompts, .json
 
 One thread, f16 KV, no flash attention, weights as they lie in the file (no repacking).
@@ -23,7 +24,7 @@ def quiet(level, text, data):
         print(text.decode(errors="replace"), end="", file=sys.stderr)
 
 
-def open_model(path, n_ctx):
+def open_model(path, n_ctx, embeddings=False):
     params = llama_cpp.llama_model_default_params()
     params.n_gpu_layers = 0
     params.use_extra_bufts = False
@@ -34,14 +35,15 @@ def open_model(path, n_ctx):
     params.n_ctx = params.n_batch = params.n_ubatch = n_ctx
     params.n_threads = params.n_threads_batch = 1
     params.flash_attn_type = 0
+    params.embeddings = embeddings
     context = llama_cpp.llama_init_from_model(model, params)
     if not context:
         raise SystemExit(f"llama.cpp cannot make a context for {path}")
     return model, context
 
 
-def decode(context, ids, first, every_row):
-    """Append ids at position first; logits (n, n_vocab) of all rows, or of the last."""
+def append(context, ids, first, every_row):
+    """Append ids at position first."""
     batch = llama_cpp.llama_batch_init(len(ids), 0, 1)
     batch.n_tokens = len(ids)
     for i, token in enumerate(ids):
@@ -51,10 +53,24 @@ def decode(context, ids, first, every_row):
     if llama_cpp.llama_decode(context, batch) != 0:
         raise SystemExit("llama_decode failed")
     llama_cpp.llama_batch_free(batch)
+
+
+def decode(context, ids, first, every_row):
+    """Append ids at position first; logits (n, n_vocab) of all rows, or of the last."""
+    append(context, ids, first, every_row)
     vocab = llama_cpp.llama_model_get_vocab(llama_cpp.llama_get_model(context))
     n_rows, n_vocab = len(ids) if every_row else 1, llama_cpp.llama_vocab_n_tokens(vocab)
     rows = llama_cpp.llama_get_logits(context)
     return np.ctypeslib.as_array(rows, (n_rows, n_vocab)).copy()
+
+
+def embedding(context, ids):
+    """The vector of a text, as the file pools it, of length 1."""
+    llama_cpp.llama_memory_clear(llama_cpp.llama_get_memory(context), True)
+    append(context, ids, 0, True)
+    n_embd = llama_cpp.llama_model_n_embd(llama_cpp.llama_get_model(context))
+    vector = np.ctypeslib.as_array(llama_cpp.llama_get_embeddings_seq(context, 0), (n_embd,))
+    return vector / np.linalg.norm(vector)
 
 
 def greedy(context, ids, n):
@@ -92,9 +108,11 @@ def detokenize(model, ids):
 
 def run(job):
     n_ctx = job.get("n_ctx", N_CTX)
-    model, context = open_model(job["model"], n_ctx)
+    model, context = open_model(job["model"], n_ctx, job["kind"] == "embeddings")
     if job["kind"] == "logits":
         np.save(job["out"], decode(context, job["ids"], 0, True))
+    elif job["kind"] == "embeddings":
+        np.save(job["out"], [embedding(context, ids) for ids in job["texts"]])
     else:
         answers = []
         for prompt in job["prompts"]:

@@ -18,6 +18,9 @@ ROWS = (0, 1, 7, 31, 32, 33, 40, 47, 48, 49, 63, 64, 65, 100, 127, 128, 129, 150
 COMMON_TYPES = ("F16", "Q8_0", "Q6_K", "Q5_K", "Q4_K", "Q4_0", "Q3_K", "Q2_K", "IQ4_XS")
 
 
+EMBEDDING_TYPES = ("F16", "Q8_0", "Q4_K")
+
+
 def types_of(case: str) -> tuple[str, ...]:
     """The tensor types that a case has goldens for: all for llama, F16 alone for the variants."""
     if case == "llama":
@@ -30,6 +33,18 @@ def golden(case: str, tensor_type: str) -> NDArray[np.float64]:
     with np.load(HERE / f"{case}.npz") as file:
         rows: NDArray[np.float64] = file[tensor_type].astype(np.float64)
     return rows
+
+
+def embedding_texts() -> list[list[int]]:
+    """Token ids of the texts whose vectors are known."""
+    return [tiny.token_ids(n, f"text of {n}") for n in (1, 7, 40, 200)]
+
+
+def embeddings(case: str, tensor_type: str) -> NDArray[np.float64]:
+    """llama.cpp's vectors of `embedding_texts`, (n_texts, n_embd)."""
+    with np.load(HERE / "embeddings.npz") as file:
+        vectors: NDArray[np.float64] = file[f"{case} {tensor_type}"].astype(np.float64)
+    return vectors
 
 
 def sha256(case: str, tensor_type: str) -> str:

@@ -15,6 +15,7 @@ from numpy.typing import NDArray
 from edgeinfer import _native, models
 from edgeinfer.errors import BadModelFile, UnsupportedModel
 
+CASES = tiny.CASES | tiny.EMBEDDERS
 N_CTX = 256  # phi3 has an original context of 128: its long factors
 
 
@@ -25,22 +26,22 @@ def flat(value: Any) -> list[Any]:
     return [leaf for v in value for leaf in flat(v)] if isinstance(value, tuple) else [value]
 
 
-@pytest.mark.parametrize("case", tiny.CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_metadata_becomes_the_spec_of_the_case(case: str, tmp_path: Path) -> None:
     path = tiny.write_gguf(tmp_path / "model.gguf", case, "Q8_0")
     spec = models.load_spec(_native.gguf_open(str(path)), N_CTX)
-    for name, value in asdict(tiny.CASES[case].spec).items():
+    for name, value in asdict(CASES[case].spec).items():
         for ours, expected in zip(flat(asdict(spec)[name]), flat(value), strict=True):
             assert ours == (pytest.approx(expected, rel=1e-6) if isinstance(expected, float) else expected), (
                 name
             )
 
 
-@pytest.mark.parametrize("case", tiny.CASES)
+@pytest.mark.parametrize("case", CASES)
 def test_every_tensor_of_a_case_has_a_place_in_its_decoder(case: str, tmp_path: Path) -> None:
     reader = gguf.GGUFReader(tiny.write_gguf(tmp_path / "model.gguf", case, "Q8_0"))
     names = {tensor.name for tensor in reader.tensors if not tensor.name.startswith("rope_")}
-    assert names == set(models.tensor_names(tiny.CASES[case].spec))
+    assert names == set(models.tensor_names(CASES[case].spec))
 
 
 def spec_of(
@@ -103,6 +104,7 @@ def spec_of(
         ("rope.dimension_count", 5),
         ("attention.key_length", 2**24),
         ("attention.causal", 1),
+        ("pooling_type", -1),
     ],
 )
 def test_impossible_key_is_refused_by_name(key: str, value: Any, tmp_path: Path) -> None:
@@ -119,6 +121,7 @@ def test_impossible_key_is_refused_by_name(key: str, value: Any, tmp_path: Path)
         ("attention.value_length", 32),
         ("attention.causal", False),
         ("attention.head_count_kv", [2, 4]),
+        ("pooling_type", 4),  # a reranker
     ],
 )
 def test_trait_that_the_decoder_lacks_is_unsupported(key: str, value: Any, tmp_path: Path) -> None:
