@@ -25,6 +25,7 @@ def _facts() -> dict[str, str]:
     from edgeinfer import machine
     from edgeinfer.errors import EdgeInferError
     from edgeinfer.hub.names import find_model
+    from edgeinfer.hub.offline import is_offline
 
     memory = machine.memory()
     try:
@@ -39,6 +40,7 @@ def _facts() -> dict[str, str]:
         "kernels": ", ".join(_targets()),
         "memory": f"{output.in_bytes(memory.available)} available of {output.in_bytes(memory.total)}",
         "bundled model": bundled,
+        "network": "off: nothing is fetched" if is_offline() else "used by `edgeinfer pull` only",
     }
 
 

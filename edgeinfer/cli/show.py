@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 @click.option("--metadata", is_flag=True, help="Print all metadata keys; long arrays by their length.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(model: str | None, template: bool, metadata: bool, as_json: bool) -> None:
-    """Tell what is in MODEL: a file, or the name of a bundled model."""
+    """Tell what is in MODEL: a file or a name."""
     from edgeinfer import _native
     from edgeinfer.hub.names import find_model
 

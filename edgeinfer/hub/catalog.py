@@ -30,6 +30,7 @@ class CatalogModel:
     quant: str  # of the short name, "Q4_K_M"
     licence: str  # SPDX, or the name that its owner gave it
     chat: str  # family of its chat format; "" for what is no chat model
+    revision: str = "main"  # a commit where the files are known
     draft: str | None = None  # name of a smaller model with the same tokens, for speculation
     files: Mapping[str, CatalogFile] = field(default_factory=dict)  # by quant
 

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeinfer.errors import AmbiguousName, NotFound
-from edgeinfer.hub.store.own import web_file
 
 if TYPE_CHECKING:
     from edgeinfer.hub.store import LocalModel
@@ -31,12 +30,7 @@ class HubName:
     quant: str | None = None  # as variants.spelled writes it
     file: str | None = None  # in the repository, with forward slashes
     revision: str = "main"
-    size_bytes: int | None = None  # as the catalog promises, which has a promise only for single files
-    sha256: str | None = None
-
-    def __str__(self) -> str:
-        rest = f"/{self.file}" if self.file else f":{self.quant}" if self.quant else ""
-        return self.repo + rest
+    sha256: str | None = None  # that the catalog promises
 
 
 @dataclass(frozen=True)
@@ -98,12 +92,14 @@ def find_local(name: str) -> LocalModel:
 
 def matching(name: str, models: list[LocalModel]) -> list[LocalModel]:
     """Those that a name may mean: what we call so, what the hub does, what another program does."""
+    from edgeinfer.hub.store.own import web_folder
+
     alike = [m for m in models if {name.lower(), f"{name.lower()}:latest"} & {n.lower() for n in m.names}]
     wanted = parse(name)
     if isinstance(wanted, Digest):
         found = [m for m in models if m.sha256 is not None and m.sha256.startswith(wanted.sha256)]
     elif isinstance(wanted, Address):
-        found = [m for m in models if m.path == web_file(wanted.url)]
+        found = [m for m in models if m.path.parent == web_folder(wanted.url)]
     elif wanted is not None:
         found = [m for m in models if m.repo is not None and _is_of(wanted, m)]
     else:
@@ -164,8 +160,8 @@ def _short_name(name: str) -> HubName | None:
     return HubName(
         model.repo,
         quant,
+        revision=model.revision,
         file=file.name if file else None,
-        size_bytes=file.size_bytes if file else None,
         sha256=file.sha256 if file else None,
     )
 
@@ -205,8 +201,10 @@ def _means_a_path(name: str) -> bool:
 
 
 def _not_here(name: str, models: list[LocalModel]) -> NotFound:
-    message = f"no model is called {name!r}"
-    if isinstance(parse(name), HubName | Address):
+    message, wanted = f"no model is called {name!r}", parse(name)
+    if isinstance(wanted, HubName) and name.endswith(".gguf"):
+        return NotFound(message, hint=f"there is no such file; `edgeinfer pull {name}` asks the hub for it")
+    if isinstance(wanted, HubName | Address):
         return NotFound(f"{message} on this machine", hint=f"`edgeinfer pull {name}` fetches it")
     near = nearest(name, models)
     if near:

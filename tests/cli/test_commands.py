@@ -234,6 +234,8 @@ def test_an_unknown_command_suggests_near_ones(edgeinfer_command: Run) -> None:
         (("edgeinfer-nano", "hi"), ("edgeinfer-nano", "hi")),
         (("edgeinfer-tiny", "hi", "there"), ("edgeinfer-tiny", "hi there")),
         (("missing.gguf",), ("missing.gguf", None)),
+        (("llama3.2",), ("llama3.2", None)),
+        (("qwen3:8b", "hi"), ("qwen3:8b", "hi")),
     ],
 )
 def test_the_first_word_is_the_model_if_it_names_one(
@@ -242,7 +244,7 @@ def test_the_first_word_is_the_model_if_it_names_one(
     assert read_words(words, None) == expected
 
 
-@pytest.mark.parametrize("words", [("llama3.2",), ("qwen3:8b", "hi"), ("org/model",), ("mystery", "hi")])
+@pytest.mark.parametrize("words", [("llama9.2",), ("qwen9:8b", "hi"), ("org/model",), ("mystery", "hi")])
 def test_a_word_that_can_only_be_a_model_is_not_taken_for_a_prompt(words: tuple[str, ...]) -> None:
     with pytest.raises(NotFound, match="no model is called"):
         read_words(words, None)

@@ -43,7 +43,12 @@ def web_file(url: str) -> Path:
         raise InvalidRequest(
             f"{url} is no address of a model", hint="it should end in the name of a .gguf file"
         )
-    return _root() / "web" / hashlib.sha256(url.encode()).hexdigest()[:16] / name
+    return web_folder(url) / name
+
+
+def web_folder(url: str) -> Path:
+    """The folder of what a plain address gives."""
+    return _root() / "web" / hashlib.sha256(url.encode()).hexdigest()[:16]
 
 
 def link(name: str, path: Path) -> Path:
