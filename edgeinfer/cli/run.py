@@ -35,7 +35,8 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
     """Answer PROMPT with MODEL, or talk line by line when there is no prompt.
 
     The first argument is the model if it names one: a bundled model (edgeinfer-tiny, edgeinfer-nano), a
-    name of `edgeinfer list`, a file, or anything that ends in .gguf. Otherwise it is the prompt and the bundled edgeinfer-tiny answers.
+    name of `edgeinfer list`, a file, or anything that ends in .gguf. Otherwise it is the prompt and the
+    bundled edgeinfer-tiny answers.
     A prompt of `-`, or no prompt and no terminal, is read from standard input; `PROMPT -` puts standard
     input below the prompt.
 
