@@ -107,6 +107,11 @@ class Stream:
         """What the request has cost until now."""
         return self._usage or self._request.usage()
 
+    @property
+    def stopped_by(self) -> str | None:
+        """The stop string that ended the answer, or None."""
+        return self._reader.stopped_by
+
     def cancel(self) -> None:
         """Stop computing; the iteration then ends. Safe from any thread."""
         if self._usage is None:

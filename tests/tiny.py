@@ -190,13 +190,15 @@ def _add_tensors(writer: gguf.GGUFWriter, case: Case, tensor_type: str) -> None:
         writer.add_tensor(f"{name}.weight", factors)
 
 
-def write_gguf(path: Path, case_name: str = "llama", tensor_type: str = "Q4_K") -> Path:
+def write_gguf(
+    path: Path, case_name: str = "llama", tensor_type: str = "Q4_K", *, template: str = _TEMPLATE
+) -> Path:
     """Write one of `CASES` or `EMBEDDERS` with all its matrices in one of `TYPES` (norms and biases in F32).
 
-    Returns the path. The file's bytes depend on the two names alone.
+    Returns the path. The file's bytes depend on the arguments alone.
     """
     case = (CASES | EMBEDDERS)[case_name]
-    _write(gguf.GGUFWriter(path, case.spec.architecture), case, tensor_type)
+    _write(gguf.GGUFWriter(path, case.spec.architecture), case, tensor_type, template)
     return path
 
 
@@ -209,10 +211,10 @@ def write_shards(
     return sorted(path.parent.glob(f"{path.stem}-*.gguf"))
 
 
-def _write(writer: gguf.GGUFWriter, case: Case, tensor_type: str) -> None:
+def _write(writer: gguf.GGUFWriter, case: Case, tensor_type: str, template: str = _TEMPLATE) -> None:
     _add_metadata(writer, case)
     {"gpt2": _gpt2_vocabulary, "llama": _llama_vocabulary}[case.vocabulary](writer)
-    writer.add_chat_template(_TEMPLATE)
+    writer.add_chat_template(template)
     _add_tensors(writer, case, tensor_type)
     finish(writer)
 

@@ -10,6 +10,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.server.anthropic.routes import AnthropicRoutes
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
@@ -24,6 +25,7 @@ def make_app(models: Models, rules: Rules) -> Starlette:
         routes=[
             Route("/health", _health, methods=["GET"]),
             Route("/v1/health", _health, methods=["GET"]),
+            *AnthropicRoutes(models).routes(),
             *OpenAiRoutes(models).routes(),
             *OllamaRoutes(models).routes(),
         ],

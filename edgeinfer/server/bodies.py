@@ -12,8 +12,10 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
+from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import InvalidRequest
 
+_SAMPLING = set(Sampling.names()) - {"dry_breakers"}
 _NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
 
 
@@ -112,6 +114,11 @@ def any_seed() -> int:
     return int.from_bytes(os.urandom(8))
 
 
+def sampling_fields(body: BaseModel) -> dict[str, Any]:
+    """What a body gives for `Sampling`, by the names of its fields, whether its dialect has them or not."""
+    return {name: value for name, value in body if name in _SAMPLING and value is not None}
+
+
 AnyBody = TypeVar("AnyBody", bound=BaseModel)
 
 
@@ -132,7 +139,9 @@ def parsed(kind: type[AnyBody], body: object) -> AnyBody:
 def _path(location: tuple[int | str, ...], body: object) -> str:
     """Where an error is, as far as it is in the body: pydantic adds which of several types it tried."""
     path = ""
-    for key in location:
+    for i, key in enumerate(location):
+        if isinstance(body, Mapping) and key == body.get("type") and i + 1 < len(location):
+            continue  # which of several types it has, not a field
         if isinstance(key, int) and isinstance(body, list):
             path, body = f"{path}[{key}]", body[key]
         elif isinstance(key, str) and isinstance(body, Mapping):

@@ -7,12 +7,16 @@ from typing import Any
 
 from starlette.responses import JSONResponse
 
+from edgeinfer.server.anthropic import failure as anthropic
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.ollama import failure as ollama
 from edgeinfer.server.openai import failure as openai
 
 # the beginning of a path -> its dialect's body; OpenAI's for all others
-_SHAPES: dict[str, Callable[[Failure], dict[str, Any]]] = {"/api/": ollama.failure_body}
+_SHAPES: dict[str, Callable[[Failure], dict[str, Any]]] = {
+    "/api/": ollama.failure_body,
+    "/v1/messages": anthropic.failure_body,
+}
 
 
 def failure_body(path: str, failure: Failure) -> dict[str, Any]:

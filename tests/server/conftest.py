@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import tiny
 from serving import Served
 
 import edgeinfer
@@ -27,3 +29,17 @@ def served(random_model: Path) -> Iterator[Served]:
         server = Served(model, Rules())
         yield server
         server.stop()
+
+
+@pytest.fixture
+def serve_template(tmp_path: Path) -> Iterator[Callable[[str], Served]]:
+    """Serves a small random model with this chat template, called `model`."""
+    with ExitStack() as stack:
+
+        def serve(template: str) -> Served:
+            path = tiny.write_gguf(tmp_path / "model.gguf", "llama", "Q8_0", template=template)
+            server = Served(stack.enter_context(edgeinfer.load(path, threads=2)), Rules())
+            stack.callback(server.stop)
+            return server
+
+        yield serve

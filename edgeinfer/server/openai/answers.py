@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
@@ -15,6 +14,7 @@ from edgeinfer.server.openai.failure import failure_body
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
 from edgeinfer.server.openai.text_logprobs import TextLogprobs
 from edgeinfer.server.reply import Reply
+from edgeinfer.server.sse import data
 from edgeinfer.streaming import Answer, Finish, Progress, Stream, Token
 from edgeinfer.text.parts import CallArguments, CallBegun, Content
 
@@ -89,12 +89,12 @@ class OpenAiReply(Reply):
         """After the last token of all choices."""
         if self._with_usage:
             usage = _usage([stream.usage for stream in streams], self._body.n)
-            yield _data({**self._chunk_head, "choices": [], "usage": usage})
+            yield data({**self._chunk_head, "choices": [], "usage": usage})
         yield _DONE
 
     def failed(self, failure: Failure) -> Iterator[str]:
         """An error as one more piece."""
-        yield _data(failure_body(failure))
+        yield data(failure_body(failure))
         yield _DONE
 
     def _choice(self, index: int, answer: Answer) -> dict[str, Any]:
@@ -119,11 +119,7 @@ class OpenAiReply(Reply):
         return prompt if isinstance(prompt, str) else self._tokenizer.decode(cast("list[int]", prompt))
 
     def _chunk(self, choice: dict[str, Any], finish: Finish | None = None) -> str:
-        return _data({**self._chunk_head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]})
-
-
-def _data(value: dict[str, Any]) -> str:
-    return f"data: {json.dumps(value, ensure_ascii=False)}\n\n"
+        return data({**self._chunk_head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]})
 
 
 def _head(id: str, body: ChatBody | CompletionBody, model: Model) -> dict[str, Any]:

@@ -10,15 +10,13 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported, Tool
+from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported, Tool, sampling_fields
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.request import Priority
     from edgeinfer.streaming import Stream
-
-_SAMPLING = set(Sampling.names()) - {"dry_breakers"}
 
 
 class StreamOptions(BaseModel):
@@ -71,7 +69,7 @@ class Body(BaseModel, ABC):
         Raises:
             InvalidRequest: a parameter is out of range, or the prompt is empty.
         """
-        given = {name: value for name, value in self if name in _SAMPLING and value is not None}
+        given = sampling_fields(self)
         if self.logit_bias is not None:
             given["logit_bias"] = dict(map(_bias, self.logit_bias.items()))
         options = {

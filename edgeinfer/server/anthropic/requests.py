@@ -1,0 +1,230 @@
+"""Bodies of Anthropic's requests: checked, and started on a model.
+
+What only Anthropic's service has (metadata, cache_control, service_tier) is ignored like all unknown fields:
+whatever is computed once is found again without being marked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+
+from edgeinfer.engine.sampler import Sampling
+from edgeinfer.server.bodies import InvalidParameter, any_seed, sampling_fields
+from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Model
+    from edgeinfer.streaming import Stream
+    from edgeinfer.text.messages import Message
+
+
+class TextBlock(BaseModel):
+    """A piece of text."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["text"]
+    text: str
+
+
+class ThinkingBlock(BaseModel):
+    """What the model thought, given back; we sign nothing and check no signature."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["thinking"]
+    thinking: str
+
+
+class RedactedThinkingBlock(BaseModel):
+    """What another model thought, which nobody here can read."""
+
+    type: Literal["redacted_thinking"]
+
+
+class ToolUseBlock(BaseModel):
+    """A call of a tool."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["tool_use"]
+    id: str
+    name: str
+    input: dict[str, Any]
+
+    def call(self) -> dict[str, Any]:
+        """As templates take it."""
+        function = {"name": self.name, "arguments": self.input}
+        return {"id": self.id, "type": "function", "function": function}
+
+
+def _as_blocks(content: Any) -> Any:
+    if isinstance(content, str):
+        return [{"type": "text", "text": content}]
+    return [] if content is None else content
+
+
+Text = Annotated[list[TextBlock], BeforeValidator(_as_blocks)]
+
+
+class ToolResultBlock(BaseModel):
+    """What a call of a tool gave."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["tool_result"]
+    tool_use_id: str
+    content: Text = []
+    is_error: bool = False
+
+    def plain(self) -> Message:
+        """As templates take it."""
+        text = _joined(self.content)
+        if self.is_error:
+            text = f"Error: {text}"
+        return {"role": "tool", "tool_call_id": self.tool_use_id, "content": text}
+
+
+Block = Annotated[
+    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock,
+    Field(discriminator="type"),
+]
+
+
+class ChatMessage(BaseModel):
+    """One message."""
+
+    model_config = ConfigDict(strict=True)
+
+    role: Literal["user", "assistant", "system"]
+    content: Annotated[list[Block], BeforeValidator(_as_blocks)]
+
+    def blocks(self, kind: type[Any]) -> list[Any]:
+        """Those of one kind."""
+        return [block for block in self.content if isinstance(block, kind)]
+
+    def plain(self) -> Iterator[Message]:
+        """As templates take it; results of tools are messages of their own."""
+        results, calls = self.blocks(ToolResultBlock), self.blocks(ToolUseBlock)
+        for result in results:
+            yield result.plain()
+        said: dict[str, Any] = {}
+        if text := _joined(self.blocks(TextBlock)):
+            said["content"] = text
+        if thoughts := self.blocks(ThinkingBlock):
+            said["reasoning_content"] = "".join(block.thinking for block in thoughts)
+        if calls:
+            said["tool_calls"] = [call.call() for call in calls]
+        if said or not results:
+            yield {"role": self.role, "content": "", **said}
+
+
+class Tool(BaseModel):
+    """What the model may call. Tools that Anthropic's service runs have other types, and are refused."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["custom"] | None = None
+    name: str
+    description: str | None = None
+    input_schema: dict[str, Any]
+
+    def plain(self) -> dict[str, Any]:
+        """As templates take it."""
+        function = {"name": self.name, "description": self.description, "parameters": self.input_schema}
+        return {"type": "function", "function": function}
+
+
+class Choice(BaseModel):
+    """Whether tools are called, and which."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["auto", "any", "tool", "none"] = "auto"
+    name: str | None = None
+    disable_parallel_tool_use: bool = False
+
+    def plain(self) -> ToolChoice:
+        """Raises InvalidParameter: the tool has no name."""
+        if self.type != "tool":
+            return "required" if self.type == "any" else self.type
+        if self.name is None:
+            raise InvalidParameter("tool_choice.name", "which tool?")
+        return NamedTool(self.name)
+
+
+class Thinking(BaseModel):
+    """Whether the model thinks before it answers."""
+
+    type: Literal["enabled", "adaptive", "between_tools", "disabled"]
+
+
+class OutputConfig(BaseModel):
+    """How the answer shall be."""
+
+    effort: str | None = None
+
+
+class PromptBody(BaseModel):
+    """POST /v1/messages/count_tokens, and what POST /v1/messages begins with.
+
+    Besides Anthropic's fields those of `Sampling` are known by their names, as seed and min_p.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str | None = None
+    system: Text = []
+    messages: list[ChatMessage] = Field(min_length=1)
+    tools: list[Tool] | None = None
+    tool_choice: Choice | None = None
+    thinking: Thinking | None = None
+    output_config: OutputConfig = OutputConfig()
+
+    def conversation(self) -> Conversation:
+        """Raises InvalidParameter: it cannot be answered."""
+        if self.messages[-1].role == "assistant":
+            raise InvalidParameter("messages", "the last one is the assistant's; answers are not continued")
+        said: list[Message] = [{"role": "system", "content": _joined(self.system)}] if self.system else []
+        for message in self.messages:
+            said += message.plain()
+        choice = self.tool_choice or Choice()
+        return Conversation(
+            said,
+            tools=[tool.plain() for tool in self.tools or ()],
+            tool_choice=choice.plain(),
+            parallel_tool_calls=not choice.disable_parallel_tool_use,
+            variables=self._variables(),
+        )
+
+    def _variables(self) -> dict[str, Any]:
+        if self.thinking is None:
+            return {}
+        return thinking(self.thinking.type != "disabled" and (self.output_config.effort or True))
+
+
+class MessagesBody(PromptBody):
+    """POST /v1/messages."""
+
+    max_tokens: int
+    stream: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+    top_k: int | None = None
+    stop_sequences: list[str] | None = None
+
+    def start(self, model: Model) -> Stream:
+        """The answer. Raises InvalidRequest: a parameter is out of range."""
+        return model.chat(
+            self.conversation(),
+            max_tokens=self.max_tokens,
+            stop=self.stop_sequences,
+            sampling=Sampling(**{"seed": any_seed(), **sampling_fields(self)}),
+        )
+
+
+def _joined(blocks: list[TextBlock]) -> str:
+    return "\n".join(block.text for block in blocks)

@@ -1,0 +1,82 @@
+"""Anthropic's dialect: /v1/messages, /v1/messages/count_tokens and, for its clients, /v1/models."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
+
+from starlette.datastructures import Headers
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Match, Route
+from starlette.types import Scope
+
+from edgeinfer.server.anthropic.answers import MessageReply
+from edgeinfer.server.anthropic.requests import MessagesBody, PromptBody
+from edgeinfer.server.bodies import parsed
+from edgeinfer.server.exchange import read_json
+from edgeinfer.server.models import Models
+from edgeinfer.server.reply import reply_with
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Model
+
+
+class _ForAnthropic(Route):
+    """A path that means something else to other clients: matches requests of Anthropic's only."""
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        """Whether this is the route, as Starlette asks."""
+        if "anthropic-version" not in Headers(scope=scope):
+            return Match.NONE, {}
+        return super().matches(scope)
+
+
+class AnthropicRoutes:
+    """The routes, over some models. They come before OpenAI's."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+        self._started = datetime.now(UTC).isoformat(timespec="seconds").replace("+00:00", "Z")
+
+    def routes(self) -> list[Route]:
+        """For the application."""
+        return [
+            Route("/v1/messages", self._answer, methods=["POST"]),
+            Route("/v1/messages/count_tokens", self._count, methods=["POST"]),
+            _ForAnthropic("/v1/models", self._list, methods=["GET"]),
+            _ForAnthropic("/v1/models/{name:path}", self._show, methods=["GET"]),
+        ]
+
+    async def _answer(self, request: Request) -> Response:
+        body = parsed(MessagesBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
+        reply = MessageReply(uuid.uuid4().hex, model, stream)
+        return await reply_with(reply, [stream], request, streamed=body.stream)
+
+    async def _count(self, request: Request) -> Response:
+        body = parsed(PromptBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        ids = await asyncio.to_thread(model.encode_chat, body.conversation())
+        return JSONResponse({"input_tokens": len(ids)})
+
+    async def _list(self, request: Request) -> Response:
+        entries = [self._entry(model) for model in self._models]
+        ends = {"first_id": entries[0]["id"], "last_id": entries[-1]["id"]}
+        return JSONResponse({"data": entries, "has_more": False, **ends})
+
+    async def _show(self, request: Request) -> Response:
+        return JSONResponse(self._entry(self._models.named(request.path_params["name"])))
+
+    def _entry(self, model: Model) -> dict[str, Any]:
+        return {
+            "type": "model",
+            "id": model.name,
+            "display_name": model.name,
+            "created_at": self._started,
+            "max_input_tokens": model.context_length,
+            "max_tokens": model.context_length,
+        }
