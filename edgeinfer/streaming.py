@@ -56,6 +56,11 @@ class Token:
         """Its content."""
         return "".join(part.text for part in self.parts if isinstance(part, Content))
 
+    @property
+    def reasoning(self) -> str:
+        """What it adds to the thoughts before the content."""
+        return "".join(part.text for part in self.parts if isinstance(part, Reasoning))
+
 
 Progress = QueuedEvent | ReadingEvent | ScoredEvent | ShiftedEvent
 
@@ -227,21 +232,18 @@ class Answer:
     @property
     def reasoning(self) -> str:
         """What the model thought before it."""
-        return "".join(part.text for part in self._parts() if isinstance(part, Reasoning))
+        return "".join(token.reasoning for token in self.tokens)
 
     @property
     def tool_calls(self) -> list[ToolCall]:
         """The tools that it calls, in order."""
-        return joined(self._parts())
+        return joined([part for token in self.tokens for part in token.parts])
 
     @property
     def mean_logprob(self) -> float:
         """How likely the model finds its tokens, on average; -inf without tokens."""
         n = len(self.tokens)
         return sum(token.logprob for token in self.tokens) / n if n else -math.inf
-
-    def _parts(self) -> list[Part]:
-        return [part for token in self.tokens for part in token.parts]
 
 
 class Events:

@@ -27,6 +27,7 @@ __all__ = [
     "CASES",
     "EMBEDDERS",
     "N_VOCAB",
+    "TEMPLATE",
     "TYPES",
     "Case",
     "finish",
@@ -91,7 +92,7 @@ def _llama_vocabulary(writer: gguf.GGUFWriter) -> None:
     writer.add_unk_token_id(0)
 
 
-_TEMPLATE = (
+TEMPLATE = (
     "{% for m in messages %}<|im_start|>{{ m.role }}\n{{ m.content }}<|im_end|>\n{% endfor %}"
     "{% if add_generation_prompt %}<|im_start|>assistant\n{% endif %}"
 )
@@ -191,11 +192,11 @@ def _add_tensors(writer: gguf.GGUFWriter, case: Case, tensor_type: str) -> None:
 
 
 def write_gguf(
-    path: Path, case_name: str = "llama", tensor_type: str = "Q4_K", *, template: str = _TEMPLATE
+    path: Path, case_name: str = "llama", tensor_type: str = "Q4_K", *, template: str = TEMPLATE
 ) -> Path:
     """Write one of `CASES` or `EMBEDDERS` with all its matrices in one of `TYPES` (norms and biases in F32).
 
-    Returns the path. The file's bytes depend on the arguments alone.
+    Returns the path. The file's bytes depend on these arguments alone.
     """
     case = (CASES | EMBEDDERS)[case_name]
     _write(gguf.GGUFWriter(path, case.spec.architecture), case, tensor_type, template)
@@ -211,7 +212,7 @@ def write_shards(
     return sorted(path.parent.glob(f"{path.stem}-*.gguf"))
 
 
-def _write(writer: gguf.GGUFWriter, case: Case, tensor_type: str, template: str = _TEMPLATE) -> None:
+def _write(writer: gguf.GGUFWriter, case: Case, tensor_type: str, template: str = TEMPLATE) -> None:
     _add_metadata(writer, case)
     {"gpt2": _gpt2_vocabulary, "llama": _llama_vocabulary}[case.vocabulary](writer)
     writer.add_chat_template(template)

@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer.cli import output
 from edgeinfer.engine.events import QueuedEvent, ReadingEvent
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.streaming import Token
+from edgeinfer.streaming import Answer, Token
+from edgeinfer.text.conversation import Conversation, thinking
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.events import Usage
     from edgeinfer.streaming import Stream
+    from edgeinfer.text.messages import Message
 
 
 def one_shot(
@@ -24,6 +28,8 @@ def one_shot(
     system: str | None,
     raw: bool,
     best_of: int,
+    think: bool | None,
+    hide_thinking: bool,
     as_json: bool,
     verbose: bool,
 ) -> None:
@@ -33,50 +39,65 @@ def one_shot(
     if raw and system is not None:
         raise InvalidRequest("--system has no meaning with --raw", hint="write it into the prompt")
     with edgeinfer.load(name, **loading) as model:
-        asked = _asked(model, prompt, system=system, raw=raw)
+        asked = _asked(model, prompt, system=system, raw=raw, think=think)
         if best_of > 1:
-            best = model.best_of(asked, best_of, **generation)
-            text, stream = best.text, best.stream
+            answer = model.best_of(asked, best_of, **generation)
             if not as_json:
-                output.data(output.safe_text(text), end="")
+                output.data(output.safe_text(answer.text), end="")
         else:
-            stream = model.generate(asked, **generation) if raw else model.chat(asked, **generation)
-            text = show(stream, quiet=as_json)
+            [stream] = model.alternatives(asked, 1, **generation)
+            answer = show(stream, quiet=as_json, thoughts=not hide_thinking)
         if as_json:
-            output.as_json(_report(model, text, stream))
-        elif not text.endswith("\n"):
+            output.as_json(_report(model, answer))
+        elif not answer.text.endswith("\n"):
             output.data()
-        tell_cost(stream.usage, verbose=verbose)
+        tell_cost(answer.stream.usage, verbose=verbose)
 
 
-def _asked(model: Model, prompt: str, *, system: str | None, raw: bool) -> list[Any]:
-    """Token ids for a text to go on with, or the messages of a chat."""
+def _asked(
+    model: Model, prompt: str, *, system: str | None, raw: bool, think: bool | None
+) -> list[int] | Conversation:
+    """Token ids for a text to go on with, or a chat."""
     if raw:
         return model.tokenizer.encode(prompt, add_special=True, parse_special=True)
     messages = [{"role": "user", "content": prompt}]
     if system is not None:
         messages.insert(0, {"role": "system", "content": system})
-    return messages
+    return chat(messages, think=think)
 
 
-def show(stream: Stream, *, quiet: bool = False, keep: list[str] | None = None) -> str:
-    """Print an answer as it comes, made safe for terminals; returns it as the model wrote it.
+def chat(messages: Sequence[Message], *, think: bool | None) -> Conversation:
+    """These messages, for a model that thinks or not; None: as its template has it."""
+    return Conversation(messages, variables={} if think is None else thinking(think))
 
-    Its pieces are also appended to `keep`, for callers who need them even when it is interrupted.
+
+def show(
+    stream: Stream, *, quiet: bool = False, thoughts: bool = True, keep: list[Token] | None = None
+) -> Answer:
+    """Print an answer as it comes, made safe for terminals; to people also what the model thinks before it.
+
+    Its tokens are also appended to `keep`, for callers who need them even when it is interrupted.
     """
-    parts = [] if keep is None else keep
+    answer = Answer([] if keep is None else keep, stream)
+    thought = False
     with output.Status() as status:
         for event in stream.events():
             if isinstance(event, Token):
                 status.clear()
-                parts.append(event.text)
+                answer.tokens.append(event)
+                if event.reasoning and thoughts and not quiet and output.is_terminal(sys.stderr):
+                    output.talk(output.paint(output.safe_text(event.reasoning), "dim", sys.stderr), end="")
+                    thought = True
                 if event.text and not quiet:
+                    if thought:
+                        output.talk("\n")
+                        thought = False
                     output.data(output.safe_text(event.text), end="")
-            elif isinstance(event, QueuedEvent) and not parts:
+            elif isinstance(event, QueuedEvent) and not answer.tokens:
                 status.show(f"waiting: number {event.position} in the queue")
-            elif isinstance(event, ReadingEvent) and not parts:
+            elif isinstance(event, ReadingEvent) and not answer.tokens:
                 status.show(f"reading: {event.n_read} of {event.n_prompt} tokens")
-    return "".join(parts)
+    return answer
 
 
 def tell_cost(usage: Usage, *, verbose: bool) -> None:
@@ -97,12 +118,13 @@ def speeds(usage: Usage) -> str:
     )
 
 
-def _report(model: Model, text: str, stream: Stream) -> dict[str, Any]:
-    usage = stream.usage
+def _report(model: Model, answer: Answer) -> dict[str, Any]:
+    usage = answer.stream.usage
     return {
         "model": model.name,
-        "text": text,
-        "finish_reason": stream.finish_reason,
+        "text": answer.text,
+        **({"reasoning": answer.reasoning} if answer.reasoning else {}),
+        "finish_reason": answer.stream.finish_reason,
         "prompt_tokens": usage.n_prompt,
         "cached_tokens": usage.n_cached,
         "completion_tokens": usage.n_generated,

@@ -52,6 +52,16 @@ def model_options(command: Command) -> Command:
     return command
 
 
+def thinking_options(command: Command) -> Command:
+    """--think, --no-think, --hide-thinking."""
+    for option in (
+        click.option("--hide-thinking", is_flag=True, help="Do not show what the model thinks first."),
+        click.option("--think/--no-think", default=None, help="Ask a model that can to think first, or not."),
+    ):
+        command = option(command)
+    return command
+
+
 def sampling_options(command: Command) -> Command:
     """One option for each field of Sampling, and where an answer ends."""
     for name, kind, text in reversed(_SAMPLING):

@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Any
 
 import edgeinfer
 from edgeinfer.cli import output
-from edgeinfer.cli.answer import show, tell_cost
+from edgeinfer.cli.answer import chat, show, tell_cost
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
+from edgeinfer.streaming import Answer
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
+    from edgeinfer.streaming import Token
 
 SETTABLE = ("max_tokens", *(n for n in Sampling.names() if n not in ("logit_bias", "dry_breakers")))
 _HELP = '''\
@@ -33,12 +35,16 @@ def talk_with(
     generation: dict[str, Any],
     *,
     system: str | None,
+    think: bool | None,
+    hide_thinking: bool,
     verbose: bool,
 ) -> None:
     """Load a model and talk until the person leaves."""
     with edgeinfer.load(name, **loading) as model:
         _ = model.template  # tells now if there is none
-        conversation = Conversation(model, generation, system=system, verbose=verbose)
+        conversation = Conversation(
+            model, generation, system=system, think=think, hide_thinking=hide_thinking, verbose=verbose
+        )
         output.talk(f"{model.name}, {model.description}. /help tells what you can do, /bye ends.")
         _with_line_editing()
         conversation.run(_read_line)
@@ -48,12 +54,21 @@ class Conversation:
     """What was said, and the parameters of the next answer."""
 
     def __init__(
-        self, model: Model, generation: dict[str, Any], *, system: str | None, verbose: bool
+        self,
+        model: Model,
+        generation: dict[str, Any],
+        *,
+        system: str | None,
+        think: bool | None,
+        hide_thinking: bool,
+        verbose: bool,
     ) -> None:
         """`generation` are keyword arguments of `Model.chat`."""
         self._model = model
         self._generation = dict(generation)
         self._system = system
+        self._think = think
+        self._shows_thoughts = not hide_thinking
         self._verbose = verbose
         self.messages: list[dict[str, str]] = []
 
@@ -84,11 +99,12 @@ class Conversation:
     def _answer(self, message: str) -> None:
         self.messages.append({"role": "user", "content": message})
         head = [] if self._system is None else [{"role": "system", "content": self._system}]
-        parts: list[str] = []
+        said: list[Token] = []
         try:
-            stream = self._model.chat([*head, *self.messages], **self._generation)
+            asked = chat([*head, *self.messages], think=self._think)
+            stream = self._model.chat(asked, **self._generation)
             with contextlib.suppress(KeyboardInterrupt), stream:
-                show(stream, keep=parts)
+                show(stream, thoughts=self._shows_thoughts, keep=said)
         except ContextLengthExceeded as full:
             self.messages.pop()
             full.hint = "/clear forgets the conversation"
@@ -97,7 +113,7 @@ class Conversation:
             self.messages.pop()
             raise
         output.data()
-        self.messages.append({"role": "assistant", "content": "".join(parts)})
+        self.messages.append({"role": "assistant", "content": Answer(said, stream).text})
         tell_cost(stream.usage, verbose=self._verbose)
 
     def _command(self, line: str) -> bool:

@@ -10,7 +10,13 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.cli.answer import one_shot
-from edgeinfer.cli.options import model_options, sampling_options, take_generation, take_model
+from edgeinfer.cli.options import (
+    model_options,
+    sampling_options,
+    take_generation,
+    take_model,
+    thinking_options,
+)
 from edgeinfer.errors import InvalidRequest, NotFound
 from edgeinfer.hub.names import looks_like_model
 
@@ -29,6 +35,7 @@ from edgeinfer.hub.names import looks_like_model
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell speeds on stderr.")
+@thinking_options
 @sampling_options
 @model_options
 def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
@@ -56,7 +63,8 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
 
     if options["as_json"] or options["raw"] or options["best_of"] > 1:
         raise InvalidRequest("--json, --raw and --best-of need a prompt")
-    talk_with(model, loading, generation, system=options["system"], verbose=options["verbose"])
+    asked = {name: options[name] for name in ("system", "think", "hide_thinking", "verbose")}
+    talk_with(model, loading, generation, **asked)
 
 
 def read_words(words: tuple[str, ...], model: str | None) -> tuple[str | None, str | None]:

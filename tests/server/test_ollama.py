@@ -132,7 +132,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("chat", {"options": {"temperature": -3}}, 400, "temperature"),
     ("chat", {"messages": [{"role": "user", "content": "word " * 900}]}, 400, "holds 256"),
     ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400, "images"),
-    ("chat", {"tools": [{"type": "function"}]}, 400, "tools"),
+    ("chat", {"tools": [{"type": "function"}]}, 400, "tools[0].function"),
     ("chat", {"format": "json"}, 400, "format"),
     ("generate", {"prompt": "x", "suffix": "y"}, 400, "no tokens for filling in"),
     ("generate", {"prompt": "x", "images": ["aa"]}, 400, "images"),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -14,6 +15,7 @@ from edgeinfer.server.ollama.failure import failure_body
 from edgeinfer.server.ollama.requests import Body, ChatBody
 from edgeinfer.server.reply import Reply
 from edgeinfer.streaming import Answer, Progress, Stream, Token
+from edgeinfer.text.parts import CallArguments, CallBegun, Part, ToolCall, joined
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
@@ -26,6 +28,7 @@ class OllamaReply(Reply):
 
     def __init__(self, body: Body, model: Model) -> None:
         self._chat = isinstance(body, ChatBody)
+        self._calls: list[Part] = []
         self._unloads = body.keep_alive == 0
         self._name = model.name
         self._with_logprobs, self._tokenizer = bool(body.logprobs), model.tokenizer
@@ -33,26 +36,36 @@ class OllamaReply(Reply):
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """All of the text, with what it cost."""
         [answer] = answers
-        return {**self._ending(answer.text, answer.stream), **self._logprobs(answer.tokens)}
+        said = self._said(answer.text, answer.reasoning, answer.tool_calls)
+        return {**self._ending(said, answer.stream), **self._logprobs(answer.tokens)}
 
     def loaded(self) -> dict[str, Any]:
         """To a body that asks for nothing but the model, or that it may go."""
-        return {**self._part(""), "done": True, "done_reason": "unload" if self._unloads else "load"}
+        return {
+            **self._head(),
+            **self._said(),
+            "done": True,
+            "done_reason": "unload" if self._unloads else "load",
+        }
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
-        """Its text."""
+        """Its text. Calls come whole, at the end: their arguments are an object."""
+        self._calls += [part for part in token.parts if isinstance(part, CallBegun | CallArguments)]
         logprobs = self._logprobs([token])
-        if token.text or logprobs:
-            yield _line({**self._part(token.text), **logprobs})
+        if token.text or token.reasoning or logprobs:
+            said = self._said(token.text, token.reasoning)
+            yield _line({**self._head(), **said, "done": False, **logprobs})
 
     def of_progress(self, index: int, event: Progress) -> Iterator[str]:
         """Nothing: JSON lines have no comments."""
         yield from ()
 
     def end(self, streams: Sequence[Stream]) -> Iterator[str]:
-        """What it cost."""
+        """The calls, and what it cost."""
         [stream] = streams
-        yield _line(self._ending("", stream))
+        if self._calls:
+            yield _line({**self._head(), **self._said(calls=joined(self._calls)), "done": False})
+        yield _line(self._ending(self._said(), stream))
 
     def failed(self, failure: Failure) -> Iterator[str]:
         """An error as the last line."""
@@ -62,20 +75,29 @@ class OllamaReply(Reply):
         found = entries(tokens, self._tokenizer) if self._with_logprobs else []
         return {"logprobs": found} if found else {}
 
-    def _part(self, text: str) -> dict[str, Any]:
-        said: dict[str, Any] = {"response": text}
-        if self._chat:
-            said = {"message": {"role": "assistant", "content": text}}
-        return {"model": self._name, "created_at": timestamp(time.time()), **said, "done": False}
+    def _head(self) -> dict[str, Any]:
+        return {"model": self._name, "created_at": timestamp(time.time())}
 
-    def _ending(self, text: str, stream: Stream) -> dict[str, Any]:
+    def _said(self, text: str = "", reasoning: str = "", calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
+        """Parts of an answer; a call whose arguments are cut off cannot be told."""
+        thoughts = {"thinking": reasoning} if reasoning else {}
+        if not self._chat:
+            return {"response": text, **thoughts}
+        message: dict[str, Any] = {"role": "assistant", "content": text, **thoughts}
+        told = list(_told(calls))
+        if told:
+            message["tool_calls"] = told
+        return {"message": message}
+
+    def _ending(self, said: dict[str, Any], stream: Stream) -> dict[str, Any]:
         """Durations are nanoseconds."""
         usage = stream.usage
         reading, answering = usage.first_token_s - usage.queue_s, usage.total_s - usage.first_token_s
         return {
-            **self._part(text),
+            **self._head(),
+            **said,
             "done": True,
-            "done_reason": stream.finish_reason,
+            "done_reason": "stop" if stream.finish_reason == "tool_calls" else stream.finish_reason,
             "total_duration": _nanoseconds(usage.total_s),
             "load_duration": 0,
             "prompt_eval_count": usage.n_prompt,
@@ -83,6 +105,17 @@ class OllamaReply(Reply):
             "eval_count": usage.n_generated,
             "eval_duration": _nanoseconds(answering),
         }
+
+
+def _told(calls: Sequence[ToolCall]) -> Iterator[dict[str, Any]]:
+    for index, call in enumerate(calls):
+        with contextlib.suppress(ValueError, RecursionError):
+            arguments = json.loads(call.arguments)
+            if isinstance(arguments, dict):
+                yield {
+                    "id": call.id,
+                    "function": {"index": index, "name": call.name, "arguments": arguments},
+                }
 
 
 def _nanoseconds(seconds: float) -> int:

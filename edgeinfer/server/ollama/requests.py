@@ -6,14 +6,16 @@ As in OpenAI's dialect unknown fields are ignored, and known ones that we cannot
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import TYPE_CHECKING
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import ContextLengthExceeded
-from edgeinfer.server.bodies import ChatMessage, NotSupported, any_seed
+from edgeinfer.server.bodies import ChatMessage, NotSupported, Tool, any_seed
+from edgeinfer.text.conversation import Conversation, thinking
 from edgeinfer.text.infill import Infill
 
 if TYPE_CHECKING:
@@ -70,7 +72,7 @@ class Body(NamedBody, ABC):
     options: Options | None = None
     keep_alive: int | float | str | None = None  # models stay open as long as the server
     format: NotSupported = None
-    think: NotSupported = None
+    think: bool | Literal["low", "medium", "high"] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
 
@@ -107,8 +109,12 @@ class Body(NamedBody, ABC):
         return stream
 
     @abstractmethod
-    def prompt(self) -> str | Infill | list[Message]:
-        """What to go on from."""
+    def prompt(self) -> str | Infill | Conversation:
+        """What to go on from; "": nothing."""
+
+    def _conversation(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Conversation:
+        variables = {} if self.think is None else thinking(self.think)
+        return Conversation(messages, [tool.plain() for tool in tools], variables=variables)
 
 
 class OllamaMessage(ChatMessage):
@@ -121,11 +127,12 @@ class ChatBody(Body):
     """POST /api/chat."""
 
     messages: list[OllamaMessage] = []
-    tools: NotSupported = None
+    tools: list[Tool] | None = None
 
-    def prompt(self) -> list[Message]:
+    def prompt(self) -> str | Conversation:
         """The conversation."""
-        return [message.plain() for message in self.messages]
+        said = [message.plain() for message in self.messages]
+        return self._conversation(said, self.tools or ()) if said else ""
 
 
 class GenerateBody(Body):
@@ -139,17 +146,17 @@ class GenerateBody(Body):
     template: NotSupported = None
     context: NotSupported = None
 
-    def prompt(self) -> str | Infill | list[Message]:
+    def prompt(self) -> str | Infill | Conversation:
         """The text itself if it is raw, what is around a middle, else the user's words in a chat."""
         if self.suffix:
             return Infill(self.prompt_, self.suffix)
         if self.raw or not self.prompt_:
             return self.prompt_
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
-        return [*system, {"role": "user", "content": self.prompt_}]
+        return self._conversation([*system, {"role": "user", "content": self.prompt_}])
 
 
-def _length(prompt: str | Infill | list[Message], model: Model) -> int:
+def _length(prompt: str | Infill | Conversation, model: Model) -> int:
     if isinstance(prompt, str):
         return len(model.tokenizer.encode(prompt))
     return len(model.encode_infill(prompt).ids if isinstance(prompt, Infill) else model.encode_chat(prompt))
