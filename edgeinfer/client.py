@@ -505,12 +505,12 @@ def load(
     from edgeinfer import _native
     from edgeinfer.backends import choose
     from edgeinfer.facts import Facts
-    from edgeinfer.hub.names import find_model
+    from edgeinfer.hub.names import locate
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
 
     settings = Settings.from_environment()
-    path = find_model(name_or_path)
+    path, name = locate(name_or_path)
     file = _native.gguf_open(os.fspath(path))
     if context_length is None and kv_window is None:
         context_length = settings.context_length
@@ -528,7 +528,7 @@ def load(
         engine,
         tokenizer,
         lambda: ChatTemplate.from_gguf(file, tokenizer),
-        name=path.stem,
+        name=name,
         facts=Facts(file, tokenizer),
         keep_headers=settings.keep_headers,
     )

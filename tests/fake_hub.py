@@ -54,7 +54,7 @@ class FakeHub:
         self.repositories: dict[str, dict[str, bytes]] = {}
         self.listed_sha256: dict[str, str] = {}  # by file name, in place of the true one
         self.listed_bytes: dict[str, int] = {}  # likewise
-        self.gated: set[str] = set()
+        self.architecture = "llama"
         self.api_faults: deque[Fault] = deque()
         self.faults: deque[Fault] = deque()  # of the file server, one an answer
         self.asked: list[Request] = []  # of the hub
@@ -160,11 +160,10 @@ class _HubHandler(_Handler):
         spelling = {name.lower(): name for name in self.hub.repositories}.get(repo.lower())
         if spelling is None:
             self.fail(401, "RepoNotFound")
-        elif repo in self.hub.gated:
-            self.fail(403, "GatedRepo")
         else:
             rows = [self._row(name, data) for name, data in self.hub.repositories[spelling].items()]
-            answer = {"id": spelling, "sha": COMMIT, "siblings": rows}
+            header = {"architecture": self.hub.architecture, "context_length": 512}
+            answer = {"id": spelling, "sha": COMMIT, "siblings": rows, "gguf": header}
             self.answer(200, {"Content-Type": "application/json"}, json.dumps(answer).encode())
 
     def _row(self, name: str, data: bytes) -> dict[str, Any]:

@@ -34,6 +34,7 @@ def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
 
     for name in names:
         plan = plan_pull(name)
+        _tell_of_architecture(plan)
         if dry_run:
             _tell(plan, as_json, {})
             continue
@@ -42,6 +43,15 @@ def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
             _tell(plan, as_json, {"path": path})
         else:
             output.data(output.safe_text(path))
+
+
+def _tell_of_architecture(plan: Plan) -> None:
+    """Before anything is fetched."""
+    from edgeinfer.models import FAMILIES
+
+    if plan.architecture not in (None, *FAMILIES):
+        kind = output.safe_text(f"{plan.name} is a {plan.architecture} model")
+        output.talk(f"note: {kind}, which edgeinfer does not run yet")
 
 
 def _pull(plan: Plan) -> Path:

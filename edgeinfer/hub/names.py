@@ -19,7 +19,7 @@ BUNDLED = ("edgeinfer-tiny", "edgeinfer-nano")  # ship inside the package
 _HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/|hf://")
 _REPO = re.compile(r"([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})")
 _AT_REVISION = re.compile(r"(?:resolve|blob)/([\w.-]+)/(.+)")
-_DIGEST = re.compile(r"(?:sha256[:-])?([0-9a-f]{64})|sha256[:-]([0-9a-f]{12,63})")
+_DIGEST = re.compile(r"(?:sha256[:-])?([0-9a-f]{64})|sha256[:-]([0-9a-f]{32,63})")  # 128 bits are one file
 
 
 @dataclass(frozen=True)
@@ -59,21 +59,27 @@ def find_model(name: str | os.PathLike[str] | None = None) -> Path:
         NotFound: nothing here is called so; the hint says how to get it.
         AmbiguousName: several models are.
     """
+    return locate(name)[0]
+
+
+def locate(name: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
+    """`find_model`, and how the model is called: by its name, or its file's without the ending."""
     if name is None:
         name = BUNDLED[0]
     if isinstance(name, str) and name in BUNDLED:
-        return _bundled(name)
+        return _bundled(name), name
     path = Path(name)
+    if path.is_file():
+        return path, path.stem
+    if isinstance(name, str) and not _means_a_path(name):
+        model = find_local(name)
+        return model.path, model.name
     if path.is_dir():
         raise NotFound(f"{path} is a folder", hint="give the path of a .gguf file in it")
-    if path.is_file():
-        return path
-    if not isinstance(name, str) or _means_a_path(name):
-        raise NotFound(
-            f"no model is called {os.fspath(name)!r}",
-            hint="there is no such file; `edgeinfer list` tells what is here",
-        )
-    return find_local(name).path
+    raise NotFound(
+        f"no model is called {os.fspath(name)!r}",
+        hint="there is no such file; `edgeinfer list` tells what is here",
+    )
 
 
 def find_local(name: str) -> LocalModel:
@@ -91,28 +97,25 @@ def find_local(name: str) -> LocalModel:
 
 
 def matching(name: str, models: list[LocalModel]) -> list[LocalModel]:
-    """Those that a name may mean: what we call so, what the hub does, what another program does."""
-    from edgeinfer.hub.store.own import web_folder
+    """Those that a name may mean: what we call so, what the hub does, what another program does.
 
+    Of one model in several stores the first is taken.
+    """
     alike = [m for m in models if {name.lower(), f"{name.lower()}:latest"} & {n.lower() for n in m.names}]
-    wanted = parse(name)
-    if isinstance(wanted, Digest):
-        found = [m for m in models if m.sha256 is not None and m.sha256.startswith(wanted.sha256)]
-    elif isinstance(wanted, Address):
-        found = [m for m in models if m.path.parent == web_folder(wanted.url)]
-    elif wanted is not None:
-        found = [m for m in models if m.repo is not None and _is_of(wanted, m)]
-    else:
-        found = []
-    for several in ([m for m in alike if m.store == "edgeinfer"], found, alike):
+    for several in ([m for m in alike if m.store == "edgeinfer"], _meant(parse(name), models), alike):
         if several:
-            return list({_content(m): m for m in reversed(several)}.values())[::-1]
+            return list({model.key: model for model in reversed(several)}.values())[::-1]
     return []
 
 
-def _content(model: LocalModel) -> object:
-    """Equal for copies of one file in several stores, of which the first is taken."""
-    return model.sha256 or (model.path.name, model.size_bytes)
+def _meant(wanted: HubName | Address | Digest | None, models: list[LocalModel]) -> list[LocalModel]:
+    from edgeinfer.hub.store.own import web_folder
+
+    if isinstance(wanted, Digest):
+        return [m for m in models if m.sha256 is not None and m.sha256.startswith(wanted.sha256)][:1]
+    if isinstance(wanted, Address):
+        return [m for m in models if m.path.parent == web_folder(wanted.url)]
+    return [m for m in models if wanted is not None and m.repo is not None and _is_of(wanted, m)]
 
 
 def parse(name: str) -> HubName | Address | Digest | None:

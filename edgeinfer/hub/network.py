@@ -66,6 +66,7 @@ class Repository:
 
     repo: str  # as the hub spells it
     commit: str
+    architecture: str | None  # of its GGUF files, if the hub tells
     files: tuple[RemoteFile, ...]  # those whose names are safe as paths
 
 
@@ -97,7 +98,8 @@ def read_repository(repo: str, revision: str = "main") -> Repository:
         spelling = answer.get("id", "")
         found = spelling if spelling.lower() == repo.lower() else repo
         files = (_remote_file(found, commit, row) for row in rows if _is_safe(row["rfilename"]))
-        return Repository(found, commit, tuple(file for file in files if file is not None))
+        known = tuple(file for file in files if file is not None)
+        return Repository(found, commit, _architecture(answer), known)
     except (KeyError, TypeError, ValueError, AttributeError) as error:
         raise NetworkError(f"{endpoint()} does not answer as the hub does", hint=_MIRROR) from error
 
@@ -232,6 +234,12 @@ def _start_of(response: httpx2.Response, file: RemoteFile, start: int) -> int:
         asked = f"bytes {start}- of {file.size_bytes}"
         raise NetworkError(f"{file.name}: asked for {asked}, the server sends {answer!r:.60}", hint=_MIRROR)
     return start
+
+
+def _architecture(answer: dict[str, Any]) -> str | None:
+    header = answer.get("gguf")
+    found = header.get("architecture") if isinstance(header, dict) else None
+    return found if isinstance(found, str) else None
 
 
 def _remote_file(repo: str, commit: str, row: dict[str, Any]) -> RemoteFile | None:

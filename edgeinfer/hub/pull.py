@@ -22,7 +22,8 @@ from typing import TypeVar
 from filelock import FileLock, Timeout
 
 from edgeinfer.errors import AmbiguousName, DiskError, IntegrityError, InvalidRequest, NotFound
-from edgeinfer.hub.names import Address, HubName, nearest, parse
+from edgeinfer.hub.catalog import catalog
+from edgeinfer.hub.names import BUNDLED, Address, Digest, HubName, nearest, parse
 from edgeinfer.hub.network import RemoteFile, Repository, Transient, read_address, read_repository
 from edgeinfer.hub.store.huggingface import repo_folder
 from edgeinfer.hub.store.own import web_file
@@ -59,6 +60,7 @@ class Plan:
     items: tuple[Item, ...]  # the shards in order
     repo: str | None = None
     commit: str | None = None
+    architecture: str | None = None  # if the hub tells
     revision: str = "main"
 
     @property
@@ -86,7 +88,11 @@ def plan_pull(name: str, patience: Patience | None = None) -> Plan:
         AccessDenied, Offline, NetworkError.
     """
     patience = patience or Patience()
+    if name in BUNDLED:
+        raise InvalidRequest(f"{name} is inside the package", hint=f"`edgeinfer run {name}` needs no pull")
     wanted = parse(name)
+    if isinstance(wanted, Digest):
+        wanted = _of_catalog(wanted)
     if isinstance(wanted, HubName):
         return _of_hub(name, wanted, patience)
     if isinstance(wanted, Address):
@@ -147,7 +153,9 @@ def _of_hub(name: str, wanted: HubName, patience: Patience) -> Plan:
         assert etag is not None, "network.read_repository gives no others"
         link = folder / "snapshots" / repository.commit / file.name
         items.append(Item(file, folder / "blobs" / etag, locks / f"{etag}.lock", link))
-    return Plan(name, tuple(items), repository.repo, repository.commit, wanted.revision)
+    return Plan(
+        name, tuple(items), repository.repo, repository.commit, repository.architecture, wanted.revision
+    )
 
 
 def _chosen(name: str, wanted: HubName, repository: Repository, found: list[Variant]) -> Variant:
@@ -164,6 +172,15 @@ def _chosen(name: str, wanted: HubName, repository: Repository, found: list[Vari
     if len(by_quant) > 1:
         raise AmbiguousName(f"{name!r} may be several models", hint=f"say which: {_choices(repo, by_quant)}")
     return by_quant[0]
+
+
+def _of_catalog(wanted: Digest) -> HubName | None:
+    """The file of the catalog with this checksum."""
+    for model in catalog().models.values():
+        for quant, file in model.files.items():
+            if file.sha256 is not None and file.sha256.startswith(wanted.sha256):
+                return HubName(model.repo, quant, file.name, model.revision, file.sha256)
+    return None
 
 
 def _choices(repo: str, found: list[Variant]) -> str:

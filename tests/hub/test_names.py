@@ -6,11 +6,11 @@ import re
 from pathlib import Path
 
 import pytest
-from stores import in_ollama, in_the_cache
+from stores import copy, in_ollama, in_the_cache
 
 from edgeinfer.errors import AmbiguousName, NotFound
 from edgeinfer.hub.catalog import catalog
-from edgeinfer.hub.names import Address, Digest, HubName, find_model, looks_like_model, parse
+from edgeinfer.hub.names import Address, Digest, HubName, find_model, locate, looks_like_model, parse
 from edgeinfer.hub.variants import quant_of, variants
 
 DIGEST = "0123456789abcdef" * 4
@@ -74,7 +74,7 @@ def test_addresses_and_digests() -> None:
         "https://example.com/m.gguf", DIGEST
     )
     assert parse(DIGEST.upper()) == parse(f"sha256:{DIGEST}") == parse(f"sha256-{DIGEST}") == Digest(DIGEST)
-    assert parse(f"sha256:{DIGEST[:12]}") == Digest(DIGEST[:12])
+    assert parse(f"sha256:{DIGEST[:32]}") == Digest(DIGEST[:32])
 
 
 def test_a_hub_address_that_names_no_repository_is_told() -> None:
@@ -153,6 +153,24 @@ def test_a_name_finds_what_is_here_and_is_never_guessed(home: Path, random_model
     with pytest.raises(NotFound) as missing:
         find_model("qwen3:0.6b")
     assert "edgeinfer pull qwen3:0.6b" in str(missing.value.hint)
+
+
+def test_one_model_in_two_stores_is_the_first_ones(home: Path, random_model: Path) -> None:
+    cached = in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model, b"newer")
+    copy(random_model, home / ".lmstudio/models/a/b/b-Q8_0.gguf")
+    in_ollama(home, "b", random_model, "hf.co/a/{}/Q8_0")
+    for name in ("a/b", "a/b:q8_0", "hf.co/a/b"):
+        assert find_model(name) == cached
+    assert locate("A/B")[1] == "a/b:Q8_0"
+
+
+def test_a_folder_hides_no_name(home: Path, random_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(home)
+    in_ollama(home, "known", random_model)
+    (home / "known").mkdir()
+    assert find_model("known").is_file()
+    with pytest.raises(NotFound, match="is a folder"):
+        find_model("./known")
 
 
 def test_an_unknown_name_shows_the_nearest(home: Path, random_model: Path) -> None:

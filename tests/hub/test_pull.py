@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import pty
 import random
+import re
 import shutil
 import subprocess
 import sys
+import termios
 import threading
 import time
 from pathlib import Path
@@ -22,9 +26,11 @@ from edgeinfer.errors import (
     DiskError,
     EdgeInferError,
     IntegrityError,
+    InvalidRequest,
     NetworkError,
     NotFound,
 )
+from edgeinfer.hub.catalog import catalog
 from edgeinfer.hub.names import find_model
 from edgeinfer.hub.pull import plan_pull, pull
 from edgeinfer.hub.store import local_models
@@ -92,6 +98,49 @@ def test_a_pulled_model_is_listed_and_answers(hub: FakeHub) -> None:
     assert listed[0]["sha256"] == report["files"][0]["sha256"]
     answered = edgeinfer("run", f"hf.co/{REPO}:q8_0", "hi", "-n", "2", "--json")
     assert json.loads(answered.stdout)["completion_tokens"] in (1, 2)
+
+
+def test_what_edgeinfer_cannot_run_is_told_before_it_is_fetched(hub: FakeHub) -> None:
+    assert edgeinfer("pull", NAME, "--dry-run").stderr == ""
+    hub.architecture = "mamba\x1b[2J"
+    told = edgeinfer("pull", NAME, "--dry-run").stderr
+    assert "does not run yet" in told
+    assert "\x1b" not in told
+
+
+def test_a_person_sees_how_far_it_is(hub: FakeHub) -> None:
+    hub.pause_s = 0.005
+    terminal, other_end = pty.openpty()
+    termios.tcsetwinsize(other_end, (24, 100))
+    with subprocess.Popen([*COMMAND, "pull", NAME], stdout=subprocess.DEVNULL, stderr=other_end) as process:
+        os.close(other_end)
+        shown = b""
+        with contextlib.suppress(OSError):  # the other end is closed
+            while read := os.read(terminal, 4096):
+                shown += read
+    os.close(terminal)
+    assert process.returncode == 0
+    assert re.search(rb"\d+%.*<.*B/s", shown), shown
+
+
+def test_a_checksum_of_the_catalog_is_a_name_and_a_promise(hub: FakeHub) -> None:
+    known = catalog().models["smollm3:3b"]
+    file = known.files[known.quant]
+    hub.repositories[known.repo] = {file.name: b"GGUF of somebody else"}
+    for name in ("smollm3", f"sha256:{file.sha256}"):
+        with pytest.raises(IntegrityError, match="another"):
+            plan_pull(name)
+    hub.listed_sha256[file.name] = str(file.sha256)
+    assert plan_pull(str(file.sha256)).repo == known.repo
+
+
+def test_what_is_no_name_or_needs_no_pull_is_told(hub: FakeHub) -> None:
+    with pytest.raises(NotFound) as caught:
+        plan_pull("qwen33:4b")
+    assert "qwen3:4b" in str(caught.value.hint)
+    with pytest.raises(InvalidRequest, match="inside the package"):
+        plan_pull("edgeinfer-tiny")
+    assert hub.asked == []
 
 
 def test_a_dry_run_tells_and_writes_nothing(hub: FakeHub, home: Path) -> None:
@@ -414,6 +463,7 @@ def test_a_token_goes_to_the_hub_and_nowhere_else(hub: FakeHub, monkeypatch: pyt
         "a\nb-Q4_0.gguf",
         "x" * 70_000 + "-Q4_0.gguf",
         "é\u202e-Q4_0.gguf",
+        "blobs/../../x-Q4_0.gguf",
     ],
 )
 def test_a_hostile_file_name_is_no_file(hub: FakeHub, tmp_path: Path, name: str) -> None:
@@ -424,6 +474,15 @@ def test_a_hostile_file_name_is_no_file(hub: FakeHub, tmp_path: Path, name: str)
             fetch(asked)
     assert sorted(tmp_path.rglob("*")) == before
     assert hub.fetched == []
+
+
+def test_a_link_in_a_repository_is_a_file_of_its_text(hub: FakeHub, tmp_path: Path) -> None:
+    hub.repositories[REPO] = {"x-Q4_0.gguf": b"../../../../escape", "x-Q4_0.gguf/y-Q8_0.gguf": b"GGUF"}
+    for name in (f"{REPO}:Q4_0", f"{REPO}:Q8_0"):
+        with pytest.raises(EdgeInferError):
+            fetch(name)
+    assert list(tmp_path.rglob("escape")) == []
+    assert nothing_is_offered()
 
 
 def test_a_small_file_that_the_hub_keeps_in_git_is_checked_by_gits_name(

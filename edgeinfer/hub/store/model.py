@@ -39,6 +39,11 @@ class LocalModel:
         """What to open: the file, or its first shard."""
         return self.files[0]
 
+    @property
+    def key(self) -> object:
+        """Equal for one model in several stores: its name on the hub, or in its store."""
+        return self.path if self.store == "edgeinfer" else self.names[-1].lower()
+
     def is_sound(self) -> bool:
         """Whether all that the header speaks of is in the files."""
         from edgeinfer import _native

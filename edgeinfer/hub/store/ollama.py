@@ -26,7 +26,8 @@ def models() -> Iterator[LocalModel]:
                 host, namespace, model, tag = manifest.parts[-4:]
                 on_hub = host in ("hf.co", "huggingface.co")
                 repo, quant = (f"{namespace}/{model}", spelled(tag)) if on_hub else (None, "")
-                yield from of_files("ollama", (blob,), (_name(*manifest.parts[-4:]),), repo, quant)
+                names = _names(*manifest.parts[-4:])
+                yield from of_files("ollama", (blob,), names, repo, quant)
 
 
 def _weights(root: Path, manifest: Path) -> Path | None:
@@ -54,8 +55,8 @@ def _layers(manifest: Any) -> list[tuple[str, str, int]]:
     return layers
 
 
-def _name(host: str, namespace: str, model: str, tag: str) -> str:
-    """As Ollama shows it: without what is usual."""
+def _names(host: str, namespace: str, model: str, tag: str) -> list[str]:
+    """As Ollama shows it: without what is usual; then as the hub calls it."""
     if host == "registry.ollama.ai":
-        return f"{model}:{tag}" if namespace == "library" else f"{namespace}/{model}:{tag}"
-    return f"{host}/{namespace}/{model}:{tag}"
+        return [f"{model}:{tag}" if namespace == "library" else f"{namespace}/{model}:{tag}"]
+    return [f"{host}/{namespace}/{model}:{tag}", f"{namespace}/{model}:{tag}"]
