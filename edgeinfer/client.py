@@ -90,7 +90,6 @@ class Model:
         self.facts = facts
         self._find_template = find_template
         self._engine = engine
-        self._breakers: frozenset[int] | None = None
 
     def __enter__(self) -> Self:
         return self
@@ -130,6 +129,11 @@ class Model:
     def context_length(self) -> int:
         """Most tokens of prompt and answer together."""
         return self._engine.limit
+
+    @property
+    def max_sequences(self) -> int:
+        """Most requests that are computed at once; others wait."""
+        return self._engine.traits.max_sequences
 
     @property
     def description(self) -> str:
@@ -248,15 +252,20 @@ class Model:
         """The prompt that `chat` computes for these messages, or this conversation."""
         return self._chat_prompt(_conversation(messages)).ids
 
-    def _chat_prompt(self, asked: Conversation) -> _Prompt:
+    def chat_text(self, messages: Sequence[Message] | Conversation) -> str:
+        """What the template makes of these messages, or this conversation."""
         from edgeinfer.text.headers import without_volatile_header
         from edgeinfer.text.messages import uniform
 
+        asked = _conversation(messages)
         said = uniform(asked.messages)
         if not self._keep_headers:
             said = without_volatile_header(said)
         tools = asked.callable_tools or None
-        text = self.template.render(said, add_generation_prompt=True, tools=tools, **asked.variables)
+        return self.template.render(said, add_generation_prompt=True, tools=tools, **asked.variables)
+
+    def _chat_prompt(self, asked: Conversation) -> _Prompt:
+        text = self.chat_text(asked)
         ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
         bos = self.tokenizer.bos_id
         if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
@@ -418,7 +427,7 @@ class Model:
         if not all(isinstance(text, str) for text in stops):
             raise InvalidRequest(f"stop must be a string or several, not {stop!r}")
         if sampling.dry_multiplier > 0 and not sampling.dry_breakers:
-            sampling = replace(sampling, dry_breakers=self._dry_breakers())
+            sampling = replace(sampling, dry_breakers=self._dry_breakers)
         mailbox = Mailbox()
         request = Request(
             tokens=list(prompt.ids),
@@ -469,12 +478,15 @@ class Model:
                 hint="`embed` gives the vector of a text",
             )
 
+    def tokens_with(self, marks: Sequence[str]) -> frozenset[int]:
+        """All tokens whose text contains one of these, as for `Sampling.dry_breakers`."""
+        wanted = [mark.encode() for mark in marks]
+        pieces = ((i, self.tokenizer.token_bytes(i)) for i in range(self.tokenizer.n_vocab))
+        return frozenset(i for i, piece in pieces if any(mark in piece for mark in wanted))
+
+    @cached_property
     def _dry_breakers(self) -> frozenset[int]:
-        if self._breakers is None:
-            marks = [mark.encode() for mark in DRY_BREAKERS]
-            pieces = ((i, self.tokenizer.token_bytes(i)) for i in range(self.tokenizer.n_vocab))
-            self._breakers = frozenset(i for i, piece in pieces if any(m in piece for m in marks))
-        return self._breakers
+        return self.tokens_with(DRY_BREAKERS)
 
 
 def load(

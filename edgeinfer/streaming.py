@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import queue
+import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -103,6 +104,8 @@ class Stream:
         self._reader = reader
         self._n_tokens = 0
         self._calls = False  # the answer calls a tool
+        self._line_limit_s: float | None = None
+        self._has_line = False
         self._usage: Usage | None = None
         self.scored: list[ScoredToken] = []  # the prompt, as far as it is read, if that was asked for
         self.finish_reason: Finish | None = None
@@ -116,6 +119,10 @@ class Stream:
     def stopped_by(self) -> str | None:
         """The stop string that ended the answer, or None."""
         return self._reader.stopped_by
+
+    def end_at_line(self, after_s: float) -> None:
+        """End (finish_reason "deadline") once there is a whole line and the first token is so old."""
+        self._line_limit_s = after_s
 
     def cancel(self) -> None:
         """Stop computing; the iteration then ends. Safe from any thread."""
@@ -199,16 +206,28 @@ class Stream:
     def _token(self, event: TokenEvent) -> Token:
         self._n_tokens += 1
         parts = [*self._reader.push(event.id)]
-        if event.finish is not None:
+        finish: Finish | None = event.finish
+        if finish is None and self._has_line_in_time(parts):
+            finish = "deadline"
+        if finish is not None:
             parts += self._reader.finish()
-        finish: Finish | None = "stop" if self._reader.done else event.finish
+        if self._reader.done:
+            finish = "stop"
+        over = finish is not None and event.finish is None
         self._calls = self._calls or any(isinstance(part, CallBegun) for part in parts)
         if finish == "stop" and self._calls:
             finish = "tool_calls"
         self.finish_reason = finish
-        if self._reader.done:
+        if over:
             self.cancel()
         return Token(event.id, parts, event.logprob, finish, event.top)
+
+    def _has_line_in_time(self, parts: Sequence[Part]) -> bool:
+        if self._line_limit_s is None:
+            return False
+        self._has_line |= any(isinstance(part, Content) and "\n" in part.text for part in parts)
+        first = self._request.first_token_at
+        return self._has_line and first is not None and time.perf_counter() - first > self._line_limit_s
 
     def _end(self, event: EndEvent) -> None:
         self._usage = replace(event.usage, n_generated=self._n_tokens)

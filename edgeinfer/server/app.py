@@ -14,6 +14,7 @@ from edgeinfer.server.anthropic.routes import AnthropicRoutes
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
+from edgeinfer.server.llamacpp.routes import LlamaCppRoutes
 from edgeinfer.server.models import Models
 from edgeinfer.server.ollama.routes import OllamaRoutes
 from edgeinfer.server.openai.routes import OpenAiRoutes
@@ -28,6 +29,7 @@ def make_app(models: Models, rules: Rules) -> Starlette:
             *AnthropicRoutes(models).routes(),
             *OpenAiRoutes(models).routes(),
             *OllamaRoutes(models).routes(),
+            *LlamaCppRoutes(models).routes(),
         ],
         middleware=[Middleware(Guard, rules=rules)],
         exception_handlers={EdgeInferError: _failed, HTTPException: _refused, Exception: _broken},

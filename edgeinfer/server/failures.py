@@ -9,6 +9,7 @@ from starlette.responses import JSONResponse
 
 from edgeinfer.server.anthropic import failure as anthropic
 from edgeinfer.server.failure import Failure
+from edgeinfer.server.llamacpp import failure as llamacpp
 from edgeinfer.server.ollama import failure as ollama
 from edgeinfer.server.openai import failure as openai
 
@@ -16,6 +17,10 @@ from edgeinfer.server.openai import failure as openai
 _SHAPES: dict[str, Callable[[Failure], dict[str, Any]]] = {
     "/api/": ollama.failure_body,
     "/v1/messages": anthropic.failure_body,
+    **dict.fromkeys(
+        ("/completion", "/infill", "/tokenize", "/detokenize", "/apply-template", "/props", "/slots"),
+        llamacpp.failure_body,
+    ),
 }
 
 

@@ -1,4 +1,4 @@
-"""Log-probabilities of tokens, as the chat answers of OpenAI and Ollama spell them."""
+"""Log-probabilities of tokens, as OpenAI's chat, Ollama and llama.cpp spell them; ids are llama.cpp's."""
 
 from __future__ import annotations
 
@@ -30,4 +30,4 @@ def entries(tokens: Iterable[Token], tokenizer: Tokenizer) -> list[dict[str, Any
 
 def _entry(token: int, logprob: float, tokenizer: Tokenizer) -> dict[str, Any]:
     piece = list(tokenizer.token_bytes(token))
-    return {"token": text_of(token, tokenizer), "logprob": logprob, "bytes": piece}
+    return {"id": token, "token": text_of(token, tokenizer), "logprob": logprob, "bytes": piece}

@@ -28,7 +28,7 @@ class Reply(ABC):
     media_type: ClassVar[str] = "text/event-stream"
 
     @abstractmethod
-    def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
+    def whole(self, answers: Sequence[Answer]) -> Any:
         """The body of an answer that is not streamed."""
 
     def beginning(self) -> Iterator[str]:

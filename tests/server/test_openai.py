@@ -151,7 +151,7 @@ def test_a_wrong_request_is_refused_in_openais_shape(
     request: Any = {"model": "random", "messages": CHAT, "max_tokens": 4, "stream": stream, **wrong}
     with pytest.raises(kind, match=match) as refused:
         served.client().chat.completions.create(**request)
-    assert {"message", "type", "param", "code"} == refused.value.body.keys()
+    assert {"message", "type", "param", "code"} <= refused.value.body.keys()
 
 
 @pytest.mark.parametrize("body", [b"", b"{", b"\xff\xfe", b"[1]", b"[" * 100_000, b'{"messages": 1}'])

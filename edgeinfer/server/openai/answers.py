@@ -15,6 +15,7 @@ from edgeinfer.server.openai.requests import ChatBody, CompletionBody
 from edgeinfer.server.openai.text_logprobs import TextLogprobs
 from edgeinfer.server.reply import Reply
 from edgeinfer.server.sse import data
+from edgeinfer.server.timings import timings
 from edgeinfer.streaming import Answer, Finish, Progress, Stream, Token
 from edgeinfer.text.parts import CallArguments, CallBegun, Content
 
@@ -53,7 +54,7 @@ class OpenAiReply(Reply):
                 {"index": i, "finish_reason": answer.stream.finish_reason, **self._choice(i, answer)}
                 for i, answer in enumerate(answers)
             ],
-            "usage": _usage([answer.stream.usage for answer in answers], self._body.n),
+            **self._cost([answer.stream.usage for answer in answers]),
         }
 
     def beginning(self) -> Iterator[str]:
@@ -73,7 +74,7 @@ class OpenAiReply(Reply):
             yield from super().of_progress(index, event)
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
-        """Text, and at the end why it ended."""
+        """Text."""
         logprobs = self._logprobs(index, [token])
         if self._chat:
             delta = _delta(token)
@@ -81,15 +82,17 @@ class OpenAiReply(Reply):
                 yield self._chunk({"index": index, "delta": delta, "logprobs": logprobs})
         elif token.text or logprobs is not None:
             yield self._chunk({"index": index, "text": token.text, "logprobs": logprobs})
-        if token.finish_reason is not None:
-            empty: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
-            yield self._chunk({"index": index, **empty}, token.finish_reason)
 
     def end(self, streams: Sequence[Stream]) -> Iterator[str]:
-        """After the last token of all choices."""
+        """After the last token of all choices: why each ended, and what they cost."""
+        cost = self._cost([stream.usage for stream in streams])
+        for index, stream in enumerate(streams):
+            last = index == len(streams) - 1 and not self._with_usage
+            empty: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
+            timed = {"timings": cost["timings"]} if last else {}
+            yield self._chunk({"index": index, **empty}, stream.finish_reason, **timed)
         if self._with_usage:
-            usage = _usage([stream.usage for stream in streams], self._body.n)
-            yield data({**self._chunk_head, "choices": [], "usage": usage})
+            yield data({**self._chunk_head, "choices": [], **cost})
         yield _DONE
 
     def failed(self, failure: Failure) -> Iterator[str]:
@@ -118,8 +121,12 @@ class OpenAiReply(Reply):
         prompt = self._body.prompts()[index // self._body.n]
         return prompt if isinstance(prompt, str) else self._tokenizer.decode(cast("list[int]", prompt))
 
-    def _chunk(self, choice: dict[str, Any], finish: Finish | None = None) -> str:
-        return data({**self._chunk_head, "choices": [{"logprobs": None, **choice, "finish_reason": finish}]})
+    def _chunk(self, choice: dict[str, Any], finish: Finish | None = None, **more: Any) -> str:
+        choices = [{"logprobs": None, **choice, "finish_reason": finish}]
+        return data({**self._chunk_head, "choices": choices, **more})
+
+    def _cost(self, usages: Sequence[Usage]) -> dict[str, Any]:
+        return {"usage": _usage(usages, self._body.n), "timings": timings(usages)}
 
 
 def _head(id: str, body: ChatBody | CompletionBody, model: Model) -> dict[str, Any]:

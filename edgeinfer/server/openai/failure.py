@@ -12,5 +12,12 @@ def failure_body(failure: Failure) -> dict[str, Any]:
     kind = "server_error" if failure.status >= 500 else "invalid_request_error"
     if failure.status == 401:
         kind = "authentication_error"
-    error = {"message": failure.message, "type": kind, "param": failure.param, "code": failure.code}
+    error: dict[str, Any] = {
+        "message": failure.message,
+        "type": kind,
+        "param": failure.param,
+        "code": failure.code,
+    }
+    if failure.n_prompt is not None:  # as llama.cpp tells them, for llama.vscode
+        error |= {"n_prompt_tokens": failure.n_prompt, "n_ctx": failure.n_context}
     return {"error": error}

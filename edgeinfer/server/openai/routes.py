@@ -45,14 +45,7 @@ class OpenAiRoutes:
         return JSONResponse(self._entry(self._models.named(request.path_params["name"])))
 
     def _entry(self, model: Model) -> dict[str, Any]:
-        meta = {"n_ctx": model.context_length, "n_vocab": model.n_vocab}
-        return {
-            "id": model.name,
-            "object": "model",
-            "created": self._started,
-            "owned_by": "edgeinfer",
-            "meta": meta,
-        }
+        return {"id": model.name, "object": "model", "created": self._started, **_described(model)}
 
     async def _chat(self, request: Request) -> Response:
         return await self._answer(request, ChatBody)
@@ -67,3 +60,22 @@ class OpenAiRoutes:
         streams = await asyncio.to_thread(body.start, model, seed=any_seed(), priority="interactive")
         reply = OpenAiReply(uuid.uuid4().hex, body, model)
         return await reply_with(reply, streams, request, streamed=body.stream)
+
+
+def _described(model: Model) -> dict[str, Any]:
+    """What clients of llama.cpp read in the list of models: llama.vscode `meta`, Zed the others too."""
+    facts = model.facts
+    return {
+        "owned_by": "edgeinfer",
+        "meta": {
+            "n_ctx": model.context_length,
+            "n_ctx_train": facts.count("context_length"),
+            "n_vocab": model.n_vocab,
+            "n_embd": facts.count("embedding_length"),
+            "n_params": facts.n_parameters,
+            "size": facts.n_bytes,
+            "ftype": facts.quantization,
+        },
+        "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
+        "status": {"value": "loaded"},
+    }

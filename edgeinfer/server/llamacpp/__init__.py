@@ -1,0 +1,1 @@
+"""llama.cpp's own dialect, which llama.vim, llama.vscode and Continue speak."""

@@ -1,0 +1,135 @@
+"""llama.cpp's answers."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgeinfer.engine.events import ReadingEvent
+from edgeinfer.server.failure import Failure
+from edgeinfer.server.llamacpp.failure import failure_body
+from edgeinfer.server.llamacpp.requests import Body, Started
+from edgeinfer.server.llamacpp.settings import settings
+from edgeinfer.server.logprobs import entries
+from edgeinfer.server.reply import Reply
+from edgeinfer.server.sse import data
+from edgeinfer.server.timings import timings
+from edgeinfer.streaming import Answer, Progress, Stream, Token
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Model
+
+_STOP_TYPES = {"length": "limit", "deadline": "limit"}
+
+
+class LlamaCppReply(Reply):
+    """Answers to a /completion or /infill request; one for each prompt and alternative."""
+
+    def __init__(self, body: Body, started: Started, model: Model) -> None:
+        self._body, self._started, self._model = body, started, model
+        self._n_said = [0 for _ in started.streams]  # tokens
+        self._unsaid: list[list[Token]] = [[] for _ in started.streams]
+        self._lines = [False for _ in started.streams]
+        self._since = time.perf_counter()
+
+    def whole(self, answers: Sequence[Answer]) -> Any:
+        """What was said, and all about it; a list if there are several."""
+        wholes = []
+        for index, answer in enumerate(answers):
+            silent = self._body.n_predict == 0
+            self._lines[index] = "\n" in answer.text and not silent
+            tokens = [token.id for token in answer.tokens] if self._body.return_tokens and not silent else []
+            ending = self._ending(index, answer.stream, "" if silent else answer.text, tokens)
+            if self._body.n_probs:
+                ending["completion_probabilities"] = entries(answer.tokens, self._model.tokenizer)
+            wholes.append(self._chosen(ending))
+        return wholes[0] if len(wholes) == 1 else wholes
+
+    def of_token(self, index: int, token: Token) -> Iterator[str]:
+        """Its text, with the tokens that it consists of."""
+        if self._body.n_predict == 0:
+            return
+        self._unsaid[index].append(token)
+        self._lines[index] |= "\n" in token.text
+        if token.text:
+            yield data(self._part(index, token.text))
+
+    def of_progress(self, index: int, event: Progress) -> Iterator[str]:
+        """How far the prompt is read, for those who ask."""
+        if not self._body.return_progress or not isinstance(event, ReadingEvent):
+            yield from super().of_progress(index, event)
+            return
+        usage = self._started.streams[index].usage
+        progress = {
+            "total": event.n_prompt,
+            "cache": usage.n_cached,
+            "processed": event.n_read,
+            "time_ms": round((time.perf_counter() - self._since) * 1e3),
+        }
+        yield data({**self._part(index, ""), "prompt_progress": progress})
+
+    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+        """All about each answer; its text was said."""
+        for index, stream in enumerate(streams):
+            yield data(self._chosen(self._ending(index, stream, "", [])))
+
+    def failed(self, failure: Failure) -> Iterator[str]:
+        """An error as the last event."""
+        yield data(failure_body(failure))
+
+    def _part(self, index: int, text: str) -> dict[str, Any]:
+        tokens, self._unsaid[index] = self._unsaid[index], []
+        self._n_said[index] += len(tokens)
+        part = {
+            "index": index,
+            "content": text,
+            "tokens": [token.id for token in tokens],
+            "stop": False,
+            "id_slot": -1,
+            "tokens_predicted": self._n_said[index],
+            "tokens_evaluated": len(self._started.prompts[index]),
+        }
+        if self._body.n_probs:
+            part["completion_probabilities"] = entries(tokens, self._model.tokenizer)
+        return part
+
+    def _ending(self, index: int, stream: Stream, text: str, tokens: list[int]) -> dict[str, Any]:
+        usage, ids = stream.usage, self._started.prompts[index]
+        n_predicted = usage.n_generated if self._body.n_predict else 0
+        word = stream.stopped_by
+        return {
+            "index": index,
+            "content": text,
+            "tokens": tokens,
+            "id_slot": -1,
+            "stop": True,
+            "model": self._model.name,
+            "tokens_predicted": n_predicted,
+            "tokens_evaluated": usage.n_prompt,
+            "generation_settings": settings(self._started.sampling, self._body),
+            "prompt": self._model.tokenizer.decode(ids, skip_special=False),
+            "has_new_line": self._lines[index],
+            "truncated": self._started.truncated,
+            "stop_type": "word" if word else _STOP_TYPES.get(stream.finish_reason or "", "eos"),
+            "stopping_word": word or "",
+            "tokens_cached": usage.n_prompt + max(0, usage.n_generated - 1),
+            "timings": timings([usage]),
+        }
+
+    def _chosen(self, ending: dict[str, Any]) -> dict[str, Any]:
+        """Of the fields those that are asked for."""
+        asked = self._body.response_fields
+        if not asked:
+            return ending
+        found = ((path, _at(ending, path)) for path in asked)
+        return {path: value[0] for path, value in found if value}
+
+
+def _at(value: Any, path: str) -> list[Any]:
+    """The value at a path as timings/prompt_n, or nothing."""
+    for key in path.split("/"):
+        if not isinstance(value, Mapping) or key not in value:
+            return []
+        value = value[key]
+    return [value]

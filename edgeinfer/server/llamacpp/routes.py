@@ -1,0 +1,100 @@
+"""llama.cpp's dialect: /completion and /infill, tokens, and what a server is like."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Any
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from edgeinfer.server.bodies import parsed
+from edgeinfer.server.exchange import read_json
+from edgeinfer.server.llamacpp.answers import LlamaCppReply
+from edgeinfer.server.llamacpp.properties import properties, slots
+from edgeinfer.server.llamacpp.requests import (
+    Body,
+    CompletionBody,
+    DetokenizeBody,
+    InfillBody,
+    TokenizeBody,
+    mixed_ids,
+)
+from edgeinfer.server.models import Models
+from edgeinfer.server.openai.requests import ChatBody
+from edgeinfer.server.reply import reply_with
+from edgeinfer.text.tokenizer import Tokenizer
+
+
+class LlamaCppRoutes:
+    """The routes, over some models."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def routes(self) -> list[Route]:
+        """For the application."""
+        return [
+            Route("/props", self._props, methods=["GET"]),
+            Route("/slots", self._slots, methods=["GET"]),
+            Route("/completion", self._complete, methods=["POST"]),
+            Route("/completions", self._complete, methods=["POST"]),
+            Route("/infill", self._infill, methods=["POST"]),
+            Route("/tokenize", self._tokenize, methods=["POST"]),
+            Route("/detokenize", self._detokenize, methods=["POST"]),
+            Route("/apply-template", self._apply_template, methods=["POST"]),
+        ]
+
+    async def _props(self, request: Request) -> Response:
+        model = await self._models.use(request, request.query_params.get("model"))
+        return JSONResponse(await asyncio.to_thread(properties, model))
+
+    async def _slots(self, request: Request) -> Response:
+        model = await self._models.use(request, request.query_params.get("model"))
+        return JSONResponse(await asyncio.to_thread(slots, model))
+
+    async def _complete(self, request: Request) -> Response:
+        return await self._answer(request, CompletionBody)
+
+    async def _infill(self, request: Request) -> Response:
+        return await self._answer(request, InfillBody)
+
+    async def _answer(self, request: Request, kind: type[Body]) -> Response:
+        body = parsed(kind, await read_json(request))
+        model = await self._models.use(request, body.model)
+        started = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
+        reply = LlamaCppReply(body, started, model)
+        return await reply_with(reply, started.streams, request, streamed=body.stream)
+
+    async def _tokenize(self, request: Request) -> Response:
+        body = parsed(TokenizeBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        return JSONResponse({"tokens": await asyncio.to_thread(_tokens, model.tokenizer, body)})
+
+    async def _detokenize(self, request: Request) -> Response:
+        body = parsed(DetokenizeBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        text = await asyncio.to_thread(
+            model.tokenizer.decode, body.tokens, skip_special=False, continuation=True
+        )
+        return JSONResponse({"content": text})
+
+    async def _apply_template(self, request: Request) -> Response:
+        body = parsed(ChatBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        return JSONResponse({"prompt": await asyncio.to_thread(model.chat_text, body.prompts()[0])})
+
+
+def _tokens(tokenizer: Tokenizer, body: TokenizeBody) -> list[Any]:
+    ids = mixed_ids(tokenizer, body.content, add_special=body.add_special, parse_special=body.parse_special)
+    return [{"id": id, "piece": _piece(tokenizer, id)} for id in ids] if body.with_pieces else list(ids)
+
+
+def _piece(tokenizer: Tokenizer, token: int) -> str | list[int]:
+    """Its text, or its bytes if they are no whole characters."""
+    piece = tokenizer.token_bytes(token)
+    try:
+        return piece.decode()
+    except UnicodeDecodeError:
+        return list(piece)

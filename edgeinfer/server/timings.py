@@ -1,0 +1,32 @@
+"""What a request cost, in the words of llama.cpp; its clients read them in OpenAI's answers too."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgeinfer.engine.events import Usage
+
+
+def timings(usages: Sequence[Usage]) -> dict[str, Any]:
+    """Of answers that were computed side by side: their tokens together, the time of the slowest.
+
+    Times are milliseconds; `prompt_n` counts the tokens that were computed, `cache_n` those found computed.
+    """
+    cached = sum(usage.n_cached for usage in usages)
+    read = sum(usage.n_prompt for usage in usages) - cached
+    written = sum(usage.n_generated for usage in usages)
+    reading = max(usage.first_token_s - usage.queue_s for usage in usages) * 1e3
+    writing = max(usage.total_s - usage.first_token_s for usage in usages) * 1e3
+    return {"cache_n": cached, **_speed("prompt", read, reading), **_speed("predicted", written, writing)}
+
+
+def _speed(what: str, n: int, took_ms: float) -> dict[str, Any]:
+    took_ms = max(0.0, took_ms)
+    return {
+        f"{what}_n": n,
+        f"{what}_ms": took_ms,
+        f"{what}_per_token_ms": took_ms / n if n else 0.0,
+        f"{what}_per_second": n / took_ms * 1e3 if took_ms else 0.0,
+    }
