@@ -50,11 +50,15 @@ ALLOWED: dict[str, set[str]] = {
         "facts",
         "streaming",
         "text",
+        "engine.embedding",
         "engine.sampler",
         "engine.request",
         "engine.events",
     },
-    "batch": {"errors", "client", "server.bodies", "server.failure", "server.streams", "server.openai"},
+    "batch": {
+        *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),
+        "server.openai",
+    },
     "bench": {"errors", "models", "backends", "engine", "_native"},
     "cli": {
         *("errors", "settings", "paths", "machine", "facts", "client", "text", "hub", "models", "_native"),

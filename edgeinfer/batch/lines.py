@@ -13,12 +13,15 @@ from pydantic import BaseModel, ConfigDict
 
 from edgeinfer.errors import DiskError, EdgeInferError, InvalidRequest, NotFound
 from edgeinfer.server.bodies import parsed
+from edgeinfer.server.openai.embeddings import EmbeddingsBody
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
 
 _LONGEST = 64 << 20  # bytes of a line; a prompt that fills a context of a million tokens has 5 MB
-_BODIES: dict[str, type[ChatBody] | type[CompletionBody]] = {
+AnyBody = ChatBody | CompletionBody | EmbeddingsBody
+_BODIES: dict[str, type[AnyBody]] = {
     "/v1/chat/completions": ChatBody,
     "/v1/completions": CompletionBody,
+    "/v1/embeddings": EmbeddingsBody,
 }
 
 
@@ -36,7 +39,7 @@ class Line:
     number: int
     custom_id: str | None
     key: str
-    request: ChatBody | CompletionBody | EdgeInferError
+    request: AnyBody | EdgeInferError
 
 
 class _Envelope(BaseModel):
@@ -44,7 +47,7 @@ class _Envelope(BaseModel):
 
     custom_id: str
     method: Literal["POST"]
-    url: Literal["/v1/chat/completions", "/v1/completions"]
+    url: Literal["/v1/chat/completions", "/v1/completions", "/v1/embeddings"]
     body: dict[str, object]
 
 

@@ -12,8 +12,10 @@ from edgeinfer.batch.lines import Line
 from edgeinfer.batch.results import ResultFile
 from edgeinfer.errors import EdgeInferError, InvalidRequest, ModelFileChanged
 from edgeinfer.server.bodies import InvalidParameter
+from edgeinfer.server.embeddings import gathered
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.openai.answers import OpenAiReply
+from edgeinfer.server.openai.embeddings import EmbeddingsBody
 from edgeinfer.server.openai.failure import failure_body
 from edgeinfer.server.streams import finished
 
@@ -122,6 +124,10 @@ class BatchRun:
             self._seen.add(line.custom_id)
         if isinstance(line.request, EdgeInferError):
             raise line.request
+        if isinstance(line.request, EmbeddingsBody):
+            found = await gathered(line.request.start(self._model, priority="batch"))
+            self.progress.n_prompt += sum(embedding.usage.n_prompt for embedding in found)
+            return line.request.answer(found, self._model)
         seed = _seed(self._seed, line.custom_id)
         choices = await finished(line.request.start(self._model, seed=seed, priority="batch"))
         body = OpenAiReply(line.key, line.request, self._model).whole(choices)

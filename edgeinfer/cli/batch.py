@@ -33,9 +33,9 @@ def command(file: Path, to: Path, model: str | None, seed: int, as_json: bool, *
     """Answer the requests in FILE, many at once, and let everything else on this machine go first.
 
     FILE and the output are in the format of OpenAI's Batch API: one JSON object a line, for
-    /v1/chat/completions or /v1/completions. Results are written as they finish, in any order: custom_id
-    tells which is which. MODEL answers all lines, whatever model they name. A request without a seed gets
-    one from its custom_id and --seed, so that the same command gives the same answers.
+    /v1/chat/completions, /v1/completions or /v1/embeddings. Results are written as they finish, in any
+    order: custom_id tells which is which. MODEL answers all lines, whatever model they name. A request
+    without a seed gets one from its custom_id and --seed, so that the same command gives the same answers.
 
     A run that was stopped, or met wrong lines, goes on with the same command: what is answered is kept, what
     failed is tried again.

@@ -33,6 +33,7 @@ COMMANDS: dict[str, str] = {
     "import": "Call a model file by a name",
     "show": "Tell what is in a model file",
     "check": "Parse and validate model files, run nothing",
+    "embed": "Turn texts into vectors",
     "tokenize": "Cut text into a model's tokens",
     "perplexity": "Measure how well a model predicts a text",
     "bench": "Measure speed, beside llama.cpp if asked for",

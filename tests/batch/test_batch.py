@@ -16,9 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
-from openai.types import Completion
+from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
 import edgeinfer
@@ -184,6 +185,19 @@ def test_requests_without_a_seed_answer_the_same_in_every_run_and_differ_among_e
     assert len(set(texts[0].values())) > 1
 
 
+def test_vectors_are_computed_in_a_batch_too(batch: Batch, embedding_model: Path) -> None:
+    texts = ["one of the words", "that we know"]
+    body = {"model": "any", "input": texts}
+    line = {"custom_id": "1", "method": "POST", "url": "/v1/embeddings", "body": body}
+    assert batch.run(line, options=("-m", str(embedding_model)))[0] == 0
+    (record,) = records(batch.out)
+    answer = CreateEmbeddingResponse.model_validate(record["response"]["body"])
+    with edgeinfer.load(embedding_model, context_length=512) as model:
+        expected = model.embed(texts)
+    found = np.array([entry.embedding for entry in answer.data], dtype=np.float32)
+    np.testing.assert_array_equal(found, expected)
+
+
 @pytest.mark.parametrize(
     ("request_line", "param"),
     [
@@ -193,7 +207,8 @@ def test_requests_without_a_seed_answer_the_same_in_every_run_and_differ_among_e
         ('{"custom_id": "\\ud800", "method": "POST"}', "url"),
         ({**chat("x"), "custom_id": 5}, "custom_id"),
         ({**chat("x"), "method": "GET"}, "method"),
-        ({**chat("x"), "url": "/v1/embeddings"}, "url"),
+        ({**chat("x"), "url": "/v1/images"}, "url"),
+        ({**chat("x"), "url": "/v1/embeddings"}, "input"),
         ({**chat("x"), "body": []}, "body"),
         (chat("x", messages=[]), "messages"),
         (chat("x", messages=[{"role": "robot", "content": "x"}]), "messages[0].role"),

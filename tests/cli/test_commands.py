@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+import edgeinfer
 from edgeinfer.cli.run import read_words
 from edgeinfer.errors import NotFound
 
@@ -191,6 +192,23 @@ def test_tokenize_gives_ids_pieces_and_counts_that_agree(edgeinfer_command: Run,
     assert len(edgeinfer_command(*line)[1].splitlines()) == report["count"]
     piped = edgeinfer_command("tokenize", "-m", str(random_model), "--ids", stdin="the word")[1]
     assert piped.split() == [str(i) for i in report["ids"]]
+
+
+def test_texts_become_vectors(edgeinfer_command: Run, embedding_model: Path) -> None:
+    texts = ["one of the words", "that we know"]
+    with edgeinfer.load(embedding_model) as model:
+        expected = model.embed(texts)
+    command = ("embed", "-m", str(embedding_model))
+    for given in (edgeinfer_command(*command, *texts), edgeinfer_command(*command, stdin="\n".join(texts))):
+        assert [json.loads(line) for line in given[1].splitlines()] == expected.tolist()
+    answer = json.loads(edgeinfer_command(*command, *texts, "--json", "--dimensions", "8")[1])
+    assert (answer["model"], len(answer["embeddings"]), len(answer["embeddings"][0])) == ("embedder", 2, 8)
+
+
+def test_a_model_that_answers_gives_no_vectors(edgeinfer_command: Run, random_model: Path) -> None:
+    code, out, err = edgeinfer_command("embed", "-m", str(random_model), "x")
+    assert (code, out) == (2, "")
+    assert "not an embedding model" in err
 
 
 def test_perplexity_of_a_random_model_is_near_its_vocabulary(

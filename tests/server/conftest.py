@@ -43,3 +43,12 @@ def serve_template(tmp_path: Path) -> Iterator[Callable[[str], Served]]:
             return server
 
         yield serve
+
+
+@pytest.fixture
+def served_embedder(embedding_model: Path) -> Iterator[Served]:
+    """A model that gives vectors."""
+    with edgeinfer.load(embedding_model, threads=2, context_length=256) as model:
+        server = Served(model, Rules())
+        yield server
+        server.stop()

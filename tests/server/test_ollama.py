@@ -139,7 +139,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("generate", {"prompt": "x", "template": "{{ .Prompt }}"}, 400, "template"),
     ("generate", {"prompt": "x", "context": [1, 2]}, 400, "context"),
     ("show", {"model": "llama3"}, 404, "no model is called"),
-    ("embed", {"input": "x"}, 400, "no embeddings"),
+    ("embed", {"input": "x"}, 400, "not an embedding model"),
     ("pull", {"model": "llama3"}, 400, "does not fetch"),
     ("copy", {}, 400, "does not copy"),
     ("nothing", {}, 404, "there is no"),

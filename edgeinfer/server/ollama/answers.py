@@ -98,12 +98,12 @@ class OllamaReply(Reply):
             **said,
             "done": True,
             "done_reason": "stop" if stream.finish_reason == "tool_calls" else stream.finish_reason,
-            "total_duration": _nanoseconds(usage.total_s),
+            "total_duration": nanoseconds(usage.total_s),
             "load_duration": 0,
             "prompt_eval_count": usage.n_prompt,
-            "prompt_eval_duration": _nanoseconds(reading),
+            "prompt_eval_duration": nanoseconds(reading),
             "eval_count": usage.n_generated,
-            "eval_duration": _nanoseconds(answering),
+            "eval_duration": nanoseconds(answering),
         }
 
 
@@ -118,7 +118,8 @@ def _told(calls: Sequence[ToolCall]) -> Iterator[dict[str, Any]]:
                 }
 
 
-def _nanoseconds(seconds: float) -> int:
+def nanoseconds(seconds: float) -> int:
+    """As Ollama writes durations."""
     return max(0, round(seconds * 1e9))
 
 

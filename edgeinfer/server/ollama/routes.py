@@ -14,9 +14,11 @@ from starlette.routing import Route
 import edgeinfer
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.server.bodies import parsed
-from edgeinfer.server.exchange import read_json
+from edgeinfer.server.embeddings import gathered
+from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models, UnknownModel
 from edgeinfer.server.ollama.answers import OllamaReply
+from edgeinfer.server.ollama.embeddings import EmbedBody, EmbeddingsBody
 from edgeinfer.server.ollama.entries import listed, running, shown
 from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, NamedBody, ShowBody
 from edgeinfer.server.reply import reply_with
@@ -41,6 +43,7 @@ class OllamaRoutes:
             Route("/api/chat", self._chat, methods=["POST"]),
             Route("/api/generate", self._generate, methods=["POST"]),
             Route("/api/embed", self._embed, methods=["POST"]),
+            Route("/api/embeddings", self._embed_one, methods=["POST"]),
             Route("/api/pull", self._pull, methods=["POST"]),
             Route("/api/copy", self._change, methods=["POST"]),
             Route("/api/delete", self._change, methods=["DELETE"]),
@@ -79,8 +82,17 @@ class OllamaRoutes:
         return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _embed(self, request: Request) -> Response:
-        model = await self._models.use(request, parsed(NamedBody, await read_json(request)).model)
-        raise InvalidRequest(f"{model.name} gives no embeddings")
+        return await self._vectors(request, EmbedBody)
+
+    async def _embed_one(self, request: Request) -> Response:
+        return await self._vectors(request, EmbeddingsBody)
+
+    async def _vectors(self, request: Request, kind: type[EmbedBody] | type[EmbeddingsBody]) -> Response:
+        body = parsed(kind, await read_json(request))
+        model = await self._models.use(request, body.model)
+        futures = await asyncio.to_thread(body.start, model)
+        found = await while_connected(request, gathered(futures))
+        return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
 
     async def _pull(self, request: Request) -> Response:
         name = parsed(NamedBody, await read_json(request)).model

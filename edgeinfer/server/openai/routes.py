@@ -1,4 +1,4 @@
-"""OpenAI's dialect: /v1/models, /v1/chat/completions and /v1/completions."""
+"""OpenAI's dialect: models, chat completions, completions and embeddings."""
 
 from __future__ import annotations
 
@@ -12,9 +12,11 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgeinfer.server.bodies import any_seed, parsed
-from edgeinfer.server.exchange import read_json
+from edgeinfer.server.embeddings import gathered
+from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models
 from edgeinfer.server.openai.answers import OpenAiReply
+from edgeinfer.server.openai.embeddings import EmbeddingsBody
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
 from edgeinfer.server.reply import reply_with
 
@@ -36,6 +38,7 @@ class OpenAiRoutes:
             Route("/v1/models/{name:path}", self._show, methods=["GET"]),
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/v1/completions", self._complete, methods=["POST"]),
+            Route("/v1/embeddings", self._embed, methods=["POST"]),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -60,6 +63,13 @@ class OpenAiRoutes:
         streams = await asyncio.to_thread(body.start, model, seed=any_seed(), priority="interactive")
         reply = OpenAiReply(uuid.uuid4().hex, body, model)
         return await reply_with(reply, streams, request, streamed=body.stream)
+
+    async def _embed(self, request: Request) -> Response:
+        body = parsed(EmbeddingsBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        futures = await asyncio.to_thread(body.start, model, priority="interactive")
+        found = await while_connected(request, gathered(futures))
+        return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
 
 
 def _described(model: Model) -> dict[str, Any]:
