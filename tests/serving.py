@@ -6,6 +6,7 @@ import http.client
 import json
 import threading
 import time
+from contextlib import ExitStack
 from typing import Any
 
 import openai
@@ -29,9 +30,11 @@ class Served:
             time.sleep(0.01)
         self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
         self.model = model
+        self._clients = ExitStack()
 
     def client(self, key: str = "any") -> openai.OpenAI:
-        return openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0)
+        client = openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0)
+        return self._clients.enter_context(client)
 
     def post(self, body: bytes, path: str = "/v1/chat/completions", **headers: str) -> tuple[int, Any]:
         """A request with these bytes and no other headers than these."""
@@ -44,5 +47,6 @@ class Served:
         return response.status, answer
 
     def stop(self) -> None:
+        self._clients.close()
         self._server.should_exit = True
         self._thread.join()

@@ -18,6 +18,7 @@ from edgeinfer.server.llamacpp.routes import LlamaCppRoutes
 from edgeinfer.server.models import Models
 from edgeinfer.server.ollama.routes import OllamaRoutes
 from edgeinfer.server.openai.routes import OpenAiRoutes
+from edgeinfer.server.responses.routes import ResponsesRoutes
 
 
 def make_app(models: Models, rules: Rules) -> Starlette:
@@ -28,6 +29,7 @@ def make_app(models: Models, rules: Rules) -> Starlette:
             Route("/v1/health", _health, methods=["GET"]),
             *AnthropicRoutes(models).routes(),
             *OpenAiRoutes(models).routes(),
+            *ResponsesRoutes(models).routes(),
             *OllamaRoutes(models).routes(),
             *LlamaCppRoutes(models).routes(),
         ],

@@ -8,12 +8,15 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
 
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from pydantic_core import ErrorDetails
 
 _SAMPLING = set(Sampling.names()) - {"dry_breakers"}
 _NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
@@ -127,7 +130,7 @@ def parsed(kind: type[AnyBody], body: object) -> AnyBody:
     try:
         return kind.model_validate(body)
     except ValidationError as wrong:
-        errors = [(_path(e["loc"], body), e["msg"].removeprefix("Value error, ")) for e in wrong.errors()]
+        errors = [(_path(e, body), e["msg"].removeprefix("Value error, ")) for e in wrong.errors()]
         first = errors[0][0]
         # several where a field may have several types
         problems = dict.fromkeys(
@@ -136,16 +139,15 @@ def parsed(kind: type[AnyBody], body: object) -> AnyBody:
         raise InvalidParameter(first, ", or ".join(problems)) from None
 
 
-def _path(location: tuple[int | str, ...], body: object) -> str:
-    """Where an error is, as far as it is in the body: pydantic adds which of several types it tried."""
-    path = ""
-    for i, key in enumerate(location):
-        if isinstance(body, Mapping) and key == body.get("type") and i + 1 < len(location):
-            continue  # which of several types it has, not a field
+def _path(error: ErrorDetails, body: object) -> str:
+    """Where an error is in the body: pydantic adds which of several types it tried, and that is no field."""
+    path, last = "", len(error["loc"]) - 1
+    for i, key in enumerate(error["loc"]):
         if isinstance(key, int) and isinstance(body, list):
             path, body = f"{path}[{key}]", body[key]
         elif isinstance(key, str) and isinstance(body, Mapping):
-            path, body = f"{path}.{key}", body.get(key)
+            if key in body or (error["type"] == "missing" and i == last):
+                path, body = f"{path}.{key}", body.get(key)
         else:
             break
     return path.removeprefix(".")

@@ -1,0 +1,1 @@
+"""OpenAI's newer dialect: responses. Nothing of them is kept, a conversation comes whole each time."""

@@ -1,0 +1,138 @@
+"""Bodies of responses: checked, and started on a model.
+
+Agents declare tools that OpenAI's service runs (web_search) or that models of OpenAI's alone were trained for
+(custom, local_shell) beside functions, whatever the model. These are left out, so that the functions can be
+used (ggml-org/llama.cpp#20156); only a choice of such a tool is refused.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, model_validator
+
+from edgeinfer.engine.sampler import Sampling
+from edgeinfer.errors import InvalidRequest
+from edgeinfer.server.bodies import NotSupported, any_seed, sampling_fields
+from edgeinfer.server.responses.items import Items, messages_of
+from edgeinfer.text.conversation import Conversation, NamedTool, thinking
+
+if TYPE_CHECKING:
+    from edgeinfer.client import Model
+    from edgeinfer.streaming import Stream
+    from edgeinfer.text.messages import Message
+
+
+class Tool(BaseModel):
+    """What the model may call, if it is a function."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    type: str
+    name: str | None = None
+    description: str | None = None
+    parameters: dict[str, Any] | None = None
+
+    @model_validator(mode="after")
+    def _named(self) -> Self:
+        if self.type == "function" and not self.name:
+            raise ValueError("a function has a name")
+        return self
+
+    def plain(self) -> dict[str, Any]:
+        """As a conversation takes it."""
+        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
+        return {"type": "function", "function": function}
+
+
+class FunctionChoice(BaseModel):
+    """The function that has to be called."""
+
+    model_config = ConfigDict(strict=True)
+
+    type: Literal["function"]
+    name: str
+
+
+class Reasoning(BaseModel):
+    """How much the model thinks before it answers."""
+
+    effort: str | None = None
+    summary: str | None = None  # there are none
+
+
+class TextSettings(BaseModel):
+    """What the text of the answer looks like."""
+
+    format: NotSupported = {"type": "text"}
+
+
+def _with_defaults(body: Any) -> Any:
+    """Null means what leaving out means: some clients write all fields."""
+    if not isinstance(body, dict):
+        return body
+    return {name: value for name, value in body.items() if value is not None}
+
+
+class ResponseBody(BaseModel):
+    """POST /v1/responses, and /v1/responses/input_tokens.
+
+    Besides OpenAI's fields those of `Sampling` are known by their names, as seed and min_p.
+    """
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+    model: str | None = None
+    input: Items = []
+    instructions: str | None = None
+    max_output_tokens: int | None = None
+    stream: bool = False
+    temperature: float | None = None
+    top_p: float | None = None
+    tools: list[Tool] = []
+    tool_choice: Literal["auto", "none", "required"] | FunctionChoice = "auto"
+    parallel_tool_calls: bool = True
+    reasoning: Reasoning = Reasoning()
+    text: TextSettings = TextSettings()
+    include: list[str] = []
+    previous_response_id: str | None = None
+    background: NotSupported = None
+    conversation: NotSupported = None
+    prompt: NotSupported = None
+    top_logprobs: NotSupported = None
+
+    _nulls = model_validator(mode="before")(_with_defaults)
+
+    def start(self, model: Model) -> Stream:
+        """The answer.
+
+        Raises:
+            InvalidRequest: a parameter is out of range, or it builds on what we do not have.
+        """
+        return model.chat(
+            self.asked(),
+            max_tokens=self.max_output_tokens,
+            sampling=Sampling(**{"seed": any_seed(), **sampling_fields(self)}),
+        )
+
+    def asked(self) -> Conversation:
+        """What is to be answered. Of an empty input the answer is to a user who says nothing."""
+        if self.previous_response_id is not None:
+            raise InvalidRequest(
+                "previous_response_id: responses are not kept here",
+                hint="send the whole conversation as input",
+            )
+        said: list[Message] = []
+        if self.instructions:
+            said.append({"role": "system", "content": self.instructions})
+        said += messages_of(self.input)
+        if not self.input:
+            said.append({"role": "user", "content": ""})
+        choice = self.tool_choice
+        return Conversation(
+            said,
+            tools=[tool.plain() for tool in self.tools if tool.type == "function"],
+            tool_choice=NamedTool(choice.name) if isinstance(choice, FunctionChoice) else choice,
+            parallel_tool_calls=self.parallel_tool_calls,
+            variables={} if self.reasoning.effort is None else thinking(self.reasoning.effort),
+        )

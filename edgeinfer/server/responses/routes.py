@@ -1,0 +1,44 @@
+"""OpenAI's newer dialect: /v1/responses and /v1/responses/input_tokens."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+
+from edgeinfer.server.bodies import parsed
+from edgeinfer.server.exchange import read_json
+from edgeinfer.server.models import Models
+from edgeinfer.server.reply import reply_with
+from edgeinfer.server.responses.answers import ResponseReply
+from edgeinfer.server.responses.requests import ResponseBody
+
+
+class ResponsesRoutes:
+    """The routes, over some models."""
+
+    def __init__(self, models: Models) -> None:
+        self._models = models
+
+    def routes(self) -> list[Route]:
+        """For the application."""
+        return [
+            Route("/v1/responses", self._answer, methods=["POST"]),
+            Route("/v1/responses/input_tokens", self._count, methods=["POST"]),
+        ]
+
+    async def _answer(self, request: Request) -> Response:
+        body = parsed(ResponseBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
+        reply = ResponseReply(uuid.uuid4().hex, body, model)
+        return await reply_with(reply, [stream], request, streamed=body.stream)
+
+    async def _count(self, request: Request) -> Response:
+        body = parsed(ResponseBody, await read_json(request))
+        model = await self._models.use(request, body.model)
+        ids = await asyncio.to_thread(model.encode_chat, body.asked())
+        return JSONResponse({"object": "response.input_tokens", "input_tokens": len(ids)})
