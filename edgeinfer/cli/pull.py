@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinfer.cli import output
+from edgeinfer.errors import Offline
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -33,7 +34,12 @@ def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
     from edgeinfer.hub.pull import plan_pull
 
     for name in names:
-        plan = plan_pull(name)
+        try:
+            plan = plan_pull(name)
+        except Offline:
+            if not _tell_here(name, as_json):
+                raise
+            continue
         _tell_of_architecture(plan)
         if dry_run:
             _tell(plan, as_json, {})
@@ -43,6 +49,19 @@ def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
             _tell(plan, as_json, {"path": path})
         else:
             output.data(output.safe_text(path))
+
+
+def _tell_here(name: str, as_json: bool) -> bool:
+    """Whether a model is here without asking the hub: offline that is as good as pulled."""
+    from edgeinfer.hub.names import matching
+    from edgeinfer.hub.store import local_models
+
+    found = matching(name, local_models())
+    if len(found) != 1:
+        return False
+    path = str(found[0].path)
+    output.as_json({"name": name, "path": path}) if as_json else output.data(output.safe_text(path))
+    return True
 
 
 def _tell_of_architecture(plan: Plan) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -33,6 +34,8 @@ from edgeinfer.hub.offline import refuse_if_offline
 _CONNECT_S = 10.0
 _MOST_METADATA = 8 << 20  # bytes of an answer that is not a file
 _LONGEST_WAIT_S = 60.0  # that a server may ask for and we wait without a word
+_METADATA_S = 60.0
+_MIRROR = "check HF_ENDPOINT, or a login page of the network that you are in"
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 # File names become paths here, and on systems that know more than ours.
 _SAFE_PART = re.compile(
@@ -128,16 +131,13 @@ def open_file(file: RemoteFile, start: int, stall_s: float) -> Iterator[Body]:
         yield Body(_start_of(response, file, start), response.iter_raw())
 
 
-_MIRROR = "check HF_ENDPOINT, or a login page of the network that you are in"
-
-
 def _json(url: str, what: str) -> Any:
     with _opened(url, what, {}) as response:
-        read = bytearray()
+        read, end = bytearray(), time.monotonic() + _METADATA_S
         for chunk in response.iter_raw():
             read += chunk
-            if len(read) > _MOST_METADATA:
-                raise NetworkError(f"the answer about {what} is longer than {_MOST_METADATA >> 20} MiB")
+            if len(read) > _MOST_METADATA or time.monotonic() > end:
+                raise NetworkError(f"the answer about {what} does not end", hint=_MIRROR)
     try:
         return json.loads(read)
     except (ValueError, RecursionError) as error:
@@ -161,12 +161,9 @@ def _opened(
         with get_session().stream("GET", url, headers=sent, timeout=timeout) as response:
             _check(response, what)
             yield response
-    except (httpx2.TimeoutException, httpx2.TransportError) as error:
-        host = urlsplit(url).netloc
-        said = str(error) or type(error).__name__
-        raise Transient(
-            f"{host}: {said}", hint="is this machine connected? HTTPS_PROXY is honoured"
-        ) from error
+    except httpx2.TransportError as error:  # timeouts too
+        said = f"{urlsplit(url).netloc}: {str(error) or type(error).__name__}"
+        raise Transient(said, hint="is this machine connected? HTTPS_PROXY is honoured") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise NetworkError(f"{what}: {error}") from error
 

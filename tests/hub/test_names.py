@@ -6,6 +6,8 @@ import re
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from stores import copy, in_ollama, in_the_cache
 
 from edgeinfer.errors import AmbiguousName, NotFound
@@ -66,6 +68,17 @@ def test_short_names_need_no_network(name: str, expected: tuple[str, str]) -> No
 )
 def test_what_is_no_name_is_not_guessed(name: str) -> None:
     assert parse(name) is None
+
+
+@given(st.text(alphabet=st.sampled_from("qwen3:4b/-@.hf%\\~ \n\0é"), max_size=30))
+def test_any_text_is_a_name_or_none(text: str) -> None:
+    try:
+        wanted = parse(text)
+    except NotFound:
+        return
+    if isinstance(wanted, HubName):
+        assert re.fullmatch(r"[\w.-]+/[\w.-]+", wanted.repo)
+        assert ".." not in wanted.repo
 
 
 def test_addresses_and_digests() -> None:

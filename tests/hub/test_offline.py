@@ -32,6 +32,14 @@ def test_the_option_stands_anywhere(hub: FakeHub, line: tuple[str, ...]) -> None
     assert (hub.asked, hub.fetched) == ([], [])
 
 
+def test_offline_a_model_that_is_here_is_as_good_as_pulled(home: Path, random_model: Path) -> None:
+    cached = in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
+    done = subprocess.run([*COMMAND, "pull", "a/b:q8_0", "--offline"], capture_output=True, text=True)
+    assert (done.returncode, done.stdout) == (0, f"{cached}\n")
+    done = subprocess.run([*COMMAND, "pull", "a/c", "--offline"], capture_output=True, text=True)
+    assert (done.returncode, "offline" in done.stderr) == (5, True)
+
+
 ATTEMPTS = """
 import socket, sys, urllib.request, httpx2
 from edgeinfer.errors import Offline

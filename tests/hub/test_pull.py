@@ -32,6 +32,7 @@ from edgeinfer.errors import (
 )
 from edgeinfer.hub.catalog import catalog
 from edgeinfer.hub.names import find_model
+from edgeinfer.hub.network import read_repository
 from edgeinfer.hub.pull import plan_pull, pull
 from edgeinfer.hub.store import local_models
 from edgeinfer.hub.transfer import Patience
@@ -474,6 +475,30 @@ def test_a_hostile_file_name_is_no_file(hub: FakeHub, tmp_path: Path, name: str)
             fetch(asked)
     assert sorted(tmp_path.rglob("*")) == before
     assert hub.fetched == []
+
+
+def test_none_of_many_hostile_names_is_taken(hub: FakeHub) -> None:
+    ways = [
+        "..",
+        "../..",
+        ".",
+        "~",
+        "",
+        " ",
+        "\\",
+        "..\\",
+        "C:",
+        "//",
+        "%2e%2e",
+        "NUL",
+        "aux.x",
+        "\x7f",
+        "\u2028",
+        "a\0",
+    ]
+    names = {f"{a}/{b}/x-Q4_0.gguf" for a in ways for b in ["ok", *ways]}
+    hub.repositories[REPO] = {**dict.fromkeys(names, b"GGUF"), "fine/x-Q8_0.gguf": b"GGUF"}
+    assert [file.name for file in read_repository(REPO).files] == ["fine/x-Q8_0.gguf"]
 
 
 def test_a_link_in_a_repository_is_a_file_of_its_text(hub: FakeHub, tmp_path: Path) -> None:
