@@ -254,15 +254,9 @@ class Model:
 
     def chat_text(self, messages: Sequence[Message] | Conversation) -> str:
         """What the template makes of these messages, or this conversation."""
-        from edgeinfer.text.headers import without_volatile_header
-        from edgeinfer.text.messages import uniform
+        from edgeinfer.text.prompt import chat_prompt
 
-        asked = _conversation(messages)
-        said = uniform(asked.messages)
-        if not self._keep_headers:
-            said = without_volatile_header(said)
-        tools = asked.callable_tools or None
-        return self.template.render(said, add_generation_prompt=True, tools=tools, **asked.variables)
+        return chat_prompt(self.template, _conversation(messages), keep_headers=self._keep_headers)
 
     def _chat_prompt(self, asked: Conversation) -> _Prompt:
         text = self.chat_text(asked)

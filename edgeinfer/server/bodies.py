@@ -81,12 +81,8 @@ class ChatMessage(BaseModel):
     tool_call_id: str | None = None
 
     def plain(self) -> dict[str, Any]:
-        """As a conversation takes it: the developer is the system."""
-        return {**self.model_dump(exclude_none=True), "role": self._role}
-
-    @property
-    def _role(self) -> str:
-        return "system" if self.role == "developer" else self.role
+        """As a conversation takes it."""
+        return self.model_dump(exclude_none=True)
 
 
 class Function(BaseModel):

@@ -19,15 +19,17 @@ _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 def uniform(messages: Sequence[Message]) -> list[Message]:
     """The messages in one form, whatever dialect they came in.
 
-    Content is text. Calls have an id and arguments as an object (as text only if that is no JSON), results
-    the id and the name of their call, reasoning both names that templates know. Fields that are empty are
-    left out: templates ask whether they are there.
+    Content is text, the developer is the system. Calls have an id and arguments as an object (as text only
+    if that is no JSON), results the id and the name of their call, reasoning both names that templates know.
+    Fields that are empty are left out: templates ask whether they are there.
     """
     said: list[Message] = []
     open_calls: list[Mapping[str, Any]] = []  # without a result until now
     for message in messages:
         plain = {name: value for name, value in message.items() if value not in (None, [])}
         plain["content"] = _text_of(message.get("content"))
+        if plain.get("role") == "developer":
+            plain["role"] = "system"
         if reasoning := next((plain.pop(name) for name in _REASONING if plain.get(name)), None):
             plain |= {"reasoning_content": reasoning, "thinking": reasoning}
         if calls := plain.get("tool_calls"):
@@ -65,7 +67,7 @@ def without_system(messages: Sequence[Message]) -> list[Message]:
 
 
 def without_tools(messages: Sequence[Message]) -> list[Message]:
-    """Tool calls as the assistant's text, tool results as the user's; neighbours of one role joined."""
+    """Calls as the assistant's text and results as the user's, as in Hermes; neighbours of a role joined."""
     plain: list[Message] = []
     for message in map(_as_text, messages):
         if plain and plain[-1]["role"] == message["role"] != "system":
@@ -145,12 +147,13 @@ def _result(message: dict[str, Any], calls: list[Mapping[str, Any]]) -> Message:
 
 
 def _as_text(message: Message) -> Message:
+    content = message.get("content") or ""
     if message.get("role") == "tool":
-        result = {"name": message.get("name"), "content": message.get("content")}
-        return {"role": "user", "content": json.dumps({"tool_response": result}, ensure_ascii=False)}
-    calls = message.get("tool_calls")
+        return {"role": "user", "content": f"<tool_response>\n{content}\n</tool_response>"}
+    calls = [
+        json.dumps(call.get("function", call), ensure_ascii=False) for call in message.get("tool_calls", ())
+    ]
     if not calls:
         return message
-    text = json.dumps({"tool_calls": [call.get("function", call) for call in calls]}, ensure_ascii=False)
-    content = message.get("content")
+    text = "\n".join(f"<tool_call>\n{call}\n</tool_call>" for call in calls)
     return {"role": message.get("role"), "content": f"{content}\n{text}" if content else text}

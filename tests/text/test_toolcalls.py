@@ -18,6 +18,7 @@ from vocabularies import TEMPLATES, load, needs_templates, write_vocabulary
 from edgeinfer.text.conversation import Conversation
 from edgeinfer.text.messages import uniform
 from edgeinfer.text.parts import CallArguments, CallBegun, Content, Part, Reasoning, joined
+from edgeinfer.text.prompt import chat_prompt
 from edgeinfer.text.template import ChatTemplate
 from edgeinfer.text.tokenizer import Tokenizer
 from edgeinfer.text.toolcalls.reader import chat_reader
@@ -322,3 +323,27 @@ def test_values_in_xml_have_the_types_of_the_schema(text: str, schema: dict[str,
     tools = [{"type": "function", "function": {"name": "f", "parameters": parameters}}]
     answer = f"<tool_call>\n<function=f>\n<parameter=x>\n{text}\n</parameter>\n</function>\n</tool_call>"
     assert called(read(named("qwen3-coder"), as_bytes(answer), tools=tools)) == [("f", {"x": value})]
+
+
+@needs_templates
+@pytest.mark.parametrize("name", sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
+def test_every_template_tells_of_tools_calls_and_results(name: str) -> None:
+    """In whatever dialect they come: arguments as text or as an object, ids of any length or none."""
+    template = ChatTemplate((TEMPLATES / f"{name}.jinja").read_text(), eos_token="</s>")
+    for made in (
+        call("get_weather", {"city": "Köln"}, id="call_0123456789"),
+        {"function": {"name": "get_weather", "arguments": {"city": "Köln"}}},
+    ):
+        messages = [
+            {"role": "developer" if "id" in made else "system", "content": "Be brief."},
+            USER,
+            {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [made]},
+            {"role": "tool", "tool_call_id": made.get("id"), "content": [{"type": "text", "text": "sunny"}]},
+        ]
+        text = chat_prompt(template, Conversation(messages, TOOLS))
+        assert "The weather in a city" in text
+        assert "sunny" in text
+        assert "Be brief." in text or "Nemo" in name  # which has it only before a last message of the user
+        if name != "LFM2.5-Instruct":  # whose template leaves out calls
+            assert "get_weather" in text.replace("The weather in a city", "").rpartition("Wetter")[2]
+            assert re.search(r'"?city"?[:>]\W*Köln', text.rpartition("Wetter")[2])

@@ -1,0 +1,26 @@
+"""A conversation as the one text that a model goes on from."""
+
+from __future__ import annotations
+
+from edgeinfer.text.conversation import Conversation
+from edgeinfer.text.headers import without_volatile_header
+from edgeinfer.text.messages import uniform
+from edgeinfer.text.template import ChatTemplate
+from edgeinfer.text.toolcalls.told import knows_tools, told
+
+
+def chat_prompt(template: ChatTemplate, asked: Conversation, *, keep_headers: bool = False) -> str:
+    """The conversation up to the answer; encode it with `parse_special=True` and `add_special=False`.
+
+    Args:
+        keep_headers: also those that change with every request, see `without_volatile_header`.
+
+    Raises:
+        TemplateError: the template refuses it.
+    """
+    said, tools = uniform(asked.messages), asked.callable_tools
+    if not keep_headers:
+        said = without_volatile_header(said)
+    if not knows_tools(template.source):
+        said, tools = told(said, tools), []
+    return template.render(said, tools=tools or None, **asked.variables)
