@@ -9,6 +9,7 @@ from typing import Any
 
 import anthropic
 import pytest
+import tiny
 from serving import Served
 
 import edgeinfer
@@ -191,13 +192,15 @@ CLAUDE_CODE: dict[str, Any] = {
 
 
 def test_claude_code_is_answered_and_its_changing_header_costs_nothing(
-    served: Served, client: anthropic.Anthropic
+    serve_template: Callable[[str], Served],
 ) -> None:
+    client = client_of(serve_template(tiny.TEMPLATE))
+
     def usage(header: str) -> Any:
         system = [{"type": "text", "text": header}, *CLAUDE_CODE["system"]]
         betas = {"anthropic-beta": "claude-code-20250219,interleaved-thinking-2025-05-14"}
         with client.messages.stream(
-            **ASK | {"extra_body": {**CLAUDE_CODE, "system": system}},
+            **ASK | {"model": "model", "extra_body": {**CLAUDE_CODE, "system": system}},
             extra_query={"beta": "true"},
             extra_headers=betas,
         ) as stream:
@@ -206,6 +209,7 @@ def test_claude_code_is_answered_and_its_changing_header_costs_nothing(
     first = usage("x-anthropic-billing-header: cc_version=2.1.37.0d9; cc_entrypoint=cli; cch=fa690;")
     second = usage("x-anthropic-billing-header: cc_version=2.1.37.1aa; cc_entrypoint=cli; cch=00b11;")
     assert second.cache_read_input_tokens >= first.input_tokens - 16
+    client.close()
 
 
 def test_the_models(served: Served, client: anthropic.Anthropic) -> None:

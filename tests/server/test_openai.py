@@ -7,11 +7,13 @@ import json
 import socket
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import openai
 import pytest
+import tiny
 from serving import Served
 
 import edgeinfer
@@ -245,14 +247,15 @@ TOOLS: list[Any] = [
 ]
 
 
-def test_a_conversation_with_calls_and_results_is_answered(served: Served) -> None:
+def test_a_conversation_with_calls_and_results_is_answered(serve_template: Callable[[str], Served]) -> None:
+    served = serve_template(tiny.TEMPLATE)
     call = {"id": "call_1", "type": "function", "function": {"name": "get_weather", "arguments": '{"city": '}}
     messages: list[Any] = [
         *CHAT,
         {"role": "assistant", "content": None, "reasoning_content": "Hm.", "tool_calls": [call]},
         {"role": "tool", "tool_call_id": "call_1", "content": [{"type": "text", "text": "sunny"}]},
     ]
-    options: Any = {"model": "random", "messages": messages, "tools": TOOLS, "seed": 5, "max_tokens": 12}
+    options: Any = {"model": "model", "messages": messages, "tools": TOOLS, "seed": 5, "max_tokens": 12}
     extra = {"chat_template_kwargs": {"enable_thinking": False}}
     whole = served.client().chat.completions.create(**options, reasoning_effort="low", extra_body=extra)
     assert whole.choices[0].message.content
