@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from edgeinfer.backends.base import Traits
     from edgeinfer.facts import Facts
     from edgeinfer.kv.disk import SavedPrefixes
+    from edgeinfer.text.grammar import CompiledGrammar, Grammar, GrammarCompiler
     from edgeinfer.text.reading import Reader
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
@@ -156,6 +157,7 @@ class Model:
         priority: Priority = "interactive",
         top_logprobs: int = 0,
         score_prompt: bool = False,
+        grammar: Grammar | None = None,
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -172,12 +174,14 @@ class Model:
             priority: "batch" lets everybody else go first, and nothing of it is saved for later runs.
             top_logprobs: how many of the likeliest tokens to name with each one, `Token.top`; at most 20.
             score_prompt: also tell how likely each prompt token is, `Stream.scored`; max_tokens may be 0.
+            grammar: what the answer has to be. It then ends with "stop" where the grammar says so; one that
+                ends otherwise is only the beginning of such an answer.
             sampling: all parameters at once, or give them one by one:
             parameters: fields of `Sampling`, as temperature=0.8.
 
         Raises:
-            InvalidRequest: a parameter is unknown or out of range, or the prompt is empty. Errors met
-                later are raised from the stream.
+            InvalidRequest: a parameter is unknown or out of range, the prompt is empty, or the grammar is
+                wrong or too complex. Errors met later are raised from the stream.
         """
         return self._start(
             self._prompt(prompt),
@@ -189,6 +193,7 @@ class Model:
             priority=priority,
             top_logprobs=top_logprobs,
             score_prompt=score_prompt,
+            grammar=self._compiled(grammar),
         )
 
     def chat(
@@ -201,6 +206,7 @@ class Model:
         context_shift: bool = False,
         priority: Priority = "interactive",
         top_logprobs: int = 0,
+        grammar: Grammar | None = None,
         sampling: Sampling | None = None,
         **parameters: Any,
     ) -> Stream:
@@ -218,6 +224,7 @@ class Model:
             context_shift=context_shift,
             priority=priority,
             top_logprobs=top_logprobs,
+            grammar=self._compiled(grammar),
         )
 
     def alternatives(self, prompt: AnyPrompt, n: int, **options: Any) -> list[Stream]:
@@ -232,10 +239,11 @@ class Model:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
         read = self._prompt(prompt)
         asked = {name: options.pop(name) for name in _ASKED if name in options}
+        grammar = self._compiled(options.pop("grammar", None))
         sampling = _sampling(options.pop("sampling", None), options)
         first = _any_seed() if sampling.seed is None else sampling.seed
         seeds = ((first + i) % 2**64 for i in range(n))
-        return [self._start(read, replace(sampling, seed=seed), **asked) for seed in seeds]
+        return [self._start(read, replace(sampling, seed=seed), grammar=grammar, **asked) for seed in seeds]
 
     def best_of(self, prompt: AnyPrompt, n: int, **options: Any) -> Answer:
         """The one of n answers whose tokens the model finds likeliest on average; like `alternatives`."""
@@ -415,6 +423,7 @@ class Model:
         priority: Priority = "interactive",
         top_logprobs: int = 0,
         score_prompt: bool = False,
+        grammar: CompiledGrammar | None = None,
     ) -> Stream:
         self._require(embeds=False)
         stops = [stop] if isinstance(stop, str) else list(stop or ())
@@ -430,6 +439,7 @@ class Model:
             max_tokens=sys.maxsize if max_tokens is None else max_tokens,
             sink=mailbox.put,
             stop_ids=self.tokenizer.eog_ids,
+            constraint=None if grammar is None else grammar.constraint(),
             priority=priority,
             deadline=_deadline(timeout),
             shift_after=self._n_told_first(prompt) if context_shift else None,
@@ -437,11 +447,11 @@ class Model:
             score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
             n_top=top_logprobs,
         )
-        reader = self._reader(prompt, stops, request.seed)
+        reader = self._reader(prompt, stops, request.seed, constrained=grammar is not None)
         self._engine.submit(request)
         return Stream(self, request, mailbox, reader)
 
-    def _reader(self, prompt: _Prompt, stops: Sequence[str], seed: int) -> Reader:
+    def _reader(self, prompt: _Prompt, stops: Sequence[str], seed: int, *, constrained: bool) -> Reader:
         from edgeinfer.text.reading import PlainReader
         from edgeinfer.text.stream import TextStream
         from edgeinfer.text.toolcalls.reader import chat_reader
@@ -449,8 +459,9 @@ class Model:
         if prompt.conversation is None:
             return PlainReader(TextStream(self.tokenizer, stops))
         asked = np.array([*prompt.ids, seed % 2**32], np.uint32).tobytes()
+        thinks = prompt.thinks and not constrained  # a grammar leaves no room for it
         return chat_reader(
-            self._syntax, self.tokenizer, prompt.conversation, stops, thinks=prompt.thinks, salt=asked
+            self._syntax, self.tokenizer, prompt.conversation, stops, thinks=thinks, salt=asked
         )
 
     def _score(self, ids: Sequence[int], score: Scorer) -> None:
@@ -477,6 +488,15 @@ class Model:
         wanted = [mark.encode() for mark in marks]
         pieces = ((i, self.tokenizer.token_bytes(i)) for i in range(self.tokenizer.n_vocab))
         return frozenset(i for i, piece in pieces if any(mark in piece for mark in wanted))
+
+    def _compiled(self, grammar: Grammar | None) -> CompiledGrammar | None:
+        return None if grammar is None else self._grammars.compile(grammar)
+
+    @cached_property
+    def _grammars(self) -> GrammarCompiler:
+        from edgeinfer.text.grammar import GrammarCompiler
+
+        return GrammarCompiler(self.tokenizer, self.n_vocab)
 
     @cached_property
     def _dry_breakers(self) -> frozenset[int]:

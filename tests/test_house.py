@@ -152,6 +152,7 @@ HEAVY = {
     "uvicorn",
     "httpx2",
     "filelock",
+    "llguidance",
 }
 
 

@@ -17,6 +17,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.backends.base import STEP_TOKENS, Backend, Traits
+from edgeinfer.engine.constraint import Masks
 from edgeinfer.engine.events import (
     EndEvent,
     Event,
@@ -53,6 +54,7 @@ class Engine:
         self._scheduler = Scheduler(backend, token_budget=token_budget)
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._out = np.empty((0, backend.traits.row_width), dtype=np.float32)
+        self._masks = Masks()
         self._step: tuple[Slice, ...] = ()  # in the running forward, read by cancel
         self._deadlines: list[tuple[float, int, Request]] = []  # heap
         self._n_past_deadlines = 0  # of requests that have ended, at most
@@ -142,6 +144,7 @@ class Engine:
             if self._scheduler.saver is not None:
                 self._scheduler.saver.finish(lambda: self._drain(wait=False))
             self._scheduler.cache.clear()
+            self._masks.close()
             with self._lock:
                 self._backend.shutdown()
 
@@ -173,6 +176,8 @@ class Engine:
         except Exception as bug:
             self._end_event(request, "error", _internal(bug))
             return
+        if request.constraint is not None:
+            self._masks.begin(request, request.constraint)
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, request.arrival, request))
         if request.cancelled:  # before it came here
@@ -284,6 +289,7 @@ class Engine:
         request.score(first, rows)
 
     def _sample(self, request: Request, rows: NDArray[np.float32]) -> None:
+        constraint = request.constraint
         choice = sample(
             rows[-1],
             request.sampling,
@@ -291,9 +297,12 @@ class Engine:
             request.seed,
             n_dropped=request.n_dropped,
             n_top=request.n_top,
+            mask=None if constraint is None else self._masks.take(request),
         )
         self._scheduler.meter.observe_token(request, request.append(choice.id))
         finish = self._finish_reason(request)
+        if finish is None and constraint is not None:
+            self._masks.begin(request, constraint)
         self._emit(request, TokenEvent(choice.id, choice.logprob, finish, choice.top))
         if finish is not None:
             self._end(request, finish)
@@ -302,6 +311,8 @@ class Engine:
 
     def _finish_reason(self, request: Request) -> FinishReason | None:
         if request.tokens[-1] in request.stop_ids:
+            return "stop"
+        if request.constraint is not None and request.constraint.advance(request.tokens[-1]):
             return "stop"
         full = self._is_full(request) and request.shift_after is None
         return "length" if full or request.n_generated >= request.max_tokens else None
@@ -324,6 +335,7 @@ class Engine:
 
     def _end_event(self, request: Request, reason: FinishReason, error: EdgeInferError | None) -> None:
         request.ended = True
+        self._masks.forget(request)
         if request.deadline is not None:
             self._forget_deadlines()
         self._scheduler.meter.ended[reason] += 1

@@ -12,6 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.backends.base import SeqId
+from edgeinfer.engine.constraint import Constraint
 from edgeinfer.engine.events import Event, Usage
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import InvalidRequest
@@ -42,6 +43,7 @@ class Request:
     max_tokens: int  # to generate; 0 for a request that only scores its prompt
     sink: Callable[[Event], None]  # called in the engine's thread; must not block
     stop_ids: frozenset[int] = frozenset()
+    constraint: Constraint | None = None  # what it has to be
     priority: Priority = "interactive"  # batch goes last and is paused first
     deadline: float | None = None  # time.perf_counter() when it ends, finished or not
     # With a full context go on without the older half of what follows the first so many tokens.
