@@ -55,6 +55,12 @@ ALLOWED: dict[str, set[str]] = {
         "engine.request",
         "engine.events",
     },
+    "parameters": {"errors", "engine.sampler"},
+    "sessions": {"errors"},
+    "tui": {
+        *("errors", "client", "streaming", "parameters", "sessions", "text.conversation", "text.safe"),
+        *("engine.events", "engine.sampler", "engine.stats"),
+    },
     "batch": {
         *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),
         "server.openai",
@@ -63,7 +69,7 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {
         *("errors", "settings", "paths", "machine", "facts", "client", "text", "hub", "models", "_native"),
         *("backends.plan", "backends.choose", "engine.sampler", "engine.events", "streaming", "bench"),
-        *("batch", "server", "cli"),
+        *("batch", "server", "parameters", "sessions", "tui", "cli"),
     },
 }
 

@@ -11,6 +11,7 @@ from edgeinfer.engine.events import QueuedEvent, ReadingEvent
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.streaming import Answer, Token
 from edgeinfer.text.conversation import Conversation, thinking
+from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
@@ -43,7 +44,7 @@ def one_shot(
         if best_of > 1:
             answer = model.best_of(asked, best_of, **generation)
             if not as_json:
-                output.data(output.safe_text(answer.text), end="")
+                output.data(safe_text(answer.text), end="")
         else:
             [stream] = model.alternatives(asked, 1, **generation)
             answer = show(stream, quiet=as_json, thoughts=not hide_thinking)
@@ -86,13 +87,13 @@ def show(
                 status.clear()
                 answer.tokens.append(event)
                 if event.reasoning and thoughts and not quiet and output.is_terminal(sys.stderr):
-                    output.talk(output.paint(output.safe_text(event.reasoning), "dim", sys.stderr), end="")
+                    output.talk(output.paint(safe_text(event.reasoning), "dim", sys.stderr), end="")
                     thought = True
                 if event.text and not quiet:
                     if thought:
                         output.talk("\n")
                         thought = False
-                    output.data(output.safe_text(event.text), end="")
+                    output.data(safe_text(event.text), end="")
             elif isinstance(event, QueuedEvent) and not answer.tokens:
                 status.show(f"waiting: number {event.position} in the queue")
             elif isinstance(event, ReadingEvent) and not answer.tokens:

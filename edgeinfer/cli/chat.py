@@ -1,11 +1,14 @@
-"""`edgeinfer chat`: a conversation, line by line."""
+"""`edgeinfer chat`: a conversation on the whole terminal."""
 
 from __future__ import annotations
 
+import os
+import sys
 from typing import Any
 
 import click
 
+from edgeinfer.cli import output
 from edgeinfer.cli.options import (
     model_options,
     sampling_options,
@@ -18,16 +21,82 @@ from edgeinfer.cli.options import (
 @click.command("chat", short_help="Talk with a model.")
 @click.argument("model", required=False)
 @click.option("--system", metavar="TEXT", help="What the model should know and be.")
-@click.option("-v", "--verbose", is_flag=True, help="Tell speeds after every answer.")
+@click.option("-C", "--continue", "go_on", is_flag=True, help="Go on with the last session.")
+@click.option("--plain", is_flag=True, help="Line by line, as in pipes and on dumb terminals.")
+@click.option("-v", "--verbose", is_flag=True, help="With --plain: tell speeds after every answer.")
 @thinking_options
 @sampling_options
 @model_options
-def command(model: str | None, **options: Any) -> None:
+def command(
+    model: str | None,
+    system: str | None,
+    go_on: bool,
+    plain: bool,
+    verbose: bool,
+    think: bool | None,
+    hide_thinking: bool,
+    **options: Any,
+) -> None:
     """Talk with MODEL, or with the bundled edgeinfer-tiny.
 
-    Type /help in the conversation for its commands. Ctrl-C stops an answer, Ctrl-D or /bye ends.
+    F1 tells what there is to press and to type. What is said is kept: F2 shows earlier sessions.
     """
-    from edgeinfer.cli.repl import talk_with
-
     loading, generation = take_model(options), take_generation(options)
-    talk_with(model, loading, generation, **options)
+    if plain or not _has_screen():
+        from edgeinfer.cli.repl import talk_with
+
+        told: dict[str, Any] = {"system": system, "verbose": verbose}
+        talk_with(model, loading, generation, think=think, hide_thinking=hide_thinking, **told)
+    else:
+        _open_screen(model, loading, generation, think=think, system=system or "", go_on=go_on)
+
+
+def _has_screen() -> bool:
+    terminals = all(output.is_terminal(stream) for stream in (sys.stdin, sys.stdout))
+    return terminals and os.environ.get("TERM", "dumb") != "dumb"
+
+
+def _open_screen(
+    name: str | None,
+    loading: dict[str, Any],
+    generation: dict[str, Any],
+    *,
+    think: bool | None,
+    system: str,
+    go_on: bool,
+) -> None:
+    from platformdirs import user_data_path
+
+    import edgeinfer
+    from edgeinfer.hub.names import find_model
+    from edgeinfer.sessions.store import SessionStore
+    from edgeinfer.tui.app import ChatApp
+
+    if name is not None:
+        find_model(name)  # tells now if there is none
+    path = user_data_path("edgeinfer", appauthor=False) / "sessions.db"
+    with SessionStore(path) as store:
+        last = next(iter(store.sessions()), None) if go_on else None
+        if last is not None and name is None:
+            name = last.model
+        app = ChatApp(
+            store,
+            lambda wanted: edgeinfer.load(wanted, **loading),
+            name,
+            local=_local_names,
+            generation=generation,
+            think=think,
+            system=system,
+            session=None if last is None else last.id,
+        )
+        app.run()
+        app.close_model()
+    if app.return_code:
+        sys.exit(app.return_code)
+
+
+def _local_names() -> list[str]:
+    from edgeinfer.hub.names import BUNDLED
+    from edgeinfer.hub.store import local_models
+
+    return [*BUNDLED, *(model.name for model in local_models())]

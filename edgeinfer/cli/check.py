@@ -8,6 +8,7 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.errors import BadModelFile, EdgeInferError
+from edgeinfer.text.safe import safe_text
 
 
 @click.command("check", short_help="Parse and validate model files, run nothing.")
@@ -27,7 +28,7 @@ def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> int:
         elif problem is not None:
             output.error(f"{name}: {problem.message}", problem.hint)
         elif not quiet:
-            output.data(f"{output.safe_text(name)}: ok")
+            output.data(f"{safe_text(name)}: ok")
         exit_code = max(exit_code, 0 if problem is None else problem.exit_code)
     return exit_code
 

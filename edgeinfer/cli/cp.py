@@ -6,6 +6,7 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.errors import DiskError
+from edgeinfer.text.safe import safe_text
 
 
 @click.command("cp", short_help="Call a model by one more name.")
@@ -25,4 +26,4 @@ def command(source: str, name: str) -> None:
         own.link(name, path)
     except OSError as error:
         raise DiskError(f"cannot write {error.filename}: {error.strerror}") from error
-    output.data(output.safe_text(f"{name} is {path}"))
+    output.data(safe_text(f"{name} is {path}"))

@@ -9,6 +9,7 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.errors import DiskError, NotFound
+from edgeinfer.text.safe import safe_text
 
 
 @click.command("import", short_help="Call a model file by a name, without copying it.")
@@ -32,4 +33,4 @@ def command(path: Path, name: str | None, copy: bool) -> None:
         kept = own.copy(name, own.shards(path)) if copy else own.link(name, path)
     except OSError as error:
         raise DiskError(f"cannot write {error.filename}: {error.strerror}") from error
-    output.data(output.safe_text(f"{name} is {kept if copy else path}"))
+    output.data(safe_text(f"{name} is {kept if copy else path}"))

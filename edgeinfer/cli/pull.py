@@ -9,6 +9,7 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.errors import Offline
+from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -48,7 +49,7 @@ def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
         if as_json:
             _tell(plan, as_json, {"path": path})
         else:
-            output.data(output.safe_text(path))
+            output.data(safe_text(path))
 
 
 def _tell_here(name: str, as_json: bool) -> bool:
@@ -60,7 +61,7 @@ def _tell_here(name: str, as_json: bool) -> bool:
     if len(found) != 1:
         return False
     path = str(found[0].path)
-    output.as_json({"name": name, "path": path}) if as_json else output.data(output.safe_text(path))
+    output.as_json({"name": name, "path": path}) if as_json else output.data(safe_text(path))
     return True
 
 
@@ -69,7 +70,7 @@ def _tell_of_architecture(plan: Plan) -> None:
     from edgeinfer.models import FAMILIES
 
     if plan.architecture not in (None, *FAMILIES):
-        kind = output.safe_text(f"{plan.name} is a {plan.architecture} model")
+        kind = safe_text(f"{plan.name} is a {plan.architecture} model")
         output.talk(f"note: {kind}, which edgeinfer does not run yet")
 
 
@@ -82,7 +83,7 @@ def _pull(plan: Plan) -> Path:
     with tqdm(
         total=plan.size_bytes,
         initial=plan.here_bytes(),
-        desc=output.safe_text(plan.name),
+        desc=safe_text(plan.name),
         unit="B",
         unit_scale=True,
         unit_divisor=1024,

@@ -12,13 +12,14 @@ from edgeinfer.cli import output
 from edgeinfer.cli.answer import chat, show, tell_cost
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
+from edgeinfer.parameters import NAMES, changed
 from edgeinfer.streaming import Answer
+from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.streaming import Token
 
-SETTABLE = ("max_tokens", *(n for n in Sampling.names() if n not in ("logit_bias", "dry_breakers")))
 _HELP = '''\
 Type a message and Enter. """ begins and ends a message of several lines.
   /system TEXT     what the model should know and be; alone: show it
@@ -141,35 +142,17 @@ class Conversation:
             self.messages.clear()
             output.talk("set; the conversation begins anew")
         else:
-            output.talk(output.safe_text(self._system or "no system message"))
+            output.talk(safe_text(self._system or "no system message"))
 
     def _show_or_set(self, text: str) -> None:
         name, _, value = text.partition(" ")
-        name = name.replace("-", "_")
         if not name:
             defaults = Sampling()
-            for known in SETTABLE:
+            for known in NAMES:
                 now = self._generation.get(known, getattr(defaults, known, None))
                 output.talk(f"  {known} {'(not set)' if now is None else now}")
             return
-        changed = {**self._generation, name: _number(name, value.strip())}
-        if name in Sampling.names():
-            Sampling(**{name: changed[name]})  # raises if it is out of range
-        self._generation = changed
-
-
-def _number(name: str, text: str) -> float:
-    """The value of a parameter; its range is checked by Sampling."""
-    if name not in SETTABLE:
-        raise InvalidRequest(f"{name} is not a parameter", hint="known are " + ", ".join(SETTABLE))
-    try:
-        return int(text)
-    except ValueError:
-        pass
-    try:
-        return float(text)
-    except ValueError:
-        raise InvalidRequest(f"{name} must be a number, not {text!r}") from None
+        self._generation = changed(self._generation, name, value.strip())
 
 
 def _read_message(read_line: Callable[[str], str]) -> str:

@@ -6,6 +6,7 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.errors import DiskError, InvalidRequest
+from edgeinfer.text.safe import safe_text
 
 
 @click.command("rm", short_help="Remove models that edgeinfer keeps.")
@@ -31,4 +32,4 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         if as_json:
             output.as_json({"name": model.name, "path": str(model.path), "freed_bytes": freed})
         else:
-            output.data(output.safe_text(f"removed {model.name}, {output.in_bytes(freed)} freed"))
+            output.data(safe_text(f"removed {model.name}, {output.in_bytes(freed)} freed"))

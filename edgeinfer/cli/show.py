@@ -11,6 +11,7 @@ from edgeinfer.cli import output
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.facts import Facts, TensorType
 from edgeinfer.settings import KvType
+from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
@@ -29,7 +30,7 @@ def command(model: str | None, template: bool, metadata: bool, as_json: bool) ->
 
     file = _native.gguf_open(str(find_model(model)))
     if template:
-        output.data(output.safe_text(Facts(file).template))
+        output.data(safe_text(Facts(file).template))
     elif metadata:
         _print_metadata(file, as_json)
     else:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import click
 
 from edgeinfer.cli import output
+from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
     from edgeinfer.text.tokenizer import Tokenizer
@@ -57,4 +58,4 @@ def _piece(tokenizer: Tokenizer, token: int) -> str:
 
 def _shown(piece: str) -> str:
     """A piece on one line, its ends visible."""
-    return output.safe_text(repr(piece))
+    return safe_text(repr(piece))

@@ -9,6 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgeinfer.cli import output
+from edgeinfer.text.safe import safe_text
 
 
 @pytest.mark.parametrize(
@@ -24,19 +25,19 @@ from edgeinfer.cli import output
     ],
 )
 def test_what_a_terminal_would_obey_is_shown_as_text(text: str, shown: str) -> None:
-    assert output.safe_text(text) == shown
+    assert safe_text(text) == shown
 
 
 @given(st.text())
 def test_safe_text_has_no_control_characters_and_always_encodes(text: str) -> None:
-    safe = output.safe_text(text)
+    safe = safe_text(text)
     assert not any(ord(c) < 0x20 or 0x7F <= ord(c) < 0xA0 for c in safe if c not in "\n\t")
     safe.encode()
 
 
 @given(st.lists(st.text()))
 def test_pieces_are_as_safe_as_the_whole(pieces: list[str]) -> None:
-    assert "".join(map(output.safe_text, pieces)) == output.safe_text("".join(pieces))
+    assert "".join(map(safe_text, pieces)) == safe_text("".join(pieces))
 
 
 class Terminal(io.StringIO):

@@ -90,7 +90,7 @@ def test_help_is_as_committed(command: str) -> None:
 
 def test_ctrl_c_in_a_conversation_stops_the_answer_and_not_the_conversation(random_model: Path) -> None:
     terminal, other_end = pty.openpty()
-    line = ("chat", str(random_model), "-c", "512", "--temperature", "2")
+    line = ("chat", str(random_model), "--plain", "-c", "512", "--temperature", "2")
     with started(*line, stdin=other_end, stdout=other_end, stderr=other_end) as process:
         os.close(other_end)
         until(terminal, b">>> ")

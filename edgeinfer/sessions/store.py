@@ -1,0 +1,301 @@
+"""Conversations in one SQLite file, written as they happen.
+
+Messages form a tree: an edited or regenerated message is a sibling of the one before it, and a session points
+at the leaf that is shown. What an answer grows by is appended in a transaction of its own, so that a killed
+process loses at most the token being written (write-ahead log; SQLite documentation, "WAL mode").
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal, Self
+
+from edgeinfer.errors import DiskError, NotFound
+
+Role = Literal["user", "assistant"]
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS sessions (
+  id INTEGER PRIMARY KEY, title TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
+  model TEXT NOT NULL, system TEXT NOT NULL, parameters TEXT NOT NULL, leaf INTEGER
+);
+CREATE TABLE IF NOT EXISTS messages (
+  id INTEGER PRIMARY KEY, session INTEGER NOT NULL REFERENCES sessions(id) ON DELETE CASCADE,
+  parent INTEGER REFERENCES messages(id) ON DELETE CASCADE, role TEXT NOT NULL, content TEXT NOT NULL,
+  reasoning TEXT NOT NULL, created_at REAL NOT NULL, finish TEXT, cost TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS pieces (
+  id INTEGER PRIMARY KEY, message INTEGER NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+  content TEXT NOT NULL, reasoning TEXT NOT NULL
+);
+CREATE INDEX IF NOT EXISTS messages_of ON messages(session);
+CREATE INDEX IF NOT EXISTS children_of ON messages(parent);
+CREATE INDEX IF NOT EXISTS pieces_of ON pieces(message);
+"""
+_VERSION = 1
+
+
+@dataclass(frozen=True)
+class Message:
+    """What one side said."""
+
+    id: int
+    parent: int | None
+    role: Role
+    content: str
+    reasoning: str = ""
+    created_at: float = 0.0  # seconds since 1970
+    finish: str | None = None  # why the answer ended; None: it was not told, as when the process was killed
+    cost: dict[str, Any] = field(default_factory=dict)  # tokens and times, of answers
+
+
+@dataclass(frozen=True)
+class Session:
+    """A conversation."""
+
+    id: int
+    title: str
+    created_at: float  # seconds since 1970
+    updated_at: float
+    model: str
+    system: str = ""
+    parameters: dict[str, Any] = field(default_factory=dict)  # of sampling, those that were set
+    leaf: int | None = None  # the last message of the branch that is shown
+
+
+class SessionStore:
+    """All sessions of a person. Several processes may have it open; one thread uses it.
+
+    Attributes:
+        damaged: where the file was put that could not be read, if so.
+    """
+
+    def __init__(self, path: Path) -> None:
+        """Opens or makes the file; one that is damaged is put aside, never overwritten.
+
+        Raises:
+            DiskError: it can be neither read nor made.
+        """
+        self.damaged: Path | None = None
+        self._path = path
+        try:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                self._db = _opened(path)
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError:
+                self.damaged = _put_aside(path)
+                self._db = _opened(path)
+        except (OSError, sqlite3.Error) as error:
+            raise DiskError(f"cannot open {path}: {error}") from error
+
+    def close(self) -> None:
+        """Nothing is lost without it."""
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.close()
+
+    def create(self, model: str, *, system: str = "", parameters: dict[str, Any] | None = None) -> Session:
+        """A session without messages or title."""
+        now = time.time()
+        with self._writing() as db:
+            cursor = db.execute(
+                "INSERT INTO sessions (title, created_at, updated_at, model, system, parameters) "
+                "VALUES ('', ?, ?, ?, ?, ?)",
+                (now, now, model, system, json.dumps(parameters or {})),
+            )
+        return self.session(_id(cursor))
+
+    def session(self, id: int) -> Session:
+        """Raises NotFound."""
+        row = self._db.execute("SELECT * FROM sessions WHERE id = ?", (id,)).fetchone()
+        if row is None:
+            raise NotFound(f"there is no session {id}")
+        return _session(row)
+
+    def sessions(self, search: str = "") -> list[Session]:
+        """Those with messages, the latest first; of a search those in whose title or text it occurs."""
+        pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
+        rows = self._db.execute(
+            "SELECT * FROM sessions s WHERE leaf IS NOT NULL AND (title LIKE ?1 ESCAPE '\\' OR EXISTS "
+            "(SELECT 1 FROM messages WHERE session = s.id AND content LIKE ?1 ESCAPE '\\')) "
+            "ORDER BY updated_at DESC, id DESC",
+            (pattern,),
+        )
+        return [_session(row) for row in rows]
+
+    def update(
+        self,
+        id: int,
+        *,
+        title: str | None = None,
+        model: str | None = None,
+        system: str | None = None,
+        parameters: dict[str, Any] | None = None,
+    ) -> Session:
+        """Change what is given."""
+        changes = {"title": title, "model": model, "system": system}
+        given = {name: value for name, value in changes.items() if value is not None}
+        if parameters is not None:
+            given["parameters"] = json.dumps(parameters)
+        with self._writing() as db:
+            for name, value in given.items():
+                db.execute(f"UPDATE sessions SET {name} = ? WHERE id = ?", (value, id))
+        return self.session(id)
+
+    def delete(self, id: int) -> None:
+        """A session with all that was said."""
+        with self._writing() as db:
+            db.execute("DELETE FROM sessions WHERE id = ?", (id,))
+
+    def add(self, session: int, parent: int | None, role: Role, content: str) -> Message:
+        """Something is said, in answer to `parent`; the session shows it from now on."""
+        now = time.time()
+        with self._writing() as db:
+            cursor = db.execute(
+                "INSERT INTO messages (session, parent, role, content, reasoning, created_at, cost) "
+                "VALUES (?, ?, ?, ?, '', ?, '{}')",
+                (session, parent, role, content, now),
+            )
+            _show(db, session, _id(cursor), now)
+        return Message(_id(cursor), parent, role, content, created_at=now)
+
+    def append(self, message: int, content: str, reasoning: str = "") -> None:
+        """An answer grows."""
+        with self._writing() as db:
+            db.execute(
+                "INSERT INTO pieces (message, content, reasoning) VALUES (?, ?, ?)",
+                (message, content, reasoning),
+            )
+
+    def finish(self, message: int, reason: str, cost: dict[str, Any]) -> Message:
+        """An answer has ended."""
+        content, reasoning = self._grown(message)
+        with self._writing() as db:
+            db.execute(
+                "UPDATE messages SET content = content || ?, reasoning = reasoning || ?, "
+                "finish = ?, cost = ? WHERE id = ?",
+                (content, reasoning, reason, json.dumps(cost), message),
+            )
+            db.execute("DELETE FROM pieces WHERE message = ?", (message,))
+        return self._message(self._row(message))
+
+    def show(self, session: int, message: int) -> None:
+        """Show the branch of a message: the latest one below it."""
+        leaf = message
+        while child := self._db.execute("SELECT max(id) FROM messages WHERE parent = ?", (leaf,)).fetchone()[
+            0
+        ]:
+            leaf = child
+        with self._writing() as db:
+            _show(db, session, leaf, time.time())
+
+    def branch(self, session: int) -> list[Message]:
+        """What was said on the branch that is shown, in order."""
+        rows = self._db.execute(
+            "WITH RECURSIVE up(id, depth) AS (SELECT leaf, 0 FROM sessions WHERE id = ? UNION ALL "
+            "SELECT parent, depth + 1 FROM messages JOIN up USING (id) WHERE parent IS NOT NULL) "
+            "SELECT messages.* FROM messages JOIN up USING (id) ORDER BY depth DESC",
+            (session,),
+        )
+        return [self._message(row) for row in rows.fetchall()]
+
+    def siblings(self, session: int, message: Message) -> list[int]:
+        """The messages said in its place, itself among them, in the order in which they were made."""
+        rows = self._db.execute(
+            "SELECT id FROM messages WHERE session = ? AND parent IS ? ORDER BY id", (session, message.parent)
+        )
+        return [row[0] for row in rows]
+
+    def _row(self, message: int) -> sqlite3.Row:
+        row: sqlite3.Row = self._db.execute("SELECT * FROM messages WHERE id = ?", (message,)).fetchone()
+        return row
+
+    def _message(self, row: sqlite3.Row) -> Message:
+        """With what an answer that was cut off had grown to."""
+        content, reasoning = self._grown(row["id"]) if row["finish"] is None else ("", "")
+        return Message(
+            row["id"],
+            row["parent"],
+            row["role"],
+            row["content"] + content,
+            row["reasoning"] + reasoning,
+            row["created_at"],
+            row["finish"],
+            json.loads(row["cost"]),
+        )
+
+    def _grown(self, message: int) -> tuple[str, str]:
+        rows = self._db.execute("SELECT * FROM pieces WHERE message = ? ORDER BY id", (message,)).fetchall()
+        return "".join(row["content"] for row in rows), "".join(row["reasoning"] for row in rows)
+
+    @contextmanager
+    def _writing(self) -> Iterator[sqlite3.Connection]:
+        """One transaction. Raises DiskError."""
+        try:
+            with self._db as db:
+                yield db
+        except sqlite3.Error as error:
+            raise DiskError(f"cannot write {self._path}: {error}", hint="free some disk space") from error
+
+
+def _opened(path: Path) -> sqlite3.Connection:
+    """A connection to a file that was looked through. Raises sqlite3.DatabaseError."""
+    db = sqlite3.connect(path, timeout=5)
+    try:
+        db.row_factory = sqlite3.Row
+        db.execute("PRAGMA journal_mode = WAL")
+        db.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last moments, never the file
+        db.execute("PRAGMA foreign_keys = ON")
+        if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
+            raise sqlite3.DatabaseError("damaged")
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        if version not in (0, _VERSION):
+            raise DiskError(f"{path} was written by another version of edgeinfer")
+        db.executescript(_SCHEMA + f"PRAGMA user_version = {_VERSION};")
+    except BaseException:
+        db.close()
+        raise
+    return db
+
+
+def _put_aside(path: Path) -> Path:
+    """Its new path; the log goes with it."""
+    moved = path.with_name(f"{path.stem}.damaged-{time.strftime('%Y%m%d-%H%M%S')}{path.suffix}")
+    for ending in ("", "-wal", "-shm"):
+        part = Path(f"{path}{ending}")
+        if part.exists():
+            part.rename(f"{moved}{ending}")
+    return moved
+
+
+def _show(db: sqlite3.Connection, session: int, leaf: int, now: float) -> None:
+    db.execute("UPDATE sessions SET leaf = ?, updated_at = ? WHERE id = ?", (leaf, now, session))
+
+
+def _id(cursor: sqlite3.Cursor) -> int:
+    assert cursor.lastrowid is not None
+    return cursor.lastrowid
+
+
+def _session(row: sqlite3.Row) -> Session:
+    return Session(
+        row["id"],
+        row["title"],
+        row["created_at"],
+        row["updated_at"],
+        row["model"],
+        row["system"],
+        json.loads(row["parameters"]),
+        row["leaf"],
+    )

@@ -1,0 +1,1 @@
+"""`edgeinfer chat` in a terminal: Textual."""

@@ -1,0 +1,25 @@
+"""What widgets tell the screens above them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+from textual.message import Message as TextualMessage
+
+from edgeinfer.sessions.store import Message
+
+
+@dataclass
+class Submitted(TextualMessage):
+    """The person has written something and pressed Enter."""
+
+    text: str
+
+
+@dataclass
+class Asked(TextualMessage):
+    """Something shall happen to a message of the transcript."""
+
+    what: Literal["edit", "regenerate", "copy", "copy code", "former", "next"]
+    message: Message
