@@ -47,6 +47,14 @@ def llama_cpp() -> Path:
     return _from_environment("LLAMA_CACHE") or caches / "llama.cpp"
 
 
+def inside(folder: Path, pattern: str) -> list[Path]:
+    """What lies in a folder, in order; nothing where we may not look, as in the home of another user."""
+    try:
+        return sorted(folder.glob(pattern))
+    except OSError:
+        return []
+
+
 def _downloads_folder(settings: Path) -> Path | None:
     try:
         found = json.loads(settings.read_text()).get("downloadsFolder")

@@ -18,7 +18,7 @@ BUNDLED = ("edgeinfer-tiny", "edgeinfer-nano")  # ship inside the package
 
 _HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/|hf://")
 _REPO = re.compile(r"([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})")
-_AT_REVISION = re.compile(r"(?:resolve|blob)/([\w.-]+)/(.+)")
+_AT_REVISION = re.compile(r"(?:resolve|blob)/(\w[\w.-]*)/(.+)")
 _DIGEST = re.compile(r"(?:sha256[:-])?([0-9a-f]{64})|sha256[:-]([0-9a-f]{32,63})")  # 128 bits are one file
 
 
@@ -69,12 +69,12 @@ def locate(name: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
     if isinstance(name, str) and name in BUNDLED:
         return _bundled(name), name
     path = Path(name)
-    if path.is_file():
+    if os.path.isfile(path):  # pathlib's raises for names that are too long
         return path, path.stem
     if isinstance(name, str) and not _means_a_path(name):
         model = find_local(name)
         return model.path, model.name
-    if path.is_dir():
+    if os.path.isdir(path):
         raise NotFound(f"{path} is a folder", hint="give the path of a .gguf file in it")
     raise NotFound(
         f"no model is called {os.fspath(name)!r}",
@@ -145,7 +145,7 @@ def looks_like_model(word: str) -> bool:
         return True
     if any(c.isspace() for c in word) or not word:
         return False
-    if Path(word).is_file() or _short_name(word) is not None or _HUB.match(word):
+    if os.path.isfile(word) or _short_name(word) is not None or _HUB.match(word):
         return True
     from edgeinfer.hub.store import local_models
 
@@ -192,7 +192,7 @@ def _is_of(wanted: HubName, model: LocalModel) -> bool:
     assert model.repo is not None
     if model.repo.lower() != wanted.repo.lower():
         return False
-    if wanted.file is not None:
+    if wanted.quant is None and wanted.file is not None:
         return model.path.name == wanted.file.rpartition("/")[2]
     return wanted.quant in (None, model.quant)
 

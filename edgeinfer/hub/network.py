@@ -60,7 +60,7 @@ class RemoteFile:
     size_bytes: int
     sha256: str | None = None
     git_sha1: str | None = None  # of small files, which the hub keeps in git
-    etag: str | None = None  # of a plain address
+    etag: str | None = None  # of a plain address: what its file is now
 
 
 @dataclass(frozen=True)
@@ -223,6 +223,8 @@ def _missing(what: str) -> NotFound:
 
 def _start_of(response: httpx2.Response, file: RemoteFile, start: int) -> int:
     """Where the bytes of an answer belong."""
+    if file.etag is not None and response.headers.get("etag", file.etag) != file.etag:
+        raise NetworkError(f"{file.name} has changed meanwhile", hint="pull it again")
     if response.status_code != 206:
         return 0
     found = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", response.headers.get("content-range", ""))

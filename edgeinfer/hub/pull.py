@@ -9,7 +9,6 @@ The links that make a model visible to us and to other programs appear last, whe
 from __future__ import annotations
 
 import contextlib
-import functools
 import itertools
 import os
 import shutil
@@ -44,9 +43,14 @@ class Item:
     lock: Path
     link: Path | None = None  # by which programs find it; None: by its place
 
+    def places(self) -> list[Path]:
+        """Where the file may be: on file systems without links it is moved to where its link would be."""
+        moved = self.link is not None and self.link.is_file() and not self.link.is_symlink()
+        return [self.link] if self.link is not None and moved else [self.place]
+
     def here_bytes(self) -> int:
         """How much of it an earlier pull left here."""
-        for path in (self.place, part_of(self.place)):
+        for path in (*self.places(), part_of(self.place, self.file)):
             with contextlib.suppress(OSError):
                 return min(path.stat().st_size, self.file.size_bytes)
         return 0
@@ -115,7 +119,7 @@ def pull(plan: Plan, patience: Patience | None = None, report: Report = lambda n
     before = 0
     try:
         for item in plan.items:
-            _pull_item(item, patience or Patience(), functools.partial(_report_more, report, before))
+            _pull_item(item, patience or Patience(), _behind(before, report))
             before += item.file.size_bytes
         _show(plan)
     except OSError as error:
@@ -126,13 +130,13 @@ def pull(plan: Plan, patience: Patience | None = None, report: Report = lambda n
     return plan.path
 
 
-def _report_more(report: Report, before: int, n_bytes: int) -> None:
-    report(before + n_bytes)
+def _behind(n_before: int, report: Report) -> Report:
+    return lambda n_bytes: report(n_before + n_bytes)
 
 
 def _pull_item(item: Item, patience: Patience, report: Report) -> None:
     with _only_writer(item, lambda: report(item.here_bytes())):
-        if not is_right(item.file, item.place, report):
+        if not any(is_right(item.file, path, report) for path in item.places()):
             fetch(item.file, item.place, patience, report)
 
 
@@ -243,7 +247,7 @@ def _only_writer(item: Item, waiting: Callable[[], None]) -> Iterator[None]:
 def _show(plan: Plan) -> None:
     """Make the files visible: their links, and what the branch points to."""
     for item in plan.items:
-        if item.link is not None:
+        if item.link is not None and item.link not in item.places():
             _link(item.link, item.place)
     if plan.repo is not None and plan.commit not in (None, plan.revision):
         ref = repo_folder(plan.repo) / "refs" / plan.revision

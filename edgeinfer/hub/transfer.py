@@ -43,9 +43,10 @@ class Patience:
         return min(self.longest_delay_s, self.first_delay_s * 2.0 ** (failures - 1))
 
 
-def part_of(place: Path) -> Path:
-    """Where the bytes are that are here already."""
-    return place.with_name(place.name + ".incomplete")
+def part_of(place: Path, file: RemoteFile) -> Path:
+    """Where the bytes are that are here already: of this file, not of what its address gave before."""
+    version = hashlib.sha256(file.etag.encode()).hexdigest()[:8] + "." if file.etag else ""
+    return place.with_name(f"{place.name}.{version}incomplete")
 
 
 def fetch(file: RemoteFile, place: Path, patience: Patience, report: Report) -> None:
@@ -56,7 +57,7 @@ def fetch(file: RemoteFile, place: Path, patience: Patience, report: Report) -> 
         DiskError: what arrived cannot be kept; what is here stays for the next time.
         NetworkError and others of `network.open_file`: likewise.
     """
-    part = part_of(place)
+    part = part_of(place, file)
     try:
         place.parent.mkdir(parents=True, exist_ok=True)
         with part.open("a+b", buffering=0) as opened:
@@ -128,7 +129,8 @@ class _Transfer:
 
     def _resume(self) -> None:
         """Take what an earlier run left."""
-        if os.fstat(self._opened.fileno()).st_size > self._file.size_bytes:
+        knows = self._check.knows or self._file.etag is not None  # which file the bytes are of
+        if not knows or os.fstat(self._opened.fileno()).st_size > self._file.size_bytes:
             self._restart()
         self._opened.seek(0)
         self._done = self._check.read(self._opened, self._report)

@@ -208,5 +208,5 @@ def test_words_that_mean_a_model(home: Path, random_model: Path) -> None:
     in_ollama(home, "known", random_model)
     for word in ("qwen3", "qwen3:4b", "x.gguf", "hf.co/a/b", "known", "edgeinfer-tiny"):
         assert looks_like_model(word)
-    for word in ("hello", "and/or", "qwen3 is good", "", "https://example.com"):
+    for word in ("hello", "and/or", "qwen3 is good", "", "https://example.com", "a" * 5000, "a\0"):
         assert not looks_like_model(word)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import json
 import os
 import pty
@@ -34,7 +35,7 @@ from edgeinfer.hub.catalog import catalog
 from edgeinfer.hub.names import find_model
 from edgeinfer.hub.network import read_repository
 from edgeinfer.hub.pull import plan_pull, pull
-from edgeinfer.hub.store import local_models
+from edgeinfer.hub.store import huggingface, local_models
 from edgeinfer.hub.transfer import Patience
 
 NAME = f"{REPO}:Q8_0"
@@ -557,3 +558,45 @@ def test_a_plain_address_is_pulled_resumed_and_run(hub: FakeHub, random_model: P
     assert find_model(url) == find_model("random-Q8_0") == path
     with pytest.raises(IntegrityError):
         fetch(f"{url}#sha256={'0' * 64}")
+
+
+def test_bytes_of_what_an_address_gave_before_are_not_taken(hub: FakeHub, random_model: Path) -> None:
+    url = f"{hub.files_url}/{REPO}/resolve/main/random-Q8_0.gguf"
+    data = random_model.read_bytes()
+    hub.repositories[REPO]["random-Q8_0.gguf"] = bytes(len(data))
+    hub.faults.extend([Fault(), *[Fault(until=5000)] * 3])
+    with pytest.raises(NetworkError):
+        fetch(url)
+    hub.repositories[REPO]["random-Q8_0.gguf"] = data
+    assert fetch(url).read_bytes() == data
+    assert hub.fetched[-1].start == 0
+
+
+def test_a_file_that_changes_while_it_is_fetched_is_told(hub: FakeHub) -> None:
+    url = f"{hub.files_url}/{REPO}/resolve/main/random-Q8_0.gguf"
+    size = len(hub.repositories[REPO]["random-Q8_0.gguf"])
+
+    def change() -> None:
+        hub.repositories[REPO]["random-Q8_0.gguf"] = bytes(size)
+
+    hub.faults.extend([Fault(), Fault(until=5000, then=change)])
+    with pytest.raises(NetworkError, match="changed"):
+        fetch(url)
+    assert nothing_is_offered()
+
+
+def test_where_no_links_can_be_made_the_file_itself_is_shown(
+    hub: FakeHub, random_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As on exFAT, where external disks often are; huggingface_hub does the same."""
+
+    def refuse(*arguments: object, **more: object) -> None:
+        raise PermissionError(errno.EPERM, "not permitted")
+
+    monkeypatch.setattr(os, "symlink", refuse)
+    path = fetch()
+    assert (path.is_symlink(), path.read_bytes()) == (False, random_model.read_bytes())
+    assert fetch() == path
+    assert len(hub.fetched) == 1
+    assert huggingface.remove(local_models()[0]) == random_model.stat().st_size
+    assert nothing_is_offered()

@@ -128,6 +128,31 @@ def test_an_ollama_model_with_an_adapter_is_not_taken_for_its_base(home: Path, r
     assert names() == []
 
 
+def test_strangers_in_the_folders_do_no_harm(home: Path, random_model: Path) -> None:
+    ours = home / ".local/share/edgeinfer/models"
+    stores = [home / ".ollama/models", home / ".lmstudio/models", home / ".cache/huggingface/hub", ours]
+    for place in ("names", "files", "web", "p/c", "manifests/a/b/c", "models--a--b/snapshots", ""):
+        for store in stores:
+            copy(random_model, store / place / ".DS_Store", 10)
+    copy(random_model, ours / "names/no-link.gguf")
+    assert names() == []
+
+
+def test_folders_that_we_may_not_read_are_passed_over(home: Path, random_model: Path) -> None:
+    in_ollama(home, "private", random_model)
+    assert names() == ["private:latest"]
+    home.chmod(0)
+    is_root = os.geteuid() == 0
+    try:
+        if is_root:
+            os.seteuid(65534)
+        assert names() == []
+    finally:
+        if is_root:
+            os.seteuid(0)
+        home.chmod(0o700)
+
+
 def test_shards_are_one_model(home: Path, random_shards: list[Path], edgeinfer_command: Run) -> None:
     for path in random_shards:
         copy(path, home / ".lmstudio/models/p/c" / path.name)

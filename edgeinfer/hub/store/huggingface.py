@@ -11,7 +11,7 @@ from edgeinfer.hub.store.model import LocalModel, of_folder
 
 def models() -> Iterator[LocalModel]:
     """All GGUF models in it, each file once, of the newest snapshot that has it."""
-    for folder in sorted(folders.huggingface_cache().glob("models--*--*")):
+    for folder in folders.inside(folders.huggingface_cache(), "models--*--*/"):
         seen: set[tuple[str, ...]] = set()
         for snapshot in _snapshots(folder):
             for model in of_folder("huggingface", snapshot, repo_of(folder)):
@@ -38,7 +38,7 @@ def remove(model: LocalModel) -> int:
     """
     assert model.repo is not None
     folder = repo_folder(model.repo)
-    blobs = [path.resolve() for path in model.files]
+    blobs = {path.resolve(): path.stat().st_size for path in model.files}
     names = [path.relative_to(folder / "snapshots").parts[1:] for path in model.files]
     for snapshot in (folder / "snapshots").iterdir():
         for parts, blob in zip(names, blobs, strict=True):
@@ -46,12 +46,10 @@ def remove(model: LocalModel) -> int:
             if link.resolve() == blob:
                 link.unlink()
     used = {path.resolve() for path in (folder / "snapshots").rglob("*") if path.is_symlink()}
-    freed = 0
-    for blob in blobs:
-        if blob.is_relative_to(folder.resolve()) and blob not in used and blob.is_file():
-            freed += blob.stat().st_size
-            blob.unlink()
-    return freed
+    unused = [blob for blob in blobs if blob not in used and blob.is_relative_to(folder.resolve())]
+    for blob in unused:
+        blob.unlink(missing_ok=True)
+    return sum(blobs[blob] for blob in unused)
 
 
 def _snapshots(folder: Path) -> list[Path]:
@@ -60,5 +58,5 @@ def _snapshots(folder: Path) -> list[Path]:
         main = (folder / "refs/main").read_text().strip()
     except (OSError, ValueError):
         main = ""
-    found = [path for path in (folder / "snapshots").glob("*") if path.is_dir()]
+    found = folders.inside(folder / "snapshots", "*/")
     return sorted(found, key=lambda path: (path.name == main, path.stat().st_mtime), reverse=True)

@@ -17,7 +17,7 @@ def models() -> Iterator[LocalModel]:
     """All GGUF models in it; without a manifest they are called by their file."""
     root = folders.llama_cpp()
     repos = _repos(root)
-    for variant in variants(path.name for path in root.glob("*.gguf")):
+    for variant in variants(path.name for path in folders.inside(root, "*.gguf")):
         first = variant.files[0]
         repo = next((repo for repo in repos if first.startswith(repo.replace("/", "_") + "_")), None)
         name = f"{repo}:{variant.quant}" if repo and variant.quant else Path(first).stem
@@ -27,5 +27,5 @@ def models() -> Iterator[LocalModel]:
 
 def _repos(root: Path) -> list[str]:
     """Of the manifests, the longest first: one may begin with another's name."""
-    parts = (path.stem.split("=") for path in root.glob("manifest=*=*=*.json"))
+    parts = (path.stem.split("=") for path in folders.inside(root, "manifest=*=*=*.json"))
     return sorted({f"{part[1]}/{part[2]}" for part in parts if len(part) == 4}, key=len, reverse=True)

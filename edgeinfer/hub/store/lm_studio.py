@@ -12,7 +12,7 @@ def models() -> Iterator[LocalModel]:
     """All GGUF models in them."""
     seen = set()
     for root in folders.lm_studio():
-        for folder in sorted(root.glob("*/*")):
-            if folder.is_dir() and folder.resolve() not in seen:
+        for folder in folders.inside(root, "*/*/"):
+            if folder.resolve() not in seen:
                 seen.add(folder.resolve())
                 yield from of_folder("lm-studio", folder, f"{folder.parent.name}/{folder.name}")

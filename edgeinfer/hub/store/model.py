@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Literal
 
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.hub import folders
 from edgeinfer.hub.catalog import catalog
 from edgeinfer.hub.variants import Variant, variants
 
@@ -57,8 +58,7 @@ class LocalModel:
 
 def of_folder(store: StoreName, folder: Path, repo: str) -> Iterator[LocalModel]:
     """The models in a folder that holds files of one repository."""
-    names = (path.relative_to(folder).as_posix() for path in folder.rglob("*.gguf"))
-    found = variants(names)
+    found = variants(path.relative_to(folder).as_posix() for path in folders.inside(folder, "**/*.gguf"))
     alike = Counter(variant.quant for variant in found)
     for variant in found:
         yield from of_files(

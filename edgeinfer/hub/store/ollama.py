@@ -20,7 +20,7 @@ _ADAPTER = "application/vnd.ollama.image.adapter"  # without it the model would 
 def models() -> Iterator[LocalModel]:
     """All models of all its stores whose weights are one GGUF file."""
     for root in folders.ollama():
-        for manifest in sorted((root / "manifests").glob("*/*/*/*")):
+        for manifest in folders.inside(root / "manifests", "*/*/*/*"):
             blob = _weights(root, manifest)
             if blob is not None:
                 host, namespace, model, tag = manifest.parts[-4:]

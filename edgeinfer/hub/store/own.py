@@ -27,12 +27,13 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
 
 def models() -> Iterator[LocalModel]:
     """Aliases, imported models, and downloads from plain addresses."""
-    for link in sorted((_root() / "names").glob("*.gguf")):
-        yield from of_files("edgeinfer", shards(Path(os.readlink(link))), (_name_of(link),))
-    for folder in sorted((_root() / "files").glob("*")):
-        for variant in variants(path.name for path in folder.iterdir()):
+    for link in folders.inside(_root() / "names", "*.gguf"):
+        if link.is_symlink():
+            yield from of_files("edgeinfer", shards(link.readlink()), (_name_of(link),))
+    for folder in folders.inside(_root() / "files", "*/"):
+        for variant in variants(path.name for path in folders.inside(folder, "*.gguf")):
             yield from of_files("edgeinfer", tuple(folder / f for f in variant.files), (_name_of(folder),))
-    for path in sorted((_root() / "web").glob("*/*.gguf")):
+    for path in folders.inside(_root() / "web", "*/*.gguf"):
         yield from of_files("edgeinfer", (path,), (path.stem,), quant=quant_of(path.name))
 
 
@@ -98,7 +99,7 @@ def remove(model: LocalModel) -> int:
 
 def shards(path: Path) -> tuple[Path, ...]:
     """All files of the model that this one is, or is a shard of; only this if one is missing."""
-    for variant in variants(p.name for p in path.parent.glob("*.gguf")):
+    for variant in variants(p.name for p in folders.inside(path.parent, "*.gguf")):
         if path.name in variant.files:
             return tuple(path.parent / file for file in variant.files)
     return (path,)
