@@ -28,7 +28,13 @@ from edgeinfer.engine.request import Priority, Request, Scorer
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
-from edgeinfer.errors import BadModelFile, InvalidRequest, NotEnoughMemory, WrongModelKind
+from edgeinfer.errors import (
+    BadModelFile,
+    ContextLengthExceeded,
+    InvalidRequest,
+    NotEnoughMemory,
+    WrongModelKind,
+)
 from edgeinfer.kv.tokens import common_prefix
 from edgeinfer.settings import Settings, kv_type_named
 from edgeinfer.streaming import Answer, Mailbox, Stream
@@ -41,6 +47,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeinfer.backends.base import Traits
+    from edgeinfer.backends.choose import Wanted
+    from edgeinfer.backends.plan import MemoryPlan
     from edgeinfer.facts import Facts
     from edgeinfer.kv.disk import SavedPrefixes
     from edgeinfer.text.grammar import CompiledGrammar, Grammar, GrammarCompiler
@@ -51,7 +59,10 @@ if TYPE_CHECKING:
 
 AnyPrompt = str | Sequence[int] | Infill | Sequence[Message] | Conversation
 # options besides those of Sampling
-_ASKED = ("max_tokens", "stop", "timeout", "context_shift", "priority", "top_logprobs", "score_prompt")
+_ASKED = (
+    *("max_tokens", "stop", "timeout", "context_shift", "most_context", "priority"),
+    *("top_logprobs", "score_prompt"),
+)
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
 
 
@@ -154,6 +165,7 @@ class Model:
         stop: str | Sequence[str] | None = None,
         timeout: float | None = None,
         context_shift: bool = False,
+        most_context: int | None = None,
         priority: Priority = "interactive",
         top_logprobs: int = 0,
         score_prompt: bool = False,
@@ -171,6 +183,8 @@ class Model:
             timeout: seconds after which it ends, with finish_reason "deadline", finished or not.
             context_shift: when the context is full go on without the older half of it, but for what the
                 model was told first (`chat`: its system message). The stream tells what was dropped.
+            most_context: tokens of prompt and answer together, if that is less than the model's
+                `context_length`.
             priority: "batch" lets everybody else go first, and nothing of it is saved for later runs.
             top_logprobs: how many of the likeliest tokens to name with each one, `Token.top`; at most 20.
             score_prompt: also tell how likely each prompt token is, `Stream.scored`; max_tokens may be 0.
@@ -181,15 +195,18 @@ class Model:
 
         Raises:
             InvalidRequest: a parameter is unknown or out of range, the prompt is empty, or the grammar is
-                wrong or too complex. Errors met later are raised from the stream.
+                wrong or too complex. Errors met later are raised from the stream, as that the prompt does
+                not fit the context.
+            ContextLengthExceeded: it is so long that this is known without reading it.
         """
         return self._start(
-            self._prompt(prompt),
+            self._prompt(prompt, most_context),
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
             timeout=timeout,
             context_shift=context_shift,
+            most_context=most_context,
             priority=priority,
             top_logprobs=top_logprobs,
             score_prompt=score_prompt,
@@ -204,6 +221,7 @@ class Model:
         stop: str | Sequence[str] | None = None,
         timeout: float | None = None,
         context_shift: bool = False,
+        most_context: int | None = None,
         priority: Priority = "interactive",
         top_logprobs: int = 0,
         grammar: Grammar | None = None,
@@ -216,12 +234,13 @@ class Model:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
         return self._start(
-            self._prompt(_conversation(messages)),
+            self._prompt(_conversation(messages), most_context),
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
             timeout=timeout,
             context_shift=context_shift,
+            most_context=most_context,
             priority=priority,
             top_logprobs=top_logprobs,
             grammar=self._compiled(grammar),
@@ -237,7 +256,7 @@ class Model:
         """
         if n < 1:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
-        read = self._prompt(prompt)
+        read = self._prompt(prompt, options.get("most_context"))
         asked = {name: options.pop(name) for name in _ASKED if name in options}
         grammar = self._compiled(options.pop("grammar", None))
         sampling = _sampling(options.pop("sampling", None), options)
@@ -280,24 +299,46 @@ class Model:
 
         return syntax_of(self.template.source)
 
-    def encode_infill(self, infill: Infill) -> Framed:
+    def encode_infill(self, infill: Infill, most_context: int | None = None) -> Framed:
         """The prompt that `generate` computes for it.
 
         Raises:
             InvalidRequest: the model has no tokens for that.
             ContextLengthExceeded: prefix and suffix have no room.
         """
-        return frame(self.tokenizer, infill, self.context_length)
+        limit = self._limit(most_context)
+        self._refuse_endless([infill.prefix, infill.beginning, infill.suffix], limit)
+        return frame(self.tokenizer, infill, limit)
 
-    def _prompt(self, prompt: AnyPrompt) -> _Prompt:
+    def _prompt(self, prompt: AnyPrompt, most_context: int | None) -> _Prompt:
         """Text, ids or messages as tokens."""
+        limit = self._limit(most_context)
         if isinstance(prompt, str):
+            self._refuse_endless([prompt], limit)
             return _Prompt(self.tokenizer.encode(prompt))
         if isinstance(prompt, Infill):
-            return _Prompt(self.encode_infill(prompt).ids)
+            return _Prompt(self.encode_infill(prompt, most_context).ids)
         if isinstance(prompt, Conversation) or any(isinstance(item, Mapping) for item in prompt):
-            return self._chat_prompt(_conversation(cast("Sequence[Message] | Conversation", prompt)))
+            conversation = _conversation(cast("Sequence[Message] | Conversation", prompt))
+            said = (message.get("content") for message in conversation.messages)
+            self._refuse_endless([text for text in said if isinstance(text, str)], limit)
+            return self._chat_prompt(conversation)
         return _Prompt([int(i) for i in cast("Sequence[int]", prompt)])
+
+    def _limit(self, most_context: int | None) -> int:
+        if most_context is None:
+            return self.context_length
+        if most_context < 1:
+            raise InvalidRequest(f"most_context must be at least 1, not {most_context}")
+        return min(self.context_length, most_context)
+
+    def _refuse_endless(self, texts: Sequence[str], limit: int) -> None:
+        """Before 10 MB are read: seconds of work for a prompt that cannot fit."""
+        if sum(map(len, texts)) <= limit:
+            return
+        n = self.tokenizer.least_tokens(texts)
+        if n > limit:
+            raise ContextLengthExceeded(n, limit, hint="shorten the prompt", at_least=True)
 
     def _n_told_first(self, prompt: _Prompt) -> int:
         """Tokens of a chat's system message with all that comes before it; of a text its BOS."""
@@ -420,6 +461,7 @@ class Model:
         stop: str | Sequence[str] | None = None,
         timeout: float | None = None,
         context_shift: bool = False,
+        most_context: int | None = None,
         priority: Priority = "interactive",
         top_logprobs: int = 0,
         score_prompt: bool = False,
@@ -443,6 +485,7 @@ class Model:
             priority=priority,
             deadline=_deadline(timeout),
             shift_after=self._n_told_first(prompt) if context_shift else None,
+            most_context=most_context,
             n_unread=mailbox.events.qsize,
             score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
             n_top=top_logprobs,
@@ -538,13 +581,12 @@ def load(
     settings = Settings.from_environment()
     path, name = locate(name_or_path)
     file = _native.gguf_open(os.fspath(path))
-    if context_length is None and kv_window is None:
-        context_length = settings.context_length
-    wanted = choose.Wanted(
+    wanted = _wanted(
+        settings,
         backend=backend,
-        threads=settings.threads if threads is None else threads,
+        threads=threads,
         context_length=context_length,
-        kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
+        kv_type=kv_type,
         kv_window=kv_window,
     )
     tokenizer = Tokenizer.from_gguf(file)
@@ -557,6 +599,41 @@ def load(
         name=name,
         facts=Facts(file, tokenizer),
         keep_headers=settings.keep_headers,
+    )
+
+
+def plan(name_or_path: str | os.PathLike[str] | None = None, **options: Any) -> MemoryPlan:
+    """The memory that `load` takes with these options where there is enough; raises what that raises."""
+    from edgeinfer import _native
+    from edgeinfer.backends import choose
+    from edgeinfer.hub.names import find_model
+    from edgeinfer.machine import Memory
+
+    file = _native.gguf_open(os.fspath(find_model(name_or_path)))
+    endless = Memory(sys.maxsize, sys.maxsize)
+    return choose.plan(file, _wanted(Settings.from_environment(), **options), endless)
+
+
+def _wanted(
+    settings: Settings,
+    *,
+    backend: str = "native",
+    threads: int | None = None,
+    context_length: int | None = None,
+    kv_type: str | None = None,
+    kv_window: int | None = None,
+) -> Wanted:
+    """What is not given comes from the settings."""
+    from edgeinfer.backends.choose import Wanted
+
+    if context_length is None and kv_window is None:
+        context_length = settings.context_length
+    return Wanted(
+        backend=backend,
+        threads=settings.threads if threads is None else threads,
+        context_length=context_length,
+        kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
+        kv_window=kv_window,
     )
 
 
@@ -593,6 +670,15 @@ def check_file(path: str | os.PathLike[str]) -> None:
     if template in file and file.type_of(template) != "string":
         raise BadModelFile(f"{file.path}: {template} has type {file.type_of(template)}, not string")
     choose.check_weights(file)
+
+
+def load_facts(name_or_path: str | os.PathLike[str] | None = None) -> Facts:
+    """Only what the file of a model says of itself."""
+    from edgeinfer import _native
+    from edgeinfer.facts import Facts
+    from edgeinfer.hub.names import find_model
+
+    return Facts(_native.gguf_open(os.fspath(find_model(name_or_path))))
 
 
 def load_tokenizer(name_or_path: str | os.PathLike[str] | None = None) -> Tokenizer:

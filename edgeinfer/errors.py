@@ -18,6 +18,7 @@ class EdgeInferError(Exception):
     """
 
     code: ClassVar[str] = "failed"
+    retry_after_s: ClassVar[int | None] = None  # when the same may succeed, if it may at all
 
     def __init__(self, message: str, *, hint: str | None = None) -> None:
         super().__init__(message)
@@ -44,14 +45,18 @@ class InvalidRequest(EdgeInferError):
 class ContextLengthExceeded(InvalidRequest):
     """The prompt is longer than the context.
 
-    Attributes:
-        n_prompt, n_context: tokens.
+    Args:
+        n_prompt: its tokens.
+        n_context: tokens that prompt and answer may have together.
+        hint: how to make it fit.
+        at_least: the tokens were not counted: there are so many or more.
     """
 
     code = "context_length_exceeded"
 
-    def __init__(self, message: str, *, n_prompt: int, n_context: int, hint: str | None = None) -> None:
-        super().__init__(message, hint=hint)
+    def __init__(self, n_prompt: int, n_context: int, *, hint: str, at_least: bool = False) -> None:
+        about = "at least " if at_least else ""
+        super().__init__(f"the prompt has {about}{n_prompt} tokens, the context holds {n_context}", hint=hint)
         self.n_prompt, self.n_context = n_prompt, n_context
 
 
@@ -168,6 +173,7 @@ EXIT_AND_STATUS: dict[str, tuple[int, int]] = {
     "failed": (1, 500),
     "no_room": (1, 503),
     "timed_out": (1, 504),
+    "queue_full": (1, 503),
     "invalid_request": (2, 400),
     "context_length_exceeded": (2, 400),
     "wrong_model_kind": (2, 400),

@@ -120,6 +120,16 @@ class Stream:
         """The stop string that ended the answer, or None."""
         return self._reader.stopped_by
 
+    @property
+    def has_started(self) -> bool:
+        """Whether its prompt is being read, or has been."""
+        return self._request.started_at is not None
+
+    @property
+    def queue_position(self) -> int:
+        """How many requests came first when that was last told, itself included; 0: it did not wait."""
+        return self._request.position
+
     def end_at_line(self, after_s: float) -> None:
         """End (finish_reason "deadline") once there is a whole line and the first token is so old."""
         self._line_limit_s = after_s

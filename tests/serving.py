@@ -19,17 +19,22 @@ from edgeinfer.server.models import Models
 
 
 class Served:
-    """A server in a thread."""
+    """A server in a thread, of one open model or of several."""
 
-    def __init__(self, model: edgeinfer.Model, rules: Rules) -> None:
-        config = uvicorn.Config(make_app(Models([model]), rules), port=0, log_level="error", lifespan="off")
+    model: edgeinfer.Model
+
+    def __init__(self, served: edgeinfer.Model | Models, rules: Rules) -> None:
+        if isinstance(served, edgeinfer.Model):
+            self.model = served
+            served = Models.lent(served)
+        app = make_app(served, rules)
+        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
         self._server = uvicorn.Server(config)
         self._thread = threading.Thread(target=self._server.run)
         self._thread.start()
         while not self._server.started:
             time.sleep(0.01)
         self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
-        self.model = model
         self._clients = ExitStack()
 
     def client(self, key: str = "any") -> openai.OpenAI:

@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import numpy as np
 import pytest
@@ -242,6 +242,33 @@ def test_a_wrong_argument_is_refused_at_once(
 def test_a_prompt_beyond_the_context_raises_from_the_stream(model: edgeinfer.Model) -> None:
     with pytest.raises(ContextLengthExceeded, match="holds 256"):
         next(model.generate([1] * 300))
+
+
+@pytest.mark.parametrize("ask", ["generate", "chat"])
+def test_a_text_that_cannot_fit_is_refused_before_it_is_read(model: edgeinfer.Model, ask: str) -> None:
+    text = "so many words " * 100_000
+    with pytest.raises(ContextLengthExceeded, match="at least") as refused:
+        getattr(model, ask)(text if ask == "generate" else [{"role": "user", "content": text}])
+    assert refused.value.n_prompt > refused.value.n_context == 256
+    assert refused.value.n_prompt <= len(model.tokenizer.encode(text))
+
+
+def test_most_context_caps_one_request(model: edgeinfer.Model) -> None:
+    options: dict[str, Any] = {"logit_bias": endless(model), "seed": 3}
+    n = len(model.tokenizer.encode(PROMPT))
+    full = [token.id for token in model.generate(PROMPT, max_tokens=40, **options)]
+    stream = model.generate(PROMPT, most_context=n + 7, **options)
+    assert [token.id for token in stream] == full[:7]
+    assert stream.finish_reason == "length"
+    with pytest.raises(ContextLengthExceeded, match=f"has {n} tokens, the context holds {n}.*") as refused:
+        next(model.generate(PROMPT, most_context=n, **options))
+    assert refused.value.hint is not None
+    assert "up to 256" in refused.value.hint
+    shifting = model.generate(PROMPT, most_context=n + 7, max_tokens=40, context_shift=True, **options)
+    assert len(list(shifting)) == 40
+    assert shifting.usage.n_dropped > 0
+    with pytest.raises(InvalidRequest, match="most_context"):
+        model.generate(PROMPT, most_context=0)
 
 
 def test_a_closed_model_refuses_and_its_streams_end(random_model: Path) -> None:

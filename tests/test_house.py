@@ -37,6 +37,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine",
         "backends.base",
         "backends.choose",
+        "backends.plan",
         "facts",
         "kv",
         "text",
@@ -46,6 +47,9 @@ ALLOWED: dict[str, set[str]] = {
     },
     "server": {
         "errors",
+        "machine",
+        "hub",
+        "backends.plan",  # what a model takes
         "client",
         "facts",
         "streaming",

@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING
 
 from edgeinfer import machine
 from edgeinfer.backends.base import Backend
-from edgeinfer.backends.plan import plan_memory
+from edgeinfer.backends.plan import MemoryPlan, plan_memory
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.machine import Memory
 from edgeinfer.settings import KvType
 
 if TYPE_CHECKING:
@@ -45,34 +46,39 @@ class Wanted:
             )
 
 
+def plan(file: GgufFile, wanted: Wanted, memory: Memory) -> MemoryPlan:
+    """What this model will take of this memory. Raises what `plan_memory` raises."""
+    from edgeinfer import models
+
+    return plan_memory(
+        replace(models.load_spec(file), kv_window=wanted.kv_window or 0),
+        file_bytes=file.size_bytes,
+        kv_type=wanted.kv_type,
+        context_length=wanted.context_length,
+        memory=memory,
+    )
+
+
 def open_backend(file: GgufFile, wanted: Wanted) -> Backend:
     """A backend for this model, after a look at the memory.
 
     Raises:
         NotEnoughMemory, InvalidRequest, and what the family and the backend raise for the file.
     """
-    from edgeinfer import models
+    from edgeinfer import _native, models
+    from edgeinfer.backends.native import NativeBackend
     from edgeinfer.models.spec import N_SINKS
 
+    planned = plan(file, wanted, machine.memory())
     window = wanted.kv_window or 0
-    plan = plan_memory(
-        replace(models.load_spec(file), kv_window=window),
-        file_bytes=file.size_bytes,
-        kv_type=wanted.kv_type,
-        context_length=wanted.context_length,
-        memory=machine.memory(),
-    )
-    farthest = window + N_SINKS if window else plan.context_length  # that tokens see each other
-    from edgeinfer import _native
-    from edgeinfer.backends.native import NativeBackend
-
+    farthest = window + N_SINKS if window else planned.context_length  # that tokens see each other
     return NativeBackend(
         file,
         replace(models.load_spec(file, farthest), kv_window=window),  # long-rope depends on it
         n_threads=wanted.threads or _useful_threads(file.size_bytes),
-        n_ctx=plan.context_length,
+        n_ctx=planned.context_length,
         kv_type=wanted.kv_type,
-        n_blocks=[-(-n // _native.KV_BLOCK_TOKENS) + 1 for n in plan.pool_tokens],
+        n_blocks=[-(-n // _native.KV_BLOCK_TOKENS) + 1 for n in planned.pool_tokens],
     )
 
 

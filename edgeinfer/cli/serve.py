@@ -5,15 +5,30 @@ from __future__ import annotations
 import ipaddress
 import os
 import socket
-from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeinfer.cli import output
 from edgeinfer.cli.options import model_options, take_model
 from edgeinfer.errors import DiskError, InvalidRequest, PortTaken
+from edgeinfer.hub.names import BUNDLED, find_model
+from edgeinfer.server.durations import seconds_of
+
+if TYPE_CHECKING:
+    import uvicorn
+
+    from edgeinfer.server.entry import Entry
+    from edgeinfer.server.models import Models
+
+
+def _duration(context: click.Context, option: click.Parameter, text: str) -> float:
+    try:
+        return seconds_of(text)
+    except ValueError as wrong:
+        raise click.BadParameter(f"{text!r} {wrong}") from None
 
 
 @click.command("serve", short_help="Answer editors and agents on a port.")
@@ -28,6 +43,23 @@ from edgeinfer.errors import DiskError, InvalidRequest, PortTaken
 )
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name of this machine.")
 @click.option("--allow-origin", multiple=True, metavar="URL", help="Web pages that may ask.")
+@click.option(
+    "--keep-alive",
+    callback=_duration,
+    default="30m",
+    show_default=True,
+    metavar="TIME",
+    help="Close a model that no MODEL names so long after its last request; -1: never.",
+)
+@click.option("--max-models", type=click.IntRange(1), metavar="N", help="Open at most N models at once.")
+@click.option(
+    "--max-queue",
+    type=click.IntRange(1),
+    default=512,
+    show_default=True,
+    metavar="N",
+    help="Refuse requests while N wait for the same model.",
+)
 @model_options
 def command(
     models: tuple[str, ...],
@@ -36,9 +68,15 @@ def command(
     api_key_file: Path | None,
     allow_host: tuple[str, ...],
     allow_origin: tuple[str, ...],
+    keep_alive: float,
+    max_models: int | None,
+    max_queue: int,
     **options: Any,
 ) -> None:
-    """Serve MODELs, files or bundled models, in OpenAI's dialect; without any the bundled edgeinfer-tiny.
+    """Serve MODELs, files or names; without any the bundled edgeinfer-tiny.
+
+    The first answers who names none. All other models on this machine are opened when a request names them,
+    and those not used for longest are closed when memory is short. Options hold for all of them.
 
     Only programs on this machine are answered, no web pages. To listen elsewhere needs an API key.
 
@@ -52,22 +90,50 @@ def command(
             f"{host} can be reached from other machines: that needs an API key",
             hint="give --api-key-file, or listen on 127.0.0.1",
         )
+    import asyncio
+
     import uvicorn
 
     import edgeinfer
+    from edgeinfer.client import plan
     from edgeinfer.server.app import make_app
     from edgeinfer.server.guard import Rules
-    from edgeinfer.server.models import Models
+    from edgeinfer.server.models import Models, Terms
+    from edgeinfer.server.pool import Pool
 
-    with ExitStack() as stack:
-        listener = stack.enter_context(_listen(host, port))
-        loading = take_model(options)
-        opened = [stack.enter_context(edgeinfer.load(name, **loading)) for name in models or (None,)]
-        app = make_app(Models(opened), Rules((*allow_host, host), allow_origin, api_key))
+    loading = take_model(options)
+    named = [_named(name) for name in models or (BUNDLED[0],)]
+    pool = Pool(partial(edgeinfer.load, **loading), partial(plan, **loading), most_open=max_models)
+    with _listen(host, port) as listener, Models(named, pool, Terms(keep_alive, max_queue)) as served:
+        app = make_app(served, Rules((*allow_host, host), allow_origin, api_key))
         config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
-        names = ", ".join(model.name for model in opened)
+        names = ", ".join(entry.name for entry in named)
         output.talk(f"{names} on http://{host}:{listener.getsockname()[1]}/v1, Ctrl-C ends")
-        uvicorn.Server(config).run(sockets=[listener])
+        asyncio.run(_serve(uvicorn.Server(config), listener, served))
+
+
+async def _serve(server: uvicorn.Server, listener: socket.socket, models: Models) -> None:
+    """Answer at once, while the models that were named are opened. Raises what one of them raises."""
+    import asyncio
+
+    def opened(task: asyncio.Task[None]) -> None:
+        if not task.cancelled() and task.exception() is not None:
+            server.should_exit = True
+
+    opening = asyncio.ensure_future(models.open_named())
+    opening.add_done_callback(opened)
+    await server.serve(sockets=[listener])
+    if opening.done():
+        opening.result()
+    opening.cancel()
+
+
+def _named(model: str) -> Entry:
+    """What a command line names: a file is called as its name is, all else as it was called."""
+    from edgeinfer.server.entry import Entry
+
+    path = find_model(model)
+    return Entry(path.stem if Path(model).is_file() else model, path)
 
 
 def _key(file: Path | None) -> str | None:

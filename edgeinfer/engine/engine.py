@@ -318,7 +318,7 @@ class Engine:
         return "length" if full or request.n_generated >= request.max_tokens else None
 
     def _is_full(self, request: Request) -> bool:
-        return len(request.tokens) >= self._scheduler.limit
+        return len(request.tokens) >= self._scheduler.limit_of(request)
 
     def _fail(self, slices: list[Slice], error: EdgeInferError) -> None:
         """The step itself failed: all its requests end, and nothing of their sequences is reused."""

@@ -46,6 +46,7 @@ class Request:
     constraint: Constraint | None = None  # what it has to be
     priority: Priority = "interactive"  # batch goes last and is paused first
     deadline: float | None = None  # time.perf_counter() when it ends, finished or not
+    most_context: int | None = None  # tokens, generated ones included, where that is less than the model has
     # With a full context go on without the older half of what follows the first so many tokens.
     shift_after: int | None = None
     # Gets (position of the first row, borrowed rows) of prompt tokens from `n_scored` on, once each.

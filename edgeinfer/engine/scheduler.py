@@ -61,6 +61,10 @@ class Scheduler:
         """Most tokens a request can have, generated ones included."""
         return min(self._backend.traits.n_ctx, self._capacity)
 
+    def limit_of(self, request: Request) -> int:
+        """Most tokens this one can have."""
+        return self.limit if request.most_context is None else min(self.limit, request.most_context)
+
     def add(self, request: Request) -> None:
         """Queue a request. Raises ContextLengthExceeded or InvalidRequest if it can never run."""
         self._check(request)
@@ -121,7 +125,7 @@ class Scheduler:
         The rest is read again: so its text depends on nothing but its tokens.
         """
         assert request.shift_after is not None, "it did not ask for it"
-        first = min(request.shift_after, self.limit // 2)
+        first = min(request.shift_after, self.limit_of(request) // 2)
         n = (len(request.tokens) - first + 1) // 2
         self._queue_again(request)
         del request.tokens[first : first + n]
@@ -179,25 +183,21 @@ class Scheduler:
         return [*self.running, *self.waiting]
 
     def _check(self, request: Request) -> None:
-        traits, n = self._backend.traits, request.n_prompt
-        wrong = next((t for t in request.tokens if not 0 <= t < traits.n_vocab), None)
+        n, n_vocab = request.n_prompt, self._backend.traits.n_vocab
+        wrong = next((t for t in request.tokens if not 0 <= t < n_vocab), None)
         if wrong is not None:
-            raise InvalidRequest(f"token id {wrong} is outside the vocabulary of {traits.n_vocab} tokens")
-        needed = n + request.generates  # a generated token needs its place too
-        if needed > traits.n_ctx:
-            raise ContextLengthExceeded(
-                f"the prompt has {n} tokens, the context holds {traits.n_ctx}",
-                n_prompt=n,
-                n_context=traits.n_ctx,
-                hint="shorten the prompt or raise the context length",
-            )
-        if needed > self._capacity:
-            raise ContextLengthExceeded(
-                f"the request needs KV room for {needed} tokens, the pool holds {self._capacity}",
-                n_prompt=n,
-                n_context=self._capacity,
-                hint="shorten the prompt or give the model more memory",
-            )
+            raise InvalidRequest(f"token id {wrong} is outside the vocabulary of {n_vocab} tokens")
+        limit = self.limit_of(request)
+        if n + request.generates > limit:  # a generated token needs its place too
+            raise ContextLengthExceeded(n, limit, hint=self._advice(limit))
+
+    def _advice(self, limit: int) -> str:
+        """To who met this limit."""
+        if limit < self.limit:
+            return f"shorten the prompt or ask for a larger context, up to {self.limit}"
+        if limit < self._backend.traits.n_ctx:
+            return "shorten the prompt or give the model more memory"
+        return "shorten the prompt or raise the context length"
 
     def _will_share(self, request: Request) -> bool:
         """Whether a request before this one is about to compute tokens that this one needs too."""

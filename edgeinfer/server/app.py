@@ -14,6 +14,7 @@ from edgeinfer.server.anthropic.routes import AnthropicRoutes
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
+from edgeinfer.server.lease import Leases
 from edgeinfer.server.llamacpp.routes import LlamaCppRoutes
 from edgeinfer.server.models import Models
 from edgeinfer.server.ollama.routes import OllamaRoutes
@@ -23,23 +24,25 @@ from edgeinfer.server.responses.routes import ResponsesRoutes
 
 def make_app(models: Models, rules: Rules) -> Starlette:
     """The ASGI application that serves these models to whom the rules let in."""
+
+    async def health(request: Request) -> Response:
+        if not models.ready:  # requests are taken, and wait
+            return JSONResponse({"status": "loading"}, 503)
+        return JSONResponse({"status": "ok"})
+
     return Starlette(
         routes=[
-            Route("/health", _health, methods=["GET"]),
-            Route("/v1/health", _health, methods=["GET"]),
+            Route("/health", health, methods=["GET"]),
+            Route("/v1/health", health, methods=["GET"]),
             *AnthropicRoutes(models).routes(),
             *OpenAiRoutes(models).routes(),
             *ResponsesRoutes(models).routes(),
             *OllamaRoutes(models).routes(),
             *LlamaCppRoutes(models).routes(),
         ],
-        middleware=[Middleware(Guard, rules=rules)],
+        middleware=[Middleware(Leases), Middleware(Guard, rules=rules)],
         exception_handlers={EdgeInferError: _failed, HTTPException: _refused, Exception: _broken},
     )
-
-
-async def _health(request: Request) -> Response:
-    return JSONResponse({"status": "ok"})
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -10,10 +10,11 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
 
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.server.durations import seconds_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
@@ -41,6 +42,14 @@ def _refuse(value: Any) -> Any:
 
 
 NotSupported = Annotated[Any, AfterValidator(_refuse)]
+
+
+def _seconds(duration: object) -> float | None:
+    return None if duration is None else seconds_of(duration)
+
+
+# How long a model shall stay open after the request: seconds, inf: for ever, None: the client does not say.
+KeepAlive = Annotated[float | None, BeforeValidator(_seconds)]
 
 
 class TextPart(BaseModel):

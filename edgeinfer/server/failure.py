@@ -19,11 +19,14 @@ class Failure:
     param: str | None = None  # the field that is wrong, as `messages[0].role`
     n_prompt: int | None = None  # tokens, of a prompt that is too long
     n_context: int | None = None  # for so many
+    retry_after_s: int | None = None  # when the same request may be answered
 
     @classmethod
     def of(cls, error: EdgeInferError) -> Self:
         """With the hint as part of the message: clients show nothing else."""
         message = f"{error.message}; {error.hint}" if error.hint else error.message
         param = error.param if isinstance(error, InvalidParameter) else None
-        tokens = (error.n_prompt, error.n_context) if isinstance(error, ContextLengthExceeded) else ()
-        return cls(error.http_status, error.code, message, param, *tokens)
+        n_prompt = n_context = None
+        if isinstance(error, ContextLengthExceeded):
+            n_prompt, n_context = error.n_prompt, error.n_context
+        return cls(error.http_status, error.code, message, param, n_prompt, n_context, error.retry_after_s)

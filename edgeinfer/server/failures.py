@@ -34,4 +34,5 @@ def failure_body(path: str, failure: Failure) -> dict[str, Any]:
 
 def failure_response(path: str, failure: Failure) -> JSONResponse:
     """The whole response."""
-    return JSONResponse(failure_body(path, failure), failure.status)
+    headers = None if failure.retry_after_s is None else {"Retry-After": str(failure.retry_after_s)}
+    return JSONResponse(failure_body(path, failure), failure.status, headers)

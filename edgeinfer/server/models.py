@@ -1,16 +1,26 @@
-"""The models that a server has open, by name."""
+"""The models that a server has, by name: open, or opened when somebody asks."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Self
 
 from starlette.requests import Request
 
-from edgeinfer.errors import NotFound
+from edgeinfer.errors import EdgeInferError, InvalidRequest, NotFound
+from edgeinfer.server.entry import Entry
+from edgeinfer.server.exchange import while_connected
+from edgeinfer.server.lease import Lease, lease_of
+from edgeinfer.server.shelf import OnShelf, find_on_shelf, plain_name, whole_shelf
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
+    from edgeinfer.server.pool import Pool
+
+
+_LONGEST_NAME = 256  # the search for similar ones takes its time
 
 
 class UnknownModel(NotFound):
@@ -19,26 +29,136 @@ class UnknownModel(NotFound):
     code = "model_not_found"
 
 
+class QueueFull(EdgeInferError):
+    """Too many requests wait for one model."""
+
+    code = "queue_full"
+    retry_after_s = 5
+
+
+@dataclass(frozen=True)
+class Terms:
+    """How long models stay, and how many requests may wait for one."""
+
+    keep_alive_s: float = 30 * 60  # after the last request; those that were named stay
+    most_waiting: int = 512
+
+
 class Models:
-    """One or several open models; the first answers who names none."""
+    """What can be served: models that were named, and all others on this machine by their names.
 
-    def __init__(self, models: Sequence[Model]) -> None:
-        assert models, "a server without models"
-        self._models = {model.name: model for model in models}
+    The first one answers who names none. An unknown name is refused, also by a server with one model: what
+    another model than the one asked for says would be a wrong answer.
 
-    def __iter__(self) -> Iterator[Model]:
-        return iter(self._models.values())
+    Args:
+        named: on the command line; they stay open.
+        pool: opens them, and what lies on this machine; None: these are all, and they are open.
+    """
 
-    async def use(self, request: Request, name: str | None) -> Model:
-        """The model of that name, open as long as the request is answered. Raises UnknownModel."""
-        return self.named(name)
+    def __init__(self, named: Sequence[Entry], pool: Pool | None, terms: Terms | None = None) -> None:
+        self._named = {plain_name(entry.name): entry for entry in named}
+        if len(self._named) < len(named):
+            raise InvalidRequest("two of the models have the same name", hint="rename a file, or serve one")
+        self._pool, self._terms = pool, terms or Terms()
+        self._found: dict[str, Entry] = {}  # by the names that were asked for
+        self._by_file = {entry.path.resolve(): entry for entry in named if entry.path is not None}
+        self.ready = pool is None  # whether those that were named have been opened once
 
-    def named(self, name: str | None) -> Model:
-        """Raises UnknownModel."""
-        if name is None:
-            return next(iter(self))
+    @classmethod
+    def lent(cls, *models: Model) -> Self:
+        """Open models that stay their owner's, and no others."""
+        return cls([Entry(model.name, None, model=model) for model in models], None)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        if self._pool is not None:
+            self._pool.close()
+
+    async def open_named(self) -> None:
+        """Open the models that were named. Raises what `edgeinfer.load` raises for the first that fails."""
+        assert self._pool is not None
+        for entry in self._named.values():
+            await self._pool.open(entry)
+        self.ready = True
+
+    async def use(self, request: Request, name: str | None, keep_alive_s: float | None = None) -> Model:
+        """The model of that name, open as long as the request is answered.
+
+        Args:
+            request: whose body has been read.
+            name: None or empty: the first model.
+            keep_alive_s: how long the client wants it to stay open afterwards; None: does not say.
+
+        Raises:
+            UnknownModel, QueueFull, and what `edgeinfer.load` raises.
+            Cancelled: the client went before the model was open.
+        """
+        entry = await self.find(name)
+        if entry.n_waiting >= self._terms.most_waiting:
+            raise QueueFull(
+                f"{entry.n_waiting} requests wait for {entry.name}",
+                hint="try again later",
+            )
+        if keep_alive_s is not None:
+            entry.keep_alive(keep_alive_s)
+        self._lend(entry, lease_of(request))
+        if entry.model is not None:
+            return entry.model
+        assert self._pool is not None
+        return await while_connected(request, self._pool.open(entry))
+
+    def _lend(self, entry: Entry, lease: Lease) -> None:
+        def give_back() -> None:
+            entry.leases.discard(lease)
+            if self._pool is not None:
+                self._pool.release(entry)
+
+        entry.leases.add(lease)
+        lease.at_end.callback(give_back)
+
+    async def unload(self, name: str | None) -> Entry:
+        """Close a model as soon as nobody uses it. Raises UnknownModel."""
+        entry = await self.find(name)
+        if entry.model is not None and self._pool is not None:
+            entry.keep_alive(0)
+            self._pool.set_timer()
+        return entry
+
+    async def find(self, name: str | None) -> Entry:
+        """What is called so; case, `.gguf` and `:latest` do not matter.
+
+        Raises:
+            UnknownModel, AmbiguousName.
+        """
+        if not name:
+            return next(iter(self._named.values()))
+        if len(name) > _LONGEST_NAME:
+            raise UnknownModel(f"no model has a name of {len(name)} characters")
+        key = plain_name(name)
+        if key in self._named:
+            return self._named[key]
+        if key in self._found and self._found[key].state != "closed":
+            return self._found[key]
         try:
-            return self._models[name]
-        except KeyError:
-            served = ", ".join(self._models)
-            raise UnknownModel(f"no model is called {name!r} here", hint=f"there is {served}") from None
+            if self._pool is None:
+                raise NotFound("these are all that there are")
+            entry = self._entry(await asyncio.to_thread(find_on_shelf, name))
+        except NotFound:
+            there = ", ".join(entry.name for entry in await self.all())
+            raise UnknownModel(f"no model is called {name!r} here", hint=f"there is {there}") from None
+        self._found[key] = entry
+        return entry
+
+    async def all(self) -> list[Entry]:
+        """All that can be asked for, those that were named first."""
+        if self._pool is None:
+            return list(self._named.values())
+        found = map(self._entry, await asyncio.to_thread(whole_shelf))
+        others = (entry for entry in found if plain_name(entry.name) not in self._named)
+        return [*self._named.values(), *dict.fromkeys(others)]
+
+    def _entry(self, found: OnShelf) -> Entry:
+        fresh = Entry(found.name, found.path, self._terms.keep_alive_s)
+        return self._by_file.setdefault(found.path.resolve(), fresh)

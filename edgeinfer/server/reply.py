@@ -13,6 +13,7 @@ from starlette.responses import JSONResponse, Response, StreamingResponse
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.server.exchange import while_connected
 from edgeinfer.server.failure import Failure
+from edgeinfer.server.lease import lease_of
 from edgeinfer.server.streams import Arrivals, begun, finished
 from edgeinfer.streaming import Answer, Progress, Stream, Token
 
@@ -60,9 +61,12 @@ async def reply_with(
     Raises:
         EdgeInferError: a request fails before its first event, or, not streamed, at any time.
     """
+    lease_of(request).streams = streams
     if streamed:
         pieces = _pieces(await begun(streams), streams, reply)
-        return StreamingResponse(pieces, media_type=reply.media_type, headers=_NOT_HELD)
+        position = max(stream.queue_position for stream in streams)
+        headers = {**_NOT_HELD, "X-Queue-Position": str(position)}
+        return StreamingResponse(pieces, media_type=reply.media_type, headers=headers)
     return JSONResponse(reply.whole(await while_connected(request, finished(streams))))
 
 

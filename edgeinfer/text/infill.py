@@ -74,12 +74,7 @@ def frame(tokenizer: Tokenizer, infill: Infill, n_context: int) -> Framed:
     around = tokens.around(_plain(tokenizer, before), _plain(tokenizer, behind))
     n = len(begin) + len(around)
     if n >= n_context:
-        raise ContextLengthExceeded(
-            f"the text around has {n} tokens, the context holds {n_context}",
-            n_prompt=n,
-            n_context=n_context,
-            hint="send less of it or raise the context length",
-        )
+        raise ContextLengthExceeded(n, n_context, hint="send less text around, or raise the context length")
     return _with_files(tokenizer, begin, infill.files, around, n_context - n - infill.n_answer)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass
 from enum import IntEnum
+from functools import cached_property
 from typing import Any, Literal
 
 from edgeinfer import _native
@@ -244,6 +245,22 @@ class Tokenizer:
             if (self.add_eos or self._algorithm == "word_pieces") and closing is not None:
                 ids.append(closing)
         return ids
+
+    def least_tokens(self, texts: Iterable[str]) -> int:
+        """A lower bound, at once, of the tokens that these texts have: none stands for more than the longest.
+
+        White space does not count, some tokens swallow it; 0 for word pieces, where one may be of any length.
+        """
+        if self._algorithm == "word_pieces":
+            return 0
+        n_bytes = sum(len(_utf8("".join(text.split()))) for text in texts)
+        return -(-n_bytes // self._longest_token)
+
+    @cached_property
+    def _longest_token(self) -> int:
+        """Bytes; at least those of one character, which may be unknown."""
+        special = max((len(self._vocabulary.text(token)) for token in self.special_ids), default=0)
+        return max(4, special, *(len(self._vocabulary.piece(token)) for token in range(self.n_vocab)))
 
     def decode(self, ids: Iterable[int], *, skip_special: bool = True, continuation: bool = False) -> str:
         """The text of `ids`; bytes that are no UTF-8 become U+FFFD.

@@ -34,6 +34,14 @@ def test_every_example_line_has_the_ids_of_llama_cpp(name: str) -> None:
         assert tokenizer(name).encode(text, add_special=False) == ids, text
 
 
+@pytest.mark.parametrize("name", VOCABULARIES)
+def test_no_text_has_fewer_tokens_than_its_length_says(name: str) -> None:
+    texts = [text for text, _ in examples(name)]
+    for text in [*texts, "".join(texts), *(text * 50 for text in texts), " " * 3000, "\u0f3a" * 500]:
+        n = len(tokenizer(name).encode(text, add_special=False, parse_special=True))
+        assert tokenizer(name).least_tokens([text]) <= n
+
+
 @pytest.mark.parametrize("name", [name for name in VOCABULARIES if name != "bert-bge"])
 def test_decoding_gives_back_every_example_line(name: str) -> None:
     for text, ids in examples(name):

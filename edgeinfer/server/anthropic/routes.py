@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.datastructures import Headers
 from starlette.requests import Request
@@ -16,12 +16,10 @@ from starlette.types import Scope
 from edgeinfer.server.anthropic.answers import MessageReply
 from edgeinfer.server.anthropic.requests import MessagesBody, PromptBody
 from edgeinfer.server.bodies import parsed
+from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import read_json
 from edgeinfer.server.models import Models
 from edgeinfer.server.reply import reply_with
-
-if TYPE_CHECKING:
-    from edgeinfer.client import Model
 
 
 class _ForAnthropic(Route):
@@ -64,19 +62,20 @@ class AnthropicRoutes:
         return JSONResponse({"input_tokens": len(ids)})
 
     async def _list(self, request: Request) -> Response:
-        entries = [self._entry(model) for model in self._models]
+        entries = [self._entry(entry) for entry in await self._models.all()]
         ends = {"first_id": entries[0]["id"], "last_id": entries[-1]["id"]}
         return JSONResponse({"data": entries, "has_more": False, **ends})
 
     async def _show(self, request: Request) -> Response:
-        return JSONResponse(self._entry(self._models.named(request.path_params["name"])))
+        return JSONResponse(self._entry(await self._models.find(request.path_params["name"])))
 
-    def _entry(self, model: Model) -> dict[str, Any]:
+    def _entry(self, entry: Entry) -> dict[str, Any]:
+        n_ctx = None if entry.model is None else entry.model.context_length
         return {
             "type": "model",
-            "id": model.name,
-            "display_name": model.name,
+            "id": entry.name,
+            "display_name": entry.name,
             "created_at": self._started,
-            "max_input_tokens": model.context_length,
-            "max_tokens": model.context_length,
+            "max_input_tokens": n_ctx,
+            "max_tokens": n_ctx,
         }

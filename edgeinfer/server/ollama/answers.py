@@ -26,11 +26,11 @@ class OllamaReply(Reply):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, body: Body, model: Model) -> None:
+    def __init__(self, body: Body, model: Model, *, load_s: float) -> None:
+        """`load_s`: how long the request waited for the model to be open."""
         self._chat = isinstance(body, ChatBody)
         self._calls: list[Part] = []
-        self._unloads = body.keep_alive == 0
-        self._name = model.name
+        self._name, self._load_s = model.name, load_s
         self._with_logprobs, self._tokenizer = bool(body.logprobs), model.tokenizer
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -38,15 +38,6 @@ class OllamaReply(Reply):
         [answer] = answers
         said = self._said(answer.text, answer.reasoning, answer.tool_calls)
         return {**self._ending(said, answer.stream), **self._logprobs(answer.tokens)}
-
-    def loaded(self) -> dict[str, Any]:
-        """To a body that asks for nothing but the model, or that it may go."""
-        return {
-            **self._head(),
-            **self._said(),
-            "done": True,
-            "done_reason": "unload" if self._unloads else "load",
-        }
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Its text. Calls come whole, at the end: their arguments are an object."""
@@ -98,13 +89,21 @@ class OllamaReply(Reply):
             **said,
             "done": True,
             "done_reason": "stop" if stream.finish_reason == "tool_calls" else stream.finish_reason,
-            "total_duration": nanoseconds(usage.total_s),
-            "load_duration": 0,
+            "total_duration": nanoseconds(self._load_s + usage.total_s),
+            "load_duration": nanoseconds(self._load_s),
             "prompt_eval_count": usage.n_prompt,
             "prompt_eval_duration": nanoseconds(reading),
             "eval_count": usage.n_generated,
             "eval_duration": nanoseconds(answering),
         }
+
+
+def done(body: Body, name: str, reason: str) -> dict[str, Any]:
+    """The answer to a body that only asks for its model to be loaded or unloaded."""
+    said = (
+        {"message": {"role": "assistant", "content": ""}} if isinstance(body, ChatBody) else {"response": ""}
+    )
+    return {"model": name, "created_at": timestamp(time.time()), **said, "done": True, "done_reason": reason}
 
 
 def _told(calls: Sequence[ToolCall]) -> Iterator[dict[str, Any]]:

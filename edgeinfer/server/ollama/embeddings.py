@@ -27,7 +27,6 @@ class EmbedBody(NamedBody):
     truncate: bool = False
     dimensions: int | None = Field(default=None, ge=1)
     options: Options | None = None
-    keep_alive: int | float | str | None = None  # models stay open as long as the server
 
     def start(self, model: Model) -> list[Future[Embedding]]:
         """The vector of each text; none for a body that only asks for the model to be loaded.
@@ -56,7 +55,6 @@ class EmbeddingsBody(NamedBody):
 
     prompt: str = ""
     options: Options | None = None
-    keep_alive: int | float | str | None = None
 
     def start(self, model: Model) -> list[Future[Embedding]]:
         """The vector of the text, none if there is none. Raises as that of `EmbedBody`."""

@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import math
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.facts import Facts
+    from edgeinfer.server.entry import Entry
 
 _NEVER = "9999-12-31T23:59:59Z"
 
 
-def listed(name: str, facts: Facts) -> dict[str, Any]:
+def listed(entry: Entry) -> dict[str, Any]:
     """An entry of /api/tags. Zed wants every field of it."""
+    facts = entry.read_facts()
     return {
-        "name": name,
-        "model": name,
+        "name": entry.name,
+        "model": entry.name,
         "modified_at": timestamp(facts.modified_at),
         "size": facts.n_bytes,
         "digest": facts.digest,
@@ -24,11 +28,18 @@ def listed(name: str, facts: Facts) -> dict[str, Any]:
     }
 
 
-def running(model: Model) -> dict[str, Any]:
+def running(entry: Entry) -> dict[str, Any]:
     """An entry of /api/ps: a model that is open."""
-    entry = listed(model.name, model.facts)
-    del entry["modified_at"]
-    return {**entry, "expires_at": _NEVER, "size_vram": 0, "context_length": model.context_length}
+    told = listed(entry)
+    del told["modified_at"]
+    stays = entry.stays_s
+    return {
+        **told,
+        "size": told["size"] if entry.plan is None else entry.plan.total_bytes,
+        "expires_at": _NEVER if stays == math.inf else timestamp(time.time() + stays),
+        "size_vram": 0,
+        "context_length": None if entry.model is None else entry.model.context_length,
+    }
 
 
 def shown(model: Model, *, verbose: bool) -> dict[str, Any]:

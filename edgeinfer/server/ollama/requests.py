@@ -13,8 +13,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.errors import ContextLengthExceeded
-from edgeinfer.server.bodies import ChatMessage, NotSupported, Tool, any_seed
+from edgeinfer.server.bodies import ChatMessage, KeepAlive, NotSupported, Tool, any_seed
 from edgeinfer.text.conversation import Conversation, thinking
 from edgeinfer.text.infill import Infill
 
@@ -57,6 +56,7 @@ class NamedBody(BaseModel):
     model_config = ConfigDict(strict=True)
 
     model: str | None = Field(default=None, validation_alias=AliasChoices("model", "name"))
+    keep_alive: KeepAlive = None
 
 
 class ShowBody(NamedBody):
@@ -70,38 +70,31 @@ class Body(NamedBody, ABC):
 
     stream: bool = True
     options: Options | None = None
-    keep_alive: int | float | str | None = None  # models stay open as long as the server
     format: NotSupported = None
     think: bool | Literal["low", "medium", "high"] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
 
+    @property
+    def asks_to_unload(self) -> bool:
+        """As `ollama stop` does."""
+        return self.keep_alive == 0 and not self.prompt()
+
     def start(self, model: Model) -> Stream | None:
         """The answer, or None for a body that only asks for the model to be loaded.
 
         Raises:
-            ContextLengthExceeded: the prompt has no room in num_ctx.
-            InvalidRequest: an option is out of range.
+            InvalidRequest: an option is out of range, or the prompt is much too long.
         """
         prompt = self.prompt()
         if not prompt:
             return None
         options = self.options or Options()
-        most = options.num_predict if options.num_predict > 0 else None
-        if options.num_ctx is not None and options.num_ctx < model.context_length:
-            room = options.num_ctx - _length(prompt, model)
-            if room < 1:
-                raise ContextLengthExceeded(
-                    f"the prompt has {options.num_ctx - room} tokens, num_ctx holds {options.num_ctx}",
-                    n_prompt=options.num_ctx - room,
-                    n_context=options.num_ctx,
-                    hint=f"raise num_ctx, up to {model.context_length}, or shorten the prompt",
-                )
-            most = room if most is None else min(most, room)
         [stream] = model.alternatives(
             prompt,
             1,
-            max_tokens=most,
+            max_tokens=options.num_predict if options.num_predict > 0 else None,
+            most_context=options.num_ctx,
             stop=options.stop,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else 0,
             sampling=options.sampling(),
@@ -154,9 +147,3 @@ class GenerateBody(Body):
             return self.prompt_
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         return self._conversation([*system, {"role": "user", "content": self.prompt_}])
-
-
-def _length(prompt: str | Infill | Conversation, model: Model) -> int:
-    if isinstance(prompt, str):
-        return len(model.tokenizer.encode(prompt))
-    return len(model.encode_infill(prompt).ids if isinstance(prompt, Infill) else model.encode_chat(prompt))

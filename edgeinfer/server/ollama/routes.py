@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from functools import partial
 from typing import Any
@@ -17,7 +18,7 @@ from edgeinfer.server.bodies import parsed
 from edgeinfer.server.embeddings import gathered
 from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models, UnknownModel
-from edgeinfer.server.ollama.answers import OllamaReply
+from edgeinfer.server.ollama.answers import OllamaReply, done
 from edgeinfer.server.ollama.embeddings import EmbedBody, EmbeddingsBody
 from edgeinfer.server.ollama.entries import listed, running, shown
 from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, NamedBody, ShowBody
@@ -56,10 +57,11 @@ class OllamaRoutes:
         return JSONResponse({"version": VERSION, "server": f"edgeinfer {edgeinfer.__version__}"})
 
     async def _tags(self, request: Request) -> Response:
-        return await _listed([partial(listed, model.name, model.facts) for model in self._models])
+        return await _listed([partial(listed, entry) for entry in await self._models.all()])
 
     async def _running(self, request: Request) -> Response:
-        return await _listed([partial(running, model) for model in self._models])
+        entries = [entry for entry in await self._models.all() if entry.model is not None]
+        return await _listed([partial(running, entry) for entry in entries])
 
     async def _show(self, request: Request) -> Response:
         body = parsed(ShowBody, await read_json(request))
@@ -74,11 +76,15 @@ class OllamaRoutes:
 
     async def _answer(self, request: Request, kind: type[ChatBody] | type[GenerateBody]) -> Response:
         body = parsed(kind, await read_json(request))
-        model = await self._models.use(request, body.model)
-        reply = OllamaReply(body, model)
+        if body.asks_to_unload:
+            entry = await self._models.unload(body.model)
+            return JSONResponse(done(body, entry.name, "unload"))
+        arrived = time.perf_counter()
+        model = await self._models.use(request, body.model, body.keep_alive)
+        reply = OllamaReply(body, model, load_s=time.perf_counter() - arrived)
         stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         if stream is None:
-            return JSONResponse(reply.loaded())
+            return JSONResponse(done(body, model.name, "load"))
         return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _embed(self, request: Request) -> Response:
@@ -89,7 +95,7 @@ class OllamaRoutes:
 
     async def _vectors(self, request: Request, kind: type[EmbedBody] | type[EmbeddingsBody]) -> Response:
         body = parsed(kind, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         futures = await asyncio.to_thread(body.start, model)
         found = await while_connected(request, gathered(futures))
         return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
@@ -97,7 +103,7 @@ class OllamaRoutes:
     async def _pull(self, request: Request) -> Response:
         name = parsed(NamedBody, await read_json(request)).model
         try:
-            self._models.named(name)
+            await self._models.find(name)
         except UnknownModel as error:
             raise InvalidRequest("this server does not fetch models", hint=error.hint) from None
         return JSONResponse({"status": "success"})

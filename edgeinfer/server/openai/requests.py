@@ -6,11 +6,18 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.server.bodies import ChatMessage, InvalidParameter, NotSupported, Tool, sampling_fields
+from edgeinfer.server.bodies import (
+    ChatMessage,
+    InvalidParameter,
+    KeepAlive,
+    NotSupported,
+    Tool,
+    sampling_fields,
+)
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
 
 if TYPE_CHECKING:
@@ -42,12 +49,13 @@ class Body(BaseModel, ABC):
     """What chat completions and completions share.
 
     Besides OpenAI's fields those of `Sampling` are known by their names, as top_k and min_p; it checks their
-    ranges. `model` is looked at by whoever has several.
+    ranges. `model` and `keep_alive` (LM Studio: `ttl`) are looked at by whoever has several.
     """
 
     model_config = ConfigDict(strict=True, extra="allow")
 
     model: str | None = None
+    keep_alive: KeepAlive = Field(default=None, validation_alias=AliasChoices("keep_alive", "ttl"))
     stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = None

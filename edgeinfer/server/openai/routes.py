@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 import uuid
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -13,6 +13,7 @@ from starlette.routing import Route
 
 from edgeinfer.server.bodies import any_seed, parsed
 from edgeinfer.server.embeddings import gathered
+from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models
 from edgeinfer.server.openai.answers import OpenAiReply
@@ -20,8 +21,7 @@ from edgeinfer.server.openai.embeddings import EmbeddingsBody
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
 from edgeinfer.server.reply import reply_with
 
-if TYPE_CHECKING:
-    from edgeinfer.client import Model
+_STATUS = {"open": "loaded", "opening": "loading", "closed": "unloaded"}  # as llama.cpp's router says it
 
 
 class OpenAiRoutes:
@@ -42,13 +42,16 @@ class OpenAiRoutes:
         ]
 
     async def _list(self, request: Request) -> Response:
-        return JSONResponse({"object": "list", "data": [self._entry(model) for model in self._models]})
+        entries = await self._models.all()
+        data = await asyncio.to_thread(lambda: [self._entry(entry) for entry in entries])
+        return JSONResponse({"object": "list", "data": data})
 
     async def _show(self, request: Request) -> Response:
-        return JSONResponse(self._entry(self._models.named(request.path_params["name"])))
+        entry = await self._models.find(request.path_params["name"])
+        return JSONResponse(await asyncio.to_thread(self._entry, entry))
 
-    def _entry(self, model: Model) -> dict[str, Any]:
-        return {"id": model.name, "object": "model", "created": self._started, **_described(model)}
+    def _entry(self, entry: Entry) -> dict[str, Any]:
+        return {"id": entry.name, "object": "model", "created": self._started, **_described(entry)}
 
     async def _chat(self, request: Request) -> Response:
         return await self._answer(request, ChatBody)
@@ -58,7 +61,7 @@ class OpenAiRoutes:
 
     async def _answer(self, request: Request, kind: type[ChatBody] | type[CompletionBody]) -> Response:
         body = parsed(kind, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         # Rendering and tokenizing a long prompt takes a while: not in the loop that writes all tokens.
         streams = await asyncio.to_thread(body.start, model, seed=any_seed(), priority="interactive")
         reply = OpenAiReply(uuid.uuid4().hex, body, model)
@@ -72,20 +75,20 @@ class OpenAiRoutes:
         return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
 
 
-def _described(model: Model) -> dict[str, Any]:
+def _described(entry: Entry) -> dict[str, Any]:
     """What clients of llama.cpp read in the list of models: llama.vscode `meta`, Zed the others too."""
-    facts = model.facts
+    facts, model = entry.read_facts(), entry.model
     return {
         "owned_by": "edgeinfer",
         "meta": {
-            "n_ctx": model.context_length,
+            "n_ctx": None if model is None else model.context_length,
             "n_ctx_train": facts.count("context_length"),
-            "n_vocab": model.n_vocab,
+            "n_vocab": None if model is None else model.n_vocab,
             "n_embd": facts.count("embedding_length"),
             "n_params": facts.n_parameters,
             "size": facts.n_bytes,
             "ftype": facts.quantization,
         },
         "architecture": {"input_modalities": ["text"], "output_modalities": ["text"]},
-        "status": {"value": "loaded"},
+        "status": {"value": _STATUS[entry.state]},
     }

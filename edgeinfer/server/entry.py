@@ -1,0 +1,79 @@
+"""One model that can be served, and who uses it."""
+
+from __future__ import annotations
+
+import math
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    import asyncio
+
+    from edgeinfer.backends.plan import MemoryPlan
+    from edgeinfer.client import Model
+    from edgeinfer.facts import Facts
+    from edgeinfer.server.lease import Lease
+
+
+@dataclass(eq=False)
+class Entry:
+    """A model by name, open or not. Belongs to the event loop of the server."""
+
+    name: str  # in lists and answers
+    path: Path | None  # its file or first shard; None: somebody else has opened it, and closes it
+    keep_alive_s: float | None = None  # how long it is open after its last request; None: it stays
+    asked_keep_alive_s: float | None = None  # what a client said of that, until it is closed
+    model: Model | None = None  # when it is open
+    plan: MemoryPlan | None = None  # what it takes, once that is known
+    opening: asyncio.Task[Model] | None = None
+    leases: set[Lease] = field(default_factory=set)
+    used_at: float = field(default_factory=time.monotonic)  # when its last request ended
+
+    @property
+    def n_waiting(self) -> int:
+        """Requests of which nothing has been computed yet."""
+        return sum(lease.waits for lease in self.leases)
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether it is open, ours to close, and nobody uses it."""
+        return self.model is not None and self.path is not None and not self.leases
+
+    @property
+    def closes_at(self) -> float:
+        """When it will be closed if nobody asks for it, on the clock of time.monotonic(); in use: inf."""
+        return math.inf if self.leases else self.used_at + self._idle_s
+
+    @property
+    def stays_s(self) -> float:
+        """How long it will be open yet if nobody else asks for it."""
+        return self._idle_s if self.leases else max(0.0, self.closes_at - time.monotonic())
+
+    @property
+    def _idle_s(self) -> float:
+        seconds = self.keep_alive_s if self.asked_keep_alive_s is None else self.asked_keep_alive_s
+        return math.inf if seconds is None else seconds
+
+    @property
+    def state(self) -> Literal["open", "opening", "closed"]:
+        """As lists tell it."""
+        if self.model is not None:
+            return "open"
+        return "closed" if self.opening is None else "opening"
+
+    def read_facts(self) -> Facts:
+        """What its file says; that of a closed model is read, so call this in a thread.
+
+        Raises:
+            BadModelFile, NotFound.
+        """
+        from edgeinfer.client import load_facts
+
+        model = self.model  # it may be closed meanwhile
+        return load_facts(self.path) if model is None else model.facts
+
+    def keep_alive(self, seconds: float) -> None:
+        """How long a client wants it to stay open; one that stays can only be closed at once."""
+        self.asked_keep_alive_s = None if self.keep_alive_s is None and seconds > 0 else seconds
