@@ -8,6 +8,7 @@ from typing import Any
 
 import openai
 import pytest
+import tiny
 from serving import Served
 
 from edgeinfer.text.conversation import Conversation
@@ -133,6 +134,23 @@ def test_items_become_the_messages_that_templates_know(serve_template: Callable[
     assert counted.input_tokens == len(served.model.encode_chat(expected))
 
 
+def test_functions_of_a_namespace_have_one_name(serve_template: Callable[[str], Served]) -> None:
+    """Codex declares those of an MCP server so (openai/codex#36942)."""
+    served = serve_template("{{ messages | tojson }}{{ tools | tojson }}")
+    call = {"type": "function_call", "call_id": "c1", "arguments": "{}"}
+
+    def counted(tools: Any, **named: str) -> int:
+        given: Any = [*CHAT, {**call, **named}]
+        return (
+            served.client().responses.input_tokens.count(model="model", input=given, tools=tools).input_tokens
+        )
+
+    namespace = {"type": "namespace", "name": "mcp__eyes__", "description": "see", "tools": [FUNCTION]}
+    flat = {**FUNCTION, "name": "mcp__eyes__look"}
+    in_namespace = counted([namespace], name="look", namespace="mcp__eyes__")
+    assert in_namespace == counted([flat], name="mcp__eyes__look") > counted([flat], name="look")
+
+
 CODEX: dict[str, Any] = {
     "instructions": "one of the words",
     "input": [
@@ -158,9 +176,10 @@ CODEX: dict[str, Any] = {
 }
 
 
-def test_what_codex_sends_is_answered(served: Served) -> None:
+def test_what_codex_sends_is_answered(serve_template: Callable[[str], Served]) -> None:
     """Its functions can be called; tools that only OpenAI's models or service have are left out."""
-    stream = served.client().responses.create(model="random", stream=True, extra_body=CODEX)
+    client = serve_template(tiny.TEMPLATE).client()
+    stream = client.responses.create(model="model", stream=True, extra_body=CODEX)
     kinds = [event.type for event in stream]
     assert kinds[0] == "response.created"
     assert kinds[-1] in ("response.completed", "response.incomplete")

@@ -26,7 +26,10 @@ class ResponseReply(Reply):
 
     def __init__(self, id: str, body: ResponseBody, model: Model) -> None:
         self._head = _head(id, body, model)
-        self._output = Output(encrypts="reasoning.encrypted_content" in body.include)
+        self._output = Output(
+            encrypts="reasoning.encrypted_content" in body.include,
+            named={function.name: function.named for function in body.functions()},
+        )
         self._n_events = 0
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from edgeinfer.server.responses.tools import known_name
+
 if TYPE_CHECKING:
     from edgeinfer.text.messages import Message
 
@@ -70,11 +72,12 @@ class CallItem(BaseModel):
     type: Literal["function_call"]
     call_id: str
     name: str
+    namespace: str | None = None
     arguments: str
 
     def plain(self) -> Message:
         """As templates take it: a part of the assistant's message."""
-        function = {"name": self.name, "arguments": self.arguments}
+        function = {"name": known_name(self.name, self.namespace), "arguments": self.arguments}
         call = {"id": self.call_id, "type": "function", "function": function}
         return {"role": "assistant", "tool_calls": [call]}
 

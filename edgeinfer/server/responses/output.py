@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any, Literal
 
 from edgeinfer.streaming import Token
@@ -27,16 +27,17 @@ class Output:
     Args:
         encrypts: reasoning is also given in the field that clients without a memory of their own send back.
             It is as readable there as beside it.
+        named: the fields by which the client knows a function, by the name that the model knows.
 
     Attributes:
         items: complete but for the last one, which is complete once it is closed.
         n_reasoning: tokens of reasoning.
     """
 
-    def __init__(self, *, encrypts: bool) -> None:
+    def __init__(self, *, encrypts: bool, named: Mapping[str, Mapping[str, str]]) -> None:
         self.items: list[dict[str, Any]] = []
         self.n_reasoning = 0
-        self._encrypts = encrypts
+        self._encrypts, self._named = encrypts, named
         self._texts: list[str] = []  # of the last item
         self._is_open = False
 
@@ -75,8 +76,8 @@ class Output:
                 yield from self._say("reasoning", text)
             case CallBegun():
                 yield from self.close()
-                call = {"call_id": part.id, "name": part.name, "arguments": ""}
-                yield self._begin("function_call", call)
+                named = self._named.get(part.name, {"name": part.name})
+                yield self._begin("function_call", {"call_id": part.id, **named, "arguments": ""})
             case CallArguments():
                 self._texts.append(part.text)
                 yield "response.function_call_arguments.delta", {**self._place(), "delta": part.text}

@@ -1,13 +1,8 @@
-"""Bodies of responses: checked, and started on a model.
-
-Agents declare tools that OpenAI's service runs (web_search) or that models of OpenAI's alone were trained for
-(custom, local_shell) beside functions, whatever the model. These are left out, so that the functions can be
-used (ggml-org/llama.cpp#20156); only a choice of such a tool is refused.
-"""
+"""Bodies of responses: checked, and started on a model."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
@@ -15,34 +10,13 @@ from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.server.bodies import NotSupported, any_seed, sampling_fields
 from edgeinfer.server.responses.items import Items, messages_of
+from edgeinfer.server.responses.tools import Function, Tool
 from edgeinfer.text.conversation import Conversation, NamedTool, thinking
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.streaming import Stream
     from edgeinfer.text.messages import Message
-
-
-class Tool(BaseModel):
-    """What the model may call, if it is a function."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    type: str
-    name: str | None = None
-    description: str | None = None
-    parameters: dict[str, Any] | None = None
-
-    @model_validator(mode="after")
-    def _named(self) -> Self:
-        if self.type == "function" and not self.name:
-            raise ValueError("a function has a name")
-        return self
-
-    def plain(self) -> dict[str, Any]:
-        """As a conversation takes it."""
-        function = {"name": self.name, "description": self.description, "parameters": self.parameters}
-        return {"type": "function", "function": function}
 
 
 class FunctionChoice(BaseModel):
@@ -115,6 +89,10 @@ class ResponseBody(BaseModel):
             sampling=Sampling(**{"seed": any_seed(), **sampling_fields(self)}),
         )
 
+    def functions(self) -> list[Function]:
+        """What can be called."""
+        return [function for tool in self.tools for function in tool.functions()]
+
     def asked(self) -> Conversation:
         """What is to be answered. Of an empty input the answer is to a user who says nothing."""
         if self.previous_response_id is not None:
@@ -131,7 +109,7 @@ class ResponseBody(BaseModel):
         choice = self.tool_choice
         return Conversation(
             said,
-            tools=[tool.plain() for tool in self.tools if tool.type == "function"],
+            tools=[function.plain() for function in self.functions()],
             tool_choice=NamedTool(choice.name) if isinstance(choice, FunctionChoice) else choice,
             parallel_tool_calls=self.parallel_tool_calls,
             variables={} if self.reasoning.effort is None else thinking(self.reasoning.effort),
