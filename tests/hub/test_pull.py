@@ -145,6 +145,22 @@ def test_what_is_no_name_or_needs_no_pull_is_told(hub: FakeHub) -> None:
     assert hub.asked == []
 
 
+def test_a_short_name_is_pulled_and_found(hub: FakeHub, random_model: Path) -> None:
+    hub.repositories["ggml-org/gpt-oss-20b-GGUF"] = {"gpt-oss-20b-mxfp4.gguf": random_model.read_bytes()}
+    path = fetch("gpt-oss")
+    assert find_model("gpt-oss:20b") == find_model("gpt-oss") == path
+    assert local_models()[0].names == ("gpt-oss:20b", "ggml-org/gpt-oss-20b-GGUF:MXFP4")
+
+
+def test_a_proxy_is_asked_and_sees_no_token(hub: FakeHub) -> None:
+    """The hub itself plays the proxy of an endpoint that does not exist."""
+    proxied = {"HF_ENDPOINT": "http://hub.invalid", "http_proxy": hub.endpoint, "HF_TOKEN": "hf_secret"}
+    done = edgeinfer("pull", NAME, **proxied)
+    assert done.returncode == 0, done.stderr
+    assert {request.headers["host"] for request in hub.asked} == {"hub.invalid"}
+    assert not any("authorization" in request.headers for request in hub.asked)  # not over http
+
+
 def test_a_dry_run_tells_and_writes_nothing(hub: FakeHub, home: Path) -> None:
     report = json.loads(edgeinfer("pull", NAME, "--dry-run", "--json").stdout)
     size = len(hub.repositories[REPO]["random-Q8_0.gguf"])
@@ -356,6 +372,12 @@ def test_each_refusal_has_its_error(
 def test_a_hub_that_answers_nonsense_is_told(hub: FakeHub, body: bytes) -> None:
     hub.api_faults.append(Fault(status=200, body=body))
     with pytest.raises(NetworkError):
+        plan_pull(NAME, HASTY)
+
+
+def test_a_redirection_without_end_is_told(hub: FakeHub) -> None:
+    hub.api_faults.extend([Fault(status=307, headers={"Location": "/api/models/again"})] * 50)
+    with pytest.raises(NetworkError, match="redirect"):
         plan_pull(NAME, HASTY)
 
 

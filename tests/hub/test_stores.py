@@ -170,6 +170,13 @@ def test_of_a_repository_the_main_branch_is_listed(home: Path, random_model: Pat
     assert find_model("a/b") == old
 
 
+def test_the_catalog_is_listed(home: Path, edgeinfer_command: Run) -> None:
+    listed = json.loads(edgeinfer_command("list", "--catalog", "--json")[1])
+    (row,) = (row for row in listed if row["name"] == "qwen3:4b")
+    assert row["files"]["Q4_K_M"]["size_bytes"] == 2_497_280_256
+    assert "qwen3:4b" in edgeinfer_command("ls", "--catalog")[1]
+
+
 def test_cp_import_and_rm(home: Path, random_model: Path, edgeinfer_command: Run, tmp_path: Path) -> None:
     cached = in_the_cache(home, "a/b-GGUF", "b-Q8_0.gguf", random_model)
     file = copy(random_model, tmp_path / "elsewhere/mine.gguf")
