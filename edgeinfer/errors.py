@@ -55,8 +55,10 @@ class ContextLengthExceeded(InvalidRequest):
     code = "context_length_exceeded"
 
     def __init__(self, n_prompt: int, n_context: int, *, hint: str, at_least: bool = False) -> None:
-        about = "at least " if at_least else ""
-        super().__init__(f"the prompt has {about}{n_prompt} tokens, the context holds {n_context}", hint=hint)
+        about = f"{'at least ' if at_least else ''}{n_prompt}"
+        # litellm and others know this error by the words "this model's maximum context length is".
+        problem = f"the prompt has {about} tokens, this model's maximum context length is {n_context}"
+        super().__init__(problem, hint=hint)
         self.n_prompt, self.n_context = n_prompt, n_context
 
 

@@ -260,7 +260,9 @@ def test_most_context_caps_one_request(model: edgeinfer.Model) -> None:
     stream = model.generate(PROMPT, most_context=n + 7, **options)
     assert [token.id for token in stream] == full[:7]
     assert stream.finish_reason == "length"
-    with pytest.raises(ContextLengthExceeded, match=f"has {n} tokens, the context holds {n}.*") as refused:
+    with pytest.raises(
+        ContextLengthExceeded, match=f"has {n} tokens, this model's maximum context length is {n}.*"
+    ) as refused:
         next(model.generate(PROMPT, most_context=n, **options))
     assert refused.value.hint is not None
     assert "up to 256" in refused.value.hint

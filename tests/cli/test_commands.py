@@ -121,7 +121,7 @@ def test_a_prompt_longer_than_the_context_exits_2_with_the_figures(
 ) -> None:
     code, _, err = edgeinfer_command("run", str(random_model), "the " * 200, "--context-length", "64")
     assert code == 2
-    assert "the context holds 64" in err
+    assert "maximum context length is 64" in err
     assert "hint: " in err
 
 

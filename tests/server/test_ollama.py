@@ -82,7 +82,9 @@ def test_num_ctx_caps_one_request(served: Served, client: ollama.Client) -> None
     n = len(served.model.encode_chat(CHAT))
     answer = client.chat("random", CHAT, options={"num_ctx": n + 3, "num_predict": -2})
     assert (answer.eval_count or 0) <= 3
-    with pytest.raises(ollama.ResponseError, match=f"{n} tokens, the context holds {n}") as refused:
+    with pytest.raises(
+        ollama.ResponseError, match=f"{n} tokens, this model's maximum context length is {n}"
+    ) as refused:
         client.chat("random", CHAT, options={"num_ctx": n})
     assert refused.value.status_code == 400
 

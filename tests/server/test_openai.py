@@ -249,7 +249,9 @@ def test_ten_megabytes_are_refused_with_figures_and_advice(served: Served, path:
     )
     told = answer["error"] if path.startswith("/api/") else answer["error"]["message"]
     assert status == 400
-    assert re.search(r"at least \d+ tokens, the context holds 256; shorten the prompt", told)
+    assert re.search(
+        r"at least \d+ tokens, this model's maximum context length is 256; shorten the prompt", told
+    )
     if path.startswith("/v1/"):
         assert answer["error"]["code"] == "context_length_exceeded"
         assert answer["error"]["n_prompt_tokens"] > answer["error"]["n_ctx"] == 256

@@ -82,7 +82,7 @@ def test_files_without_room_are_left_out_the_first_ones_first(tmp_path: Path) ->
 def test_the_text_around_is_never_cut(tmp_path: Path) -> None:
     tokenizer = tokenizer_with(tmp_path, *FRAMES["starcoder"][0])
     assert len(frame(tokenizer, Infill("x" * 90, "y" * 6), 100).ids) == 99
-    with pytest.raises(ContextLengthExceeded, match="100 tokens, the context holds 100"):
+    with pytest.raises(ContextLengthExceeded, match="100 tokens, this model's maximum context length is 100"):
         frame(tokenizer, Infill("x" * 90, "y" * 7), 100)
 
 

@@ -26,7 +26,7 @@ class EmbeddingsBody(BaseModel):
 
     model: str | None = None
     input: str | list[str] | list[int] | list[list[int]]
-    encoding_format: Literal["float", "base64"] = "float"
+    encoding_format: Literal["float", "base64"] | None = None  # None: float
     dimensions: int | None = Field(default=None, ge=1)
 
     def start(self, model: Model, *, priority: Priority) -> list[Future[Embedding]]:
