@@ -63,6 +63,7 @@ _ASKED = (
     *("max_tokens", "stop", "timeout", "context_shift", "most_context", "priority"),
     *("top_logprobs", "score_prompt"),
 )
+_TEXTS_AT_ONCE = 1024  # to embed; of millions each would take its kilobytes while it waits
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
 
 
@@ -394,13 +395,15 @@ class Model:
             ContextLengthExceeded: a text is longer than the context.
             InvalidRequest: a text has no tokens, or there are not so many dimensions.
         """
-        several = [texts] if isinstance(texts, str) else texts
-        found = self.embeddings(
-            several, dimensions=dimensions, truncate_to=truncate_to, priority=priority, timeout=timeout
-        )
-        rows = [embedding.vector for embedding in _wait_for(*found)]
+        asked = [texts] if isinstance(texts, str) else texts
+        deadline = _deadline(timeout)
         width = self._engine.traits.n_embd if dimensions is None else dimensions
-        return np.array(rows, dtype=np.float32).reshape(len(rows), width)
+        groups = [np.empty((0, width), np.float32)]
+        for first in range(0, max(1, len(asked)), _TEXTS_AT_ONCE):
+            some = asked[first : first + _TEXTS_AT_ONCE]
+            found = _wait_for(*self._embed(some, dimensions, truncate_to, priority, deadline))
+            groups += [embedding.vector[np.newaxis] for embedding in found]
+        return np.concatenate(groups)
 
     def embeddings(
         self,
@@ -412,13 +415,22 @@ class Model:
         timeout: float | None = None,
     ) -> list[Future[Embedding]]:
         """Like `embed`, without waiting: `asyncio.wrap_future` makes one awaitable, `cancel` stops it."""
+        return self._embed(texts, dimensions, truncate_to, priority, _deadline(timeout))
+
+    def _embed(
+        self,
+        texts: Sequence[str | Sequence[int]],
+        dimensions: int | None,
+        truncate_to: int | None,
+        priority: Priority,
+        deadline: float | None,
+    ) -> list[Future[Embedding]]:
         self._require(embeds=True)
+        if truncate_to is not None and truncate_to < 1:
+            raise InvalidRequest(f"truncate_to must be at least 1, not {truncate_to}")
+        read = [self._text_ids(text, truncate_to) for text in texts]
         return start_embeddings(
-            self._engine,
-            [self._text_ids(text, truncate_to) for text in texts],
-            dimensions=dimensions,
-            priority=priority,
-            deadline=_deadline(timeout),
+            self._engine, read, dimensions=dimensions, priority=priority, deadline=deadline
         )
 
     def _text_ids(self, text: str | Sequence[int], most: int | None) -> list[int]:

@@ -72,9 +72,8 @@ def start_embeddings(
     n_embd = engine.traits.n_embd
     if dimensions is not None and not 1 <= dimensions <= n_embd:
         raise InvalidRequest(f"dimensions must be from 1 to {n_embd}, not {dimensions}")
-    empty = next((i for i, ids in enumerate(texts) if not ids), None)
-    if empty is not None:
-        raise InvalidRequest(f"text {empty} is empty", hint="leave it out")
+    if not all(texts):
+        raise InvalidRequest("one of the texts is empty", hint="leave it out")
 
     def start(ids: list[int]) -> Future[Embedding]:
         pool = Pool(engine.traits)

@@ -43,10 +43,13 @@ def read_through(
     def finish(event: Event) -> None:
         if not isinstance(event, EndEvent) or done.cancelled():
             return
-        if event.reason == "length":
-            done.set_result(result(event.usage))
-        else:
+        if event.reason != "length":
             done.set_exception(event.error or _ended(event))
+            return
+        try:
+            done.set_result(result(event.usage))
+        except Exception as bug:  # nobody may wait for ever
+            done.set_exception(bug)
 
     request = Request(
         tokens,

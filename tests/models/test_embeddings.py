@@ -77,12 +77,16 @@ def test_texts_and_their_tokens_give_the_same(model: edgeinfer.Model) -> None:
     ids = [model.tokenizer.encode(text) for text in TEXTS]
     np.testing.assert_array_equal(model.embed(ids), model.embed(TEXTS))
     assert model.embed([]).shape == (0, 256)
+    some = [ids[i % 3] for i in range(2100)]  # more than are in the queue at once
+    np.testing.assert_array_equal(model.embed(some), model.embed(TEXTS[:3])[np.arange(2100) % 3])
 
 
 def test_a_text_that_is_too_long_is_refused_or_cut_as_asked(model: edgeinfer.Model) -> None:
     text = "word " * 300
     with pytest.raises(ContextLengthExceeded, match="holds 256"):
         model.embed([TEXTS[0], text])
+    with pytest.raises(InvalidRequest, match="truncate_to"):
+        model.embed(text, truncate_to=0)
     first = model.tokenizer.encode(text)[:100]
     np.testing.assert_array_equal(model.embed(text, truncate_to=100), model.embed([first]))
     full = model.tokenizer.encode(text)[:256]

@@ -62,7 +62,8 @@ def test_texts_and_tokens_one_or_several(served_embedder: Served, client: openai
 
 
 WRONG: list[tuple[Any, str, str | None]] = [
-    ({"input": []}, "input: is empty", None),
+    ({"input": []}, "from 1 to 2048 texts, not 0", None),
+    ({"input": ["x"] * 2049}, "from 1 to 2048 texts, not 2049", None),
     ({"input": ""}, "input: is empty", None),
     ({"input": ["x", ""]}, r"input\[1\]: is empty", None),
     ({"input": [[1], []]}, r"input\[1\]: is empty", None),

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from edgeinfer.server.embeddings import MOST_TEXTS
 from edgeinfer.server.ollama.answers import nanoseconds
 from edgeinfer.server.ollama.requests import NamedBody, Options
 
@@ -23,8 +24,8 @@ class EmbedBody(NamedBody):
     Nothing is cut in silence: other than with Ollama a longer text is refused if `truncate` is not given.
     """
 
-    input: str | list[str] = ""
-    truncate: bool = False
+    input: str | Annotated[list[str], Field(max_length=MOST_TEXTS)] = ""
+    truncate: bool | None = None
     dimensions: int | None = Field(default=None, ge=1)
     options: Options | None = None
 

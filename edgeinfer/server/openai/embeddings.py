@@ -10,6 +10,7 @@ import numpy as np
 from pydantic import BaseModel, ConfigDict, Field
 
 from edgeinfer.server.bodies import InvalidParameter
+from edgeinfer.server.embeddings import MOST_TEXTS
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -33,13 +34,13 @@ class EmbeddingsBody(BaseModel):
         """The vector of each text.
 
         Raises:
-            InvalidParameter: there are no texts, or one is empty.
+            InvalidParameter: there are no texts or too many, or one is empty.
             InvalidRequest: the model has no vectors, or not so many dimensions.
         """
         one = isinstance(self.input, str) or (self.input and isinstance(self.input[0], int))
         texts = cast("list[str | list[int]]", [self.input] if one else self.input)
-        if not texts:
-            raise InvalidParameter("input", "is empty")
+        if not texts or len(texts) > MOST_TEXTS:
+            raise InvalidParameter("input", f"must be from 1 to {MOST_TEXTS} texts, not {len(texts)}")
         for i, text in enumerate(texts):
             if not text:
                 raise InvalidParameter("input" if one else f"input[{i}]", "is empty")
