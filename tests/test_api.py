@@ -240,7 +240,7 @@ def test_a_wrong_argument_is_refused_at_once(
 
 
 def test_a_prompt_beyond_the_context_raises_from_the_stream(model: edgeinfer.Model) -> None:
-    with pytest.raises(ContextLengthExceeded, match="holds 256"):
+    with pytest.raises(ContextLengthExceeded, match="length is 256"):
         next(model.generate([1] * 300))
 
 

@@ -132,7 +132,7 @@ def test_a_request_that_can_never_fit_the_pool_is_refused_with_the_figures() -> 
     _, end = Reader(engine, [1] * 16).result()
     assert isinstance(end.error, ContextLengthExceeded)
     assert (end.error.n_prompt, end.error.n_context) == (16, 16)
-    assert "holds 16" in end.error.message
+    assert "length is 16" in end.error.message
     engine.close()
 
 

@@ -83,7 +83,7 @@ def test_texts_and_their_tokens_give_the_same(model: edgeinfer.Model) -> None:
 
 def test_a_text_that_is_too_long_is_refused_or_cut_as_asked(model: edgeinfer.Model) -> None:
     text = "word " * 300
-    with pytest.raises(ContextLengthExceeded, match="holds 256"):
+    with pytest.raises(ContextLengthExceeded, match="length is 256"):
         model.embed([TEXTS[0], text])
     with pytest.raises(InvalidRequest, match="truncate_to"):
         model.embed(text, truncate_to=0)

@@ -70,7 +70,7 @@ WRONG: list[tuple[Any, str, str | None]] = [
     ({"input": 5}, "input", None),
     ({"input": [10**6]}, "outside the vocabulary", None),
     ({"input": "x", "dimensions": 257}, "from 1 to 256", None),
-    ({"input": ["x", LONG]}, "holds 256", "context_length_exceeded"),
+    ({"input": ["x", LONG]}, "length is 256", "context_length_exceeded"),
     ({"input": "x", "encoding_format": "hex"}, "encoding_format", None),
 ]
 
@@ -108,7 +108,7 @@ def test_ollamas_client_gets_the_vectors(served_embedder: Served, ollama_client:
 
 def test_ollama_cuts_only_if_it_is_told_to(served_embedder: Served, ollama_client: ollama.Client) -> None:
     for truncate in (None, False):
-        with pytest.raises(ollama.ResponseError, match="holds 256"):
+        with pytest.raises(ollama.ResponseError, match="length is 256"):
             ollama_client.embed("embedder", LONG, truncate=truncate)
     ids = served_embedder.model.tokenizer.encode(LONG)
     for options, n in ((None, 256), ({"num_ctx": 40}, 40)):

@@ -132,7 +132,7 @@ def test_the_middle_is_filled_in(served_bundled: Served) -> None:
 WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("chat", {"model": "llama3"}, 404, "no model is called"),
     ("chat", {"options": {"temperature": -3}}, 400, "temperature"),
-    ("chat", {"messages": [{"role": "user", "content": "word " * 900}]}, 400, "holds 256"),
+    ("chat", {"messages": [{"role": "user", "content": "word " * 900}]}, 400, "length is 256"),
     ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400, "images"),
     ("chat", {"tools": [{"type": "function"}]}, 400, "tools[0].function"),
     ("chat", {"format": "json"}, 400, "format"),

@@ -143,7 +143,7 @@ WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
         openai.BadRequestError,
         "no tool is called 'f'",
     ),
-    ({"messages": [{"role": "user", "content": "word " * 900}]}, openai.BadRequestError, "holds 256"),
+    ({"messages": [{"role": "user", "content": "word " * 900}]}, openai.BadRequestError, "length is 256"),
 ]
 
 

@@ -222,7 +222,7 @@ WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
     ({"tools": [{"type": "function"}]}, openai.BadRequestError, r"tools\[0\]: a function has a name"),
     ({"tool_choice": "required"}, openai.BadRequestError, "there is none"),
     ({"tool_choice": {"type": "web_search"}}, openai.BadRequestError, "tool_choice"),
-    ({"input": "word " * 900}, openai.BadRequestError, "holds 256"),
+    ({"input": "word " * 900}, openai.BadRequestError, "length is 256"),
 ]
 
 
