@@ -91,6 +91,15 @@ def test_the_hubs_own_client_finds_what_was_pulled(hub: FakeHub) -> None:
     assert len(hub.fetched) == n_fetched
 
 
+def test_what_the_hubs_own_client_fetched_is_ours_too(hub: FakeHub, home: Path) -> None:
+    command = [sys.executable, "-c", THEIR_DOWNLOAD, REPO, "random-Q8_0.gguf"]
+    theirs = subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
+    assert [str(model.path) for model in local_models()] == [theirs]
+    n_fetched = len(hub.fetched)
+    assert str(fetch()) == theirs
+    assert len(hub.fetched) == n_fetched
+
+
 def test_a_pulled_model_is_listed_and_answers(hub: FakeHub) -> None:
     done = edgeinfer("pull", NAME, "--json")
     assert done.returncode == 0, done.stderr
