@@ -11,9 +11,11 @@ import click
 from edgeinfer.cli import output
 from edgeinfer.cli.answer import one_shot
 from edgeinfer.cli.options import (
+    grammar_options,
     model_options,
     sampling_options,
     take_generation,
+    take_grammar,
     take_model,
     thinking_options,
 )
@@ -36,6 +38,7 @@ from edgeinfer.hub.names import looks_like_model
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object at the end.")
 @click.option("-v", "--verbose", is_flag=True, help="Tell speeds on stderr.")
 @thinking_options
+@grammar_options
 @sampling_options
 @model_options
 def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
@@ -55,14 +58,15 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
     model, prompt = read_words(words, model)
     if prompt is None and not output.is_terminal(sys.stdin):
         prompt = _standard_input()
-    loading, generation = take_model(options), take_generation(options)
+    loading, generation, grammar = take_model(options), take_generation(options), take_grammar(options)
     if prompt is not None:
+        generation["grammar"] = grammar
         one_shot(model, prompt, loading, generation, **options)
         return
     from edgeinfer.cli.repl import talk_with
 
-    if options["as_json"] or options["raw"] or options["best_of"] > 1:
-        raise InvalidRequest("--json, --raw and --best-of need a prompt")
+    if options["as_json"] or options["raw"] or options["best_of"] > 1 or grammar is not None:
+        raise InvalidRequest("--json, --raw, --best-of and what the answer has to be need a prompt")
     asked = {name: options[name] for name in ("system", "think", "hide_thinking", "verbose")}
     talk_with(model, loading, generation, **asked)
 

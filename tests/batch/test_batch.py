@@ -223,7 +223,7 @@ def test_vectors_are_computed_in_a_batch_too(batch: Batch, embedding_model: Path
         (chat("x", logit_bias={"x": 1}), "logit_bias"),
         (chat("x", tools=[{"type": "function"}]), "tools[0].function"),
         (chat("x", top_logprobs=30), "top_logprobs"),
-        (chat("x", response_format={"type": "json_object"}), "response_format"),
+        (chat("x", response_format={"type": "yaml"}), "response_format.type"),
         (completion("x", prompt=5), "prompt"),
         (completion("x", prompt=""), None),
         (completion("x", prompt=[[]]), None),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -301,3 +302,37 @@ def test_a_conversation_by_pipe_answers_obeys_and_ends(edgeinfer_command: Run, r
 
 def test_a_conversation_ends_with_its_input(edgeinfer_command: Run, random_model: Path) -> None:
     assert edgeinfer_command("chat", str(random_model), "-n", "2", stdin="hello\n")[0] == 0
+
+
+def test_run_holds_the_answer_to_what_is_asked(
+    edgeinfer_command: Run, random_model: Path, tmp_path: Path
+) -> None:
+    schema, grammar = tmp_path / "schema.json", tmp_path / "g.gbnf"
+    schema.write_text('{"enum": [{"a": 1}]}')
+    grammar.write_text('root ::= "yes"')
+    for options, expected in (
+        (("--json-schema", str(schema)), r'\{"a": ?1\}\n'),
+        (("--json-schema", '{"const": 7}'), "7\n"),
+        (("--grammar-file", str(grammar)), "yes\n"),
+        (("--regex", "[ab]{3}"), "[ab]{3}\n"),
+    ):
+        code, out, err = edgeinfer_command("run", str(random_model), "hello", *options)
+        assert (code, err) == (0, "")
+        assert re.fullmatch(expected, out)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--regex", "("),
+        ("--json-schema", "nowhere.json"),
+        ("--json-schema", '{"a"'),
+        ("--regex", "a", "--json-schema", "{}"),
+    ],
+)
+def test_what_an_answer_cannot_be_is_a_usage_error(
+    edgeinfer_command: Run, random_model: Path, options: tuple[str, ...]
+) -> None:
+    code, out, err = edgeinfer_command("run", str(random_model), "hello", *options)
+    assert (code, out) == (2, "")
+    assert err.startswith("error: ")

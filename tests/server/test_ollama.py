@@ -135,7 +135,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("chat", {"messages": [{"role": "user", "content": "word " * 900}]}, 400, "length is 256"),
     ("chat", {"messages": [{"role": "user", "content": "x", "images": ["aa"]}]}, 400, "images"),
     ("chat", {"tools": [{"type": "function"}]}, 400, "tools[0].function"),
-    ("chat", {"format": "json"}, 400, "format"),
+    ("chat", {"format": "yaml"}, 400, "format"),
     ("generate", {"prompt": "x", "suffix": "y"}, 400, "no tokens for filling in"),
     ("generate", {"prompt": "x", "images": ["aa"]}, 400, "images"),
     ("generate", {"prompt": "x", "template": "{{ .Prompt }}"}, 400, "template"),

@@ -16,6 +16,7 @@ from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Strict
 
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import InvalidParameter, NotSupported, any_seed
+from edgeinfer.server.structure import ConstrainedBody
 from edgeinfer.text.infill import File, Infill
 
 if TYPE_CHECKING:
@@ -57,7 +58,7 @@ class Started:
     truncated: bool
 
 
-class Body(BaseModel, ABC):
+class Body(ConstrainedBody, ABC):
     """What /completion and /infill share. `Sampling` checks the ranges of its own."""
 
     model_config = ConfigDict(strict=True)
@@ -73,7 +74,7 @@ class Body(BaseModel, ABC):
     n_probs: int = Field(default=0, ge=0, validation_alias=AliasChoices("n_probs", "logprobs"))
     return_tokens: bool = False
     return_progress: bool = False
-    response_fields: list[str] = []  # only these of the answer; "a/b" is b of a
+    response_fields: list[str] = Field(default_factory=list)  # only these of the answer; "a/b" is b of a
     t_max_predict_ms: int | None = None  # from the first token; then the answer ends if it has a whole line
     temperature: float | None = None
     top_k: int | None = None  # 0 and less: all
@@ -97,8 +98,6 @@ class Body(BaseModel, ABC):
     mirostat: NotSupported = None
     dynatemp_range: NotSupported = None
     post_sampling_probs: NotSupported = None
-    grammar: NotSupported = None
-    json_schema: NotSupported = None
     lora: NotSupported = None
 
     @abstractmethod
@@ -126,6 +125,7 @@ class Body(BaseModel, ABC):
             max_tokens=None if self.n_predict < 0 else max(1, self.n_predict),
             stop=self.stop_strings,
             top_logprobs=self.n_probs,
+            grammar=self.answer_grammar(),
             sampling=sampling,
         )
 
@@ -184,7 +184,7 @@ class InfillBody(Body):
 
     input_prefix: str
     input_suffix: str
-    input_extra: list[Extra] = []
+    input_extra: list[Extra] = Field(default_factory=list)
     prompt: str = ""  # the beginning of what is wanted
 
     def prompts(self, model: Model) -> tuple[list[list[int]], bool]:

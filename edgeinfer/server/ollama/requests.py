@@ -7,19 +7,21 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import ChatMessage, KeepAlive, NotSupported, Tool, any_seed
+from edgeinfer.server.structure import json_grammar, naming
 from edgeinfer.text.conversation import Conversation, thinking
 from edgeinfer.text.infill import Infill
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.streaming import Stream
+    from edgeinfer.text.grammar import Grammar
     from edgeinfer.text.messages import Message
 
 
@@ -70,7 +72,7 @@ class Body(NamedBody, ABC):
 
     stream: bool = True
     options: Options | None = None
-    format: NotSupported = None
+    format: Literal["", "json"] | dict[str, Any] | None = None  # "json": any object; or a schema
     think: bool | Literal["low", "medium", "high"] | None = None
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
@@ -84,7 +86,7 @@ class Body(NamedBody, ABC):
         """The answer, or None for a body that only asks for the model to be loaded.
 
         Raises:
-            InvalidRequest: an option is out of range, or the prompt is much too long.
+            InvalidRequest: an option is out of range, the prompt is much too long, or the schema is wrong.
         """
         prompt = self.prompt()
         if not prompt:
@@ -97,9 +99,16 @@ class Body(NamedBody, ABC):
             most_context=options.num_ctx,
             stop=options.stop,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else 0,
+            grammar=self._grammar(),
             sampling=options.sampling(),
         )
         return stream
+
+    def _grammar(self) -> Grammar | None:
+        if not self.format:
+            return None
+        with naming("format"):
+            return json_grammar(None if self.format == "json" else self.format)
 
     @abstractmethod
     def prompt(self) -> str | Infill | Conversation:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
@@ -18,12 +18,14 @@ from edgeinfer.server.bodies import (
     Tool,
     sampling_fields,
 )
+from edgeinfer.server.structure import ConstrainedBody, ResponseFormat
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.request import Priority
     from edgeinfer.streaming import Stream
+    from edgeinfer.text.grammar import Grammar
 
 
 class StreamOptions(BaseModel):
@@ -45,7 +47,7 @@ class NamedChoice(BaseModel):
     function: ChosenFunction
 
 
-class Body(BaseModel, ABC):
+class Body(ConstrainedBody, ABC):
     """What chat completions and completions share.
 
     Besides OpenAI's fields those of `Sampling` are known by their names, as top_k and min_p; it checks their
@@ -67,6 +69,7 @@ class Body(BaseModel, ABC):
     seed: int | None = None
     stop: str | list[str] | None = None
     n: int = Field(default=1, ge=1, le=128)
+    response_format: ResponseFormat | None = None
 
     def start(self, model: Model, *, seed: int, priority: Priority) -> list[Stream]:
         """One stream for each of the n choices of each prompt, in order.
@@ -75,7 +78,7 @@ class Body(BaseModel, ABC):
             seed: for a body without one.
 
         Raises:
-            InvalidRequest: a parameter is out of range, or the prompt is empty.
+            InvalidRequest: a parameter is out of range, the prompt is empty, or the grammar makes no sense.
         """
         given = sampling_fields(self)
         if self.logit_bias is not None:
@@ -86,9 +89,13 @@ class Body(BaseModel, ABC):
             "priority": priority,
             "top_logprobs": self.n_top,
             "score_prompt": self.scores_prompt,
+            "grammar": self.answer_grammar(),
             "sampling": Sampling(**{"seed": seed, **given}),
         }
         return [s for prompt in self.prompts() for s in model.alternatives(prompt, self.n, **options)]
+
+    def _grammars(self) -> dict[str, Callable[[Any], Grammar | None]]:
+        return {**super()._grammars(), "response_format": ResponseFormat.grammar}
 
     @property
     def most_tokens(self) -> int | None:
@@ -128,7 +135,6 @@ class ChatBody(Body):
     reasoning_effort: str | None = None
     chat_template_kwargs: dict[str, Any] | None = None  # variables of the template, as vLLM has them
     functions: NotSupported = None
-    response_format: NotSupported = None
     modalities: NotSupported = None
 
     @property

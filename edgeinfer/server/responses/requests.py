@@ -11,6 +11,7 @@ from edgeinfer.errors import InvalidRequest
 from edgeinfer.server.bodies import NotSupported, any_seed, sampling_fields
 from edgeinfer.server.responses.items import Items, messages_of
 from edgeinfer.server.responses.tools import Function, Tool
+from edgeinfer.server.structure import ResponseFormat, naming
 from edgeinfer.text.conversation import Conversation, NamedTool, thinking
 
 if TYPE_CHECKING:
@@ -38,7 +39,7 @@ class Reasoning(BaseModel):
 class TextSettings(BaseModel):
     """What the text of the answer looks like."""
 
-    format: NotSupported = {"type": "text"}
+    format: ResponseFormat = ResponseFormat(type="text")
 
 
 def _with_defaults(body: Any) -> Any:
@@ -83,9 +84,12 @@ class ResponseBody(BaseModel):
         Raises:
             InvalidRequest: a parameter is out of range, or it builds on what we do not have.
         """
+        with naming("text.format"):
+            grammar = self.text.format.grammar()
         return model.chat(
             self.asked(),
             max_tokens=self.max_output_tokens,
+            grammar=grammar,
             sampling=Sampling(**{"seed": any_seed(), **sampling_fields(self)}),
         )
 
