@@ -186,6 +186,8 @@ EXIT_AND_STATUS: dict[str, tuple[int, int]] = {
     "model_file_changed": (3, 503),
     "non_finite_logits": (3, 500),
     "not_enough_memory": (4, 507),
+    "request_timeout": (1, 504),
+    "shutting_down": (1, 503),
     "network_error": (5, 502),
     "offline": (5, 503),
     "access_denied": (5, 403),

@@ -293,5 +293,5 @@ class Events:
         """The next event; waits for it."""
         return self._next()
 
-    def __aiter__(self) -> AsyncIterator[Token | Progress]:
+    def __aiter__(self) -> AsyncGenerator[Token | Progress, None]:
         return self._arrivals()

@@ -4,18 +4,20 @@ from __future__ import annotations
 
 import http.client
 import json
+import socket
 import threading
 import time
 from contextlib import ExitStack
 from typing import Any
 
 import openai
-import uvicorn
 
 import edgeinfer
-from edgeinfer.server.app import make_app
+from edgeinfer.server.app import Limits, make_app
+from edgeinfer.server.connection import Connection
 from edgeinfer.server.guard import Rules
 from edgeinfer.server.models import Models
+from edgeinfer.server.port import Port
 
 
 class Served:
@@ -23,18 +25,23 @@ class Served:
 
     model: edgeinfer.Model
 
-    def __init__(self, served: edgeinfer.Model | Models, rules: Rules) -> None:
+    def __init__(
+        self,
+        served: edgeinfer.Model | Models,
+        rules: Rules,
+        limits: Limits | None = None,
+        connection: type[Connection] = Connection,
+    ) -> None:
         if isinstance(served, edgeinfer.Model):
             self.model = served
             served = Models.lent(served)
-        app = make_app(served, rules)
-        config = uvicorn.Config(app, port=0, log_level="error", lifespan="off")
-        self._server = uvicorn.Server(config)
-        self._thread = threading.Thread(target=self._server.run)
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.port: int = listener.getsockname()[1]
+        self._server = Port(make_app(served, rules, limits), connection=connection, drain_s=1)
+        self._thread = threading.Thread(target=self._server.run, args=([listener],))
         self._thread.start()
         while not self._server.started:
             time.sleep(0.01)
-        self.port: int = self._server.servers[0].sockets[0].getsockname()[1]
         self._clients = ExitStack()
 
     def client(self, key: str = "any") -> openai.OpenAI:
@@ -53,5 +60,6 @@ class Served:
 
     def stop(self) -> None:
         self._clients.close()
-        self._server.should_exit = True
+        if self._thread.is_alive():
+            self._server.stop()
         self._thread.join()

@@ -58,6 +58,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine.sampler",
         "engine.request",
         "engine.events",
+        "engine.stats",
     },
     "parameters": {"errors", "engine.sampler"},
     "sessions": {"errors"},

@@ -7,7 +7,7 @@ import os
 import socket
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -18,10 +18,9 @@ from edgeinfer.hub.names import BUNDLED, find_model
 from edgeinfer.server.durations import seconds_of
 
 if TYPE_CHECKING:
-    import uvicorn
-
     from edgeinfer.server.entry import Entry
     from edgeinfer.server.models import Models
+    from edgeinfer.server.port import Port
 
 
 def _duration(context: click.Context, option: click.Parameter, text: str) -> float:
@@ -29,6 +28,10 @@ def _duration(context: click.Context, option: click.Parameter, text: str) -> flo
         return seconds_of(text)
     except ValueError as wrong:
         raise click.BadParameter(f"{text!r} {wrong}") from None
+
+
+_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
+_SECONDS = click.FloatRange(min=0, min_open=True)
 
 
 @click.command("serve", short_help="Answer editors and agents on a port.")
@@ -60,6 +63,36 @@ def _duration(context: click.Context, option: click.Parameter, text: str) -> flo
     metavar="N",
     help="Refuse requests while N wait for the same model.",
 )
+@click.option("--ssl-certfile", type=_FILE, metavar="FILE", help="Speak TLS with this certificate (PEM).")
+@click.option("--ssl-keyfile", type=_FILE, metavar="FILE", help="Its key, if it is not in the same file.")
+@click.option(
+    "--request-timeout",
+    type=_SECONDS,
+    default=3600,
+    show_default=True,
+    metavar="SECONDS",
+    help="Most that one request may take.",
+)
+@click.option(
+    "--drain-seconds",
+    type=click.IntRange(min=0),
+    default=30,
+    show_default=True,
+    metavar="SECONDS",
+    help="How long answers may go on after SIGTERM or Ctrl-C; a second one ends at once.",
+)
+@click.option(
+    "--target-ttft", type=_SECONDS, metavar="SECONDS", help="First token of a good answer, in /metrics."
+)
+@click.option("--target-tpot", type=_SECONDS, metavar="SECONDS", help="Each token after it.")
+@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
+@click.option(
+    "--log-level",
+    type=click.Choice(["debug", "info", "warning", "error"]),
+    default="info",
+    show_default=True,
+    help="info: one line a request, without what was said.",
+)
 @model_options
 def command(
     models: tuple[str, ...],
@@ -71,6 +104,14 @@ def command(
     keep_alive: float,
     max_models: int | None,
     max_queue: int,
+    ssl_certfile: Path | None,
+    ssl_keyfile: Path | None,
+    request_timeout: float,
+    drain_seconds: int,
+    target_ttft: float | None,
+    target_tpot: float | None,
+    log_format: Literal["text", "json"],
+    log_level: str,
     **options: Any,
 ) -> None:
     """Serve MODELs, files or names; without any the bundled edgeinfer-tiny.
@@ -92,33 +133,38 @@ def command(
         )
     import asyncio
 
-    import uvicorn
-
     import edgeinfer
     from edgeinfer.client import plan
-    from edgeinfer.server.app import make_app
+    from edgeinfer.server import access_log
+    from edgeinfer.server.app import Limits, make_app
     from edgeinfer.server.guard import Rules
+    from edgeinfer.server.metrics import Targets
     from edgeinfer.server.models import Models, Terms
     from edgeinfer.server.pool import Pool
+    from edgeinfer.server.port import Port, Tls
+
+    access_log.configure(log_format, log_level)
 
     loading = take_model(options)
     named = [_named(name) for name in models or (BUNDLED[0],)]
     pool = Pool(partial(edgeinfer.load, **loading), partial(plan, **loading), most_open=max_models)
     with _listen(host, port) as listener, Models(named, pool, Terms(keep_alive, max_queue)) as served:
-        app = make_app(served, Rules((*allow_host, host), allow_origin, api_key))
-        config = uvicorn.Config(app, log_level="warning", lifespan="off", timeout_graceful_shutdown=2)
+        limits = Limits(request_timeout, Targets(target_ttft, target_tpot))
+        app = make_app(served, Rules((*allow_host, host), allow_origin, api_key), limits)
+        tls = None if ssl_certfile is None else Tls(ssl_certfile, ssl_keyfile)
         names = ", ".join(entry.name for entry in named)
-        output.talk(f"{names} on http://{host}:{listener.getsockname()[1]}/v1, Ctrl-C ends")
-        asyncio.run(_serve(uvicorn.Server(config), listener, served))
+        scheme = "http" if tls is None else "https"
+        output.talk(f"{names} on {scheme}://{host}:{listener.getsockname()[1]}/v1, Ctrl-C ends")
+        asyncio.run(_serve(Port(app, drain_s=drain_seconds, tls=tls), listener, served))
 
 
-async def _serve(server: uvicorn.Server, listener: socket.socket, models: Models) -> None:
+async def _serve(server: Port, listener: socket.socket, models: Models) -> None:
     """Answer at once, while the models that were named are opened. Raises what one of them raises."""
     import asyncio
 
     def opened(task: asyncio.Task[None]) -> None:
         if not task.cancelled() and task.exception() is not None:
-            server.should_exit = True
+            server.stop()
 
     opening = asyncio.ensure_future(models.open_named())
     opening.add_done_callback(opened)

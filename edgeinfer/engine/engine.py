@@ -338,8 +338,9 @@ class Engine:
         self._masks.forget(request)
         if request.deadline is not None:
             self._forget_deadlines()
-        self._scheduler.meter.ended[reason] += 1
-        self._emit(request, EndEvent(reason, request.usage(), error))
+        usage = request.usage()
+        self._scheduler.meter.observe_end(reason, usage)
+        self._emit(request, EndEvent(reason, usage, error))
 
     def _emit(self, request: Request, event: Event) -> None:
         """Hand an event over. A sink that raises has lost its reader: the request is not worth finishing."""

@@ -171,9 +171,11 @@ class Scheduler:
             step_s=meter.step_s,
             capacity=self._capacity,
             room=self._backend.room(),
+            block_tokens=self._backend.traits.kv_block_tokens,
             queue=meter.queue.spread(),
             first_token=meter.first_token.spread(),
             between_tokens=meter.between_tokens.spread(),
+            whole=meter.whole.spread(),
             step=meter.step.spread(),
             step_sequences=meter.step_sequences.spread(),
         )

@@ -2,24 +2,33 @@
 
 from __future__ import annotations
 
+from bisect import bisect_left
 from collections import Counter, deque
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 
-from edgeinfer.engine.events import FinishReason
+from edgeinfer.engine.events import FinishReason, Usage
 from edgeinfer.engine.request import Request
 
 _RECENT = 1024  # measurements that percentiles are of
+_SECONDS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 30, 60, 300, 1800)
+_SEQUENCES = (1, 2, 4, 8, 16, 32, 64, 128, 256)
 
 
 @dataclass(frozen=True)
 class Spread:
-    """Percentiles of the last 1024 measurements, zeros before the first one."""
+    """How measurements are spread: percentiles of the last 1024, zeros before the first one, and all of them
+    in buckets.
+    """
 
     p50: float
     p95: float
     p99: float
+    total: float  # their sum
+    bounds: Sequence[float]  # of the buckets, each inclusive; one more bucket has what is above
+    counts: Sequence[int]  # in each bucket, not cumulative: one more than there are bounds
 
 
 @dataclass(frozen=True)
@@ -43,9 +52,11 @@ class Stats:
     step_s: float  # all steps together
     capacity: int  # tokens that all blocks hold
     room: int  # tokens that free blocks hold
+    block_tokens: int  # tokens of a block
     queue: Spread  # from submission to the first computation
     first_token: Spread  # from submission to the first token (TTFT)
     between_tokens: Spread  # of one request (ITL)
+    whole: Spread  # from submission to the end
     step: Spread
     step_sequences: Spread  # requests in a step
 
@@ -57,8 +68,9 @@ class Meter:
         self.ended: Counter[FinishReason] = Counter()
         self.n_generated = self.n_steps = 0
         self.step_s = 0.0
-        self.queue, self.first_token, self.between_tokens = _Recent(), _Recent(), _Recent()
-        self.step, self.step_sequences = _Recent(), _Recent()
+        self.queue, self.first_token, self.between_tokens = (_Measured(_SECONDS) for _ in range(3))
+        self.whole, self.step = _Measured(_SECONDS), _Measured(_SECONDS)
+        self.step_sequences = _Measured(_SEQUENCES)
 
     def observe_step(self, n_sequences: int, seconds: float) -> None:
         """A step took so long."""
@@ -77,15 +89,23 @@ class Meter:
             self.queue.add(usage.queue_s)
             self.first_token.add(usage.first_token_s)
 
+    def observe_end(self, reason: FinishReason, usage: Usage) -> None:
+        """A request has ended, and cost that."""
+        self.ended[reason] += 1
+        self.whole.add(usage.total_s)
 
-class _Recent:
-    def __init__(self) -> None:
-        self._values: deque[float] = deque(maxlen=_RECENT)
+
+class _Measured:
+    def __init__(self, bounds: Sequence[float]) -> None:
+        self._recent: deque[float] = deque(maxlen=_RECENT)
+        self._total = 0.0
+        self._bounds, self._counts = bounds, [0] * (len(bounds) + 1)
 
     def add(self, value: float) -> None:
-        self._values.append(value)
+        self._recent.append(value)
+        self._total += value
+        self._counts[bisect_left(self._bounds, value)] += 1
 
     def spread(self) -> Spread:
-        if not self._values:
-            return Spread(0.0, 0.0, 0.0)
-        return Spread(*(float(p) for p in np.percentile(self._values, (50, 95, 99))))
+        p50, p95, p99 = np.percentile(self._recent or (0.0,), (50, 95, 99)).tolist()
+        return Spread(p50, p95, p99, self._total, self._bounds, tuple(self._counts))

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, field
+from functools import partial
+
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
@@ -10,19 +14,29 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.server.access_log import log_request
 from edgeinfer.server.anthropic.routes import AnthropicRoutes
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
-from edgeinfer.server.lease import Leases
 from edgeinfer.server.llamacpp.routes import LlamaCppRoutes
+from edgeinfer.server.metrics import CONTENT_TYPE, Metrics, Targets
 from edgeinfer.server.models import Models
 from edgeinfer.server.ollama.routes import OllamaRoutes
 from edgeinfer.server.openai.routes import OpenAiRoutes
+from edgeinfer.server.record import Recorder
 from edgeinfer.server.responses.routes import ResponsesRoutes
 
 
-def make_app(models: Models, rules: Rules) -> Starlette:
+@dataclass(frozen=True)
+class Limits:
+    """What one request may take, and what is a good answer to it."""
+
+    request_s: float | None = None  # until its end
+    targets: Targets = field(default_factory=Targets)
+
+
+def make_app(models: Models, rules: Rules, limits: Limits | None = None) -> Recorder:
     """The ASGI application that serves these models to whom the rules let in."""
 
     async def health(request: Request) -> Response:
@@ -30,19 +44,30 @@ def make_app(models: Models, rules: Rules) -> Starlette:
             return JSONResponse({"status": "loading"}, 503)
         return JSONResponse({"status": "ok"})
 
-    return Starlette(
-        routes=[
-            Route("/health", health, methods=["GET"]),
-            Route("/v1/health", health, methods=["GET"]),
-            *AnthropicRoutes(models).routes(),
-            *OpenAiRoutes(models).routes(),
-            *ResponsesRoutes(models).routes(),
-            *OllamaRoutes(models).routes(),
-            *LlamaCppRoutes(models).routes(),
-        ],
-        middleware=[Middleware(Leases), Middleware(Guard, rules=rules)],
+    limits = limits or Limits()
+    metrics = Metrics(limits.targets)
+    routes = [
+        Route("/health", health, methods=["GET"]),
+        Route("/v1/health", health, methods=["GET"]),
+        Route("/metrics", partial(_metrics, metrics, models), methods=["GET"]),
+        *AnthropicRoutes(models).routes(),
+        *OpenAiRoutes(models).routes(),
+        *ResponsesRoutes(models).routes(),
+        *OllamaRoutes(models).routes(),
+        *LlamaCppRoutes(models).routes(),
+    ]
+    app = Starlette(
+        routes=routes,
+        middleware=[Middleware(Guard, rules=rules)],
         exception_handlers={EdgeInferError: _failed, HTTPException: _refused, Exception: _broken},
     )
+    patterns: dict[object, str] = {route.endpoint: route.path for route in routes}
+    return Recorder(app, patterns, (log_request, metrics.observe), limits.request_s)
+
+
+async def _metrics(metrics: Metrics, models: Models, request: Request) -> Response:
+    text = await asyncio.to_thread(metrics.text, models.open_ones())
+    return Response(text, media_type=CONTENT_TYPE)
 
 
 async def _failed(request: Request, error: Exception) -> Response:

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from edgeinfer.backends.plan import MemoryPlan
     from edgeinfer.client import Model
     from edgeinfer.facts import Facts
-    from edgeinfer.server.lease import Lease
+    from edgeinfer.server.record import Record
 
 
 @dataclass(eq=False)
@@ -28,28 +28,28 @@ class Entry:
     model: Model | None = None  # when it is open
     plan: MemoryPlan | None = None  # what it takes, once that is known
     opening: asyncio.Task[Model] | None = None
-    leases: set[Lease] = field(default_factory=set)
+    users: set[Record] = field(default_factory=set)  # requests that it answers
     used_at: float = field(default_factory=time.monotonic)  # when its last request ended
 
     @property
     def n_waiting(self) -> int:
         """Requests of which nothing has been computed yet."""
-        return sum(lease.waits for lease in self.leases)
+        return sum(user.waits for user in self.users)
 
     @property
     def is_idle(self) -> bool:
         """Whether it is open, ours to close, and nobody uses it."""
-        return self.model is not None and self.path is not None and not self.leases
+        return self.model is not None and self.path is not None and not self.users
 
     @property
     def closes_at(self) -> float:
         """When it will be closed if nobody asks for it, on the clock of time.monotonic(); in use: inf."""
-        return math.inf if self.leases else self.used_at + self._idle_s
+        return math.inf if self.users else self.used_at + self._idle_s
 
     @property
     def stays_s(self) -> float:
         """How long it will be open yet if nobody else asks for it."""
-        return self._idle_s if self.leases else max(0.0, self.closes_at - time.monotonic())
+        return self._idle_s if self.users else max(0.0, self.closes_at - time.monotonic())
 
     @property
     def _idle_s(self) -> float:

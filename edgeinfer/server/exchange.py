@@ -8,6 +8,7 @@ from collections.abc import Coroutine
 from typing import Any, TypeVar
 
 from starlette.requests import ClientDisconnect, Request
+from starlette.types import Receive
 
 from edgeinfer.errors import Cancelled, InvalidRequest
 
@@ -47,7 +48,7 @@ async def read_json(request: Request) -> Any:
 async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:
     """The result of the work, which ends when the client goes. Raises Cancelled then."""
     working = asyncio.ensure_future(work)
-    leaving = asyncio.ensure_future(_until_disconnected(request))
+    leaving = asyncio.ensure_future(until_disconnected(request.receive))
     try:
         await asyncio.wait((working, leaving), return_when=asyncio.FIRST_COMPLETED)
         if not working.done():
@@ -59,6 +60,7 @@ async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -
         await asyncio.gather(working, leaving, return_exceptions=True)
 
 
-async def _until_disconnected(request: Request) -> None:
-    while (await request.receive())["type"] != "http.disconnect":
+async def until_disconnected(receive: Receive) -> None:
+    """Returns when the client has gone."""
+    while (await receive())["type"] != "http.disconnect":
         pass

@@ -12,7 +12,7 @@ from starlette.requests import Request
 from edgeinfer.errors import EdgeInferError, InvalidRequest, NotFound
 from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import while_connected
-from edgeinfer.server.lease import Lease, lease_of
+from edgeinfer.server.record import Record, record_of
 from edgeinfer.server.shelf import OnShelf, find_on_shelf, plain_name, whole_shelf
 
 if TYPE_CHECKING:
@@ -103,20 +103,22 @@ class Models:
             )
         if keep_alive_s is not None:
             entry.keep_alive(keep_alive_s)
-        self._lend(entry, lease_of(request))
+        record = record_of(request)
+        record.model = entry.name
+        self._lend(entry, record)
         if entry.model is not None:
             return entry.model
         assert self._pool is not None
         return await while_connected(request, self._pool.open(entry))
 
-    def _lend(self, entry: Entry, lease: Lease) -> None:
+    def _lend(self, entry: Entry, record: Record) -> None:
         def give_back() -> None:
-            entry.leases.discard(lease)
+            entry.users.discard(record)
             if self._pool is not None:
                 self._pool.release(entry)
 
-        entry.leases.add(lease)
-        lease.at_end.callback(give_back)
+        entry.users.add(record)
+        record.at_end.callback(give_back)
 
     async def unload(self, name: str | None) -> Entry:
         """Close a model as soon as nobody uses it. Raises UnknownModel."""
@@ -158,6 +160,11 @@ class Models:
         found = map(self._entry, await asyncio.to_thread(whole_shelf))
         others = (entry for entry in found if plain_name(entry.name) not in self._named)
         return [*self._named.values(), *dict.fromkeys(others)]
+
+    def open_ones(self) -> list[Model]:
+        """Those that are open now."""
+        entries = dict.fromkeys((*self._named.values(), *self._by_file.values()))
+        return [entry.model for entry in entries if entry.model is not None]
 
     def _entry(self, found: OnShelf) -> Entry:
         fresh = Entry(found.name, found.path, self._terms.keep_alive_s)

@@ -3,21 +3,21 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import AsyncIterator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Iterator, Sequence
 from contextlib import aclosing
 from typing import Any, ClassVar
 
 from starlette.requests import Request
-from starlette.responses import JSONResponse, Response, StreamingResponse
+from starlette.responses import JSONResponse, Response
 
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.server import sse
 from edgeinfer.server.exchange import while_connected
 from edgeinfer.server.failure import Failure
-from edgeinfer.server.lease import lease_of
+from edgeinfer.server.pieces import Pieces
+from edgeinfer.server.record import Record, record_of
 from edgeinfer.server.streams import Arrivals, begun, finished
 from edgeinfer.streaming import Answer, Progress, Stream, Token
-
-_NOT_HELD = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no proxy may hold tokens back
 
 
 class Reply(ABC):
@@ -26,7 +26,8 @@ class Reply(ABC):
     Args of all: events and answers come with the index of their stream.
     """
 
-    media_type: ClassVar[str] = "text/event-stream"
+    media_type: ClassVar[str] = sse.MEDIA_TYPE
+    sign_of_life: str = sse.COMMENT  # sent when there is nothing to tell for some seconds
 
     @abstractmethod
     def whole(self, answers: Sequence[Answer]) -> Any:
@@ -61,16 +62,20 @@ async def reply_with(
     Raises:
         EdgeInferError: a request fails before its first event, or, not streamed, at any time.
     """
-    lease_of(request).streams = streams
+    record = record_of(request)
+    record.follow(streams)
     if streamed:
-        pieces = _pieces(await begun(streams), streams, reply)
+        pieces = _pieces(await begun(streams), streams, reply, record)
         position = max(stream.queue_position for stream in streams)
-        headers = {**_NOT_HELD, "X-Queue-Position": str(position)}
-        return StreamingResponse(pieces, media_type=reply.media_type, headers=headers)
-    return JSONResponse(reply.whole(await while_connected(request, finished(streams))))
+        return Pieces(pieces, reply.media_type, reply.sign_of_life, {"X-Queue-Position": str(position)})
+    answers = await while_connected(request, finished(streams))
+    record.check()
+    return JSONResponse(reply.whole(answers))
 
 
-async def _pieces(arrivals: Arrivals, streams: Sequence[Stream], reply: Reply) -> AsyncIterator[str]:
+async def _pieces(
+    arrivals: Arrivals, streams: Sequence[Stream], reply: Reply, record: Record
+) -> AsyncGenerator[str, None]:
     async with aclosing(arrivals):
         try:
             yield "".join(reply.beginning())
@@ -78,6 +83,8 @@ async def _pieces(arrivals: Arrivals, streams: Sequence[Stream], reply: Reply) -
                 said = reply.of_token if isinstance(event, Token) else reply.of_progress
                 if text := "".join(said(index, event)):  # type: ignore[arg-type]
                     yield text
+            record.check()
             yield "".join(reply.end(streams))
         except EdgeInferError as error:
+            record.error = error
             yield "".join(reply.failed(Failure.of(error)))

@@ -30,7 +30,7 @@ async def begun(streams: Sequence[Stream]) -> Arrivals:
 
     Closing what it returns cancels the streams.
     """
-    arrivals = _merged(streams)
+    arrivals = _only(streams[0]) if len(streams) == 1 else _merged(streams)
     try:
         first = await anext(arrivals, None)
     except BaseException:
@@ -45,6 +45,13 @@ async def begun(streams: Sequence[Stream]) -> Arrivals:
                 yield arrival
 
     return all_of_them()
+
+
+async def _only(stream: Stream) -> Arrivals:
+    """As `_merged`, of one, for half of its cost."""
+    async with aclosing(aiter(stream.events())) as events:
+        async for event in events:
+            yield 0, event
 
 
 async def _merged(streams: Sequence[Stream]) -> Arrivals:

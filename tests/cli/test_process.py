@@ -43,7 +43,8 @@ def test_ctrl_c_during_an_answer_exits_130_without_a_traceback(random_model: Pat
 
 
 def test_serve_answers_on_its_port_until_ctrl_c(random_model: Path) -> None:
-    with started("serve", str(random_model), "--port", "0", "-c", "512") as process:
+    line = ("serve", str(random_model), "--port", "0", "-c", "512", "--log-level", "warning")
+    with started(*line) as process:
         told = process.stderr.readline().decode()
         address = told.split("http://")[1].split("/")[0]
         with urllib.request.urlopen(f"http://{address}/v1/models", timeout=30) as response:
@@ -53,7 +54,7 @@ def test_serve_answers_on_its_port_until_ctrl_c(random_model: Path) -> None:
         )
         assert (code.returncode, b"cannot listen" in code.stderr) == (7, True)
         process.send_signal(signal.SIGINT)
-        assert process.wait(timeout=30) in (0, 130)
+        assert process.wait(timeout=30) == 0
         assert process.stderr.read().strip() == b""
 
 

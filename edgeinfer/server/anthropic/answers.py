@@ -75,7 +75,8 @@ class MessageReply(Reply):
         yield sse.event({"type": "message_delta", "delta": _ending(stream), "usage": _usage(stream)})
         yield sse.event({"type": "message_stop"})
 
-    def failed(self, failure: Failure) -> Iterator[str]:
+    @staticmethod
+    def failed(failure: Failure) -> Iterator[str]:
         """An error as the last event."""
         yield sse.event(failure_body(failure))
 

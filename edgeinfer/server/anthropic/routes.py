@@ -19,6 +19,7 @@ from edgeinfer.server.bodies import parsed
 from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import read_json
 from edgeinfer.server.models import Models
+from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
 
 
@@ -50,6 +51,9 @@ class AnthropicRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = parsed(MessagesBody, await read_json(request))
+        return await kept_alive(self._reply(request, body), MessageReply.failed, streamed=body.stream)
+
+    async def _reply(self, request: Request, body: MessagesBody) -> Response:
         model = await self._models.use(request, body.model)
         stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         reply = MessageReply(uuid.uuid4().hex, model, stream)

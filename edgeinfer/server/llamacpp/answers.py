@@ -74,7 +74,8 @@ class LlamaCppReply(Reply):
         for index, stream in enumerate(streams):
             yield data(self._chosen(self._ending(index, stream, "", [])))
 
-    def failed(self, failure: Failure) -> Iterator[str]:
+    @staticmethod
+    def failed(failure: Failure) -> Iterator[str]:
         """An error as the last event."""
         yield data(failure_body(failure))
 

@@ -23,6 +23,7 @@ from edgeinfer.server.llamacpp.requests import (
 )
 from edgeinfer.server.models import Models
 from edgeinfer.server.openai.requests import ChatBody
+from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
 from edgeinfer.text.tokenizer import Tokenizer
 
@@ -62,6 +63,9 @@ class LlamaCppRoutes:
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = parsed(kind, await read_json(request))
+        return await kept_alive(self._reply(request, body), LlamaCppReply.failed, streamed=body.stream)
+
+    async def _reply(self, request: Request, body: Body) -> Response:
         model = await self._models.use(request, body.model)
         started = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         reply = LlamaCppReply(body, started, model)

@@ -8,6 +8,7 @@ import time
 from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgeinfer.server import sse
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.logprobs import entries
 from edgeinfer.server.ollama.entries import timestamp
@@ -31,6 +32,7 @@ class OllamaReply(Reply):
         self._chat = isinstance(body, ChatBody)
         self._calls: list[Part] = []
         self._name, self._load_s = model.name, load_s
+        self.sign_of_life = empty_line(body, model.name)
         self._with_logprobs, self._tokenizer = bool(body.logprobs), model.tokenizer
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -48,7 +50,7 @@ class OllamaReply(Reply):
             yield _line({**self._head(), **said, "done": False, **logprobs})
 
     def of_progress(self, index: int, event: Progress) -> Iterator[str]:
-        """Nothing: JSON lines have no comments."""
+        """Nothing: JSON lines have no comments, and an empty part for each step would be too much."""
         yield from ()
 
     def end(self, streams: Sequence[Stream]) -> Iterator[str]:
@@ -58,7 +60,8 @@ class OllamaReply(Reply):
             yield _line({**self._head(), **self._said(calls=joined(self._calls)), "done": False})
         yield _line(self._ending(self._said(), stream))
 
-    def failed(self, failure: Failure) -> Iterator[str]:
+    @staticmethod
+    def failed(failure: Failure) -> Iterator[str]:
         """An error as the last line."""
         yield _line(failure_body(failure))
 
@@ -67,7 +70,7 @@ class OllamaReply(Reply):
         return {"logprobs": found} if found else {}
 
     def _head(self) -> dict[str, Any]:
-        return {"model": self._name, "created_at": timestamp(time.time())}
+        return _head(self._name)
 
     def _said(self, text: str = "", reasoning: str = "", calls: Sequence[ToolCall] = ()) -> dict[str, Any]:
         """Parts of an answer; a call whose arguments are cut off cannot be told."""
@@ -100,10 +103,22 @@ class OllamaReply(Reply):
 
 def done(body: Body, name: str, reason: str) -> dict[str, Any]:
     """The answer to a body that only asks for its model to be loaded or unloaded."""
-    said = (
-        {"message": {"role": "assistant", "content": ""}} if isinstance(body, ChatBody) else {"response": ""}
-    )
-    return {"model": name, "created_at": timestamp(time.time()), **said, "done": True, "done_reason": reason}
+    return {**_head(name), **_no_text(body), "done": True, "done_reason": reason}
+
+
+def empty_line(body: Body, name: str) -> str:
+    """A part without text, which shows that there is more to come."""
+    return _line({**_head(name), **_no_text(body), "done": False})
+
+
+def _no_text(body: Body) -> dict[str, Any]:
+    if isinstance(body, ChatBody):
+        return {"message": {"role": "assistant", "content": ""}}
+    return {"response": ""}
+
+
+def _head(name: str) -> dict[str, Any]:
+    return {"model": name, "created_at": timestamp(time.time())}
 
 
 def _told(calls: Sequence[ToolCall]) -> Iterator[dict[str, Any]]:
@@ -123,4 +138,4 @@ def nanoseconds(seconds: float) -> int:
 
 
 def _line(value: dict[str, Any]) -> str:
-    return json.dumps(value, ensure_ascii=False) + "\n"
+    return sse.as_json(value) + "\n"

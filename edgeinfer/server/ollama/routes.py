@@ -18,10 +18,11 @@ from edgeinfer.server.bodies import parsed
 from edgeinfer.server.embeddings import gathered
 from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models, UnknownModel
-from edgeinfer.server.ollama.answers import OllamaReply, done
+from edgeinfer.server.ollama.answers import OllamaReply, done, empty_line
 from edgeinfer.server.ollama.embeddings import EmbedBody, EmbeddingsBody
 from edgeinfer.server.ollama.entries import listed, running, shown
 from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, NamedBody, ShowBody
+from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
 
 VERSION = "0.13.4"  # of Ollama: Codex wants at least this one, VS Code 0.6.4
@@ -79,6 +80,15 @@ class OllamaRoutes:
         if body.asks_to_unload:
             entry = await self._models.unload(body.model)
             return JSONResponse(done(body, entry.name, "unload"))
+        return await kept_alive(
+            self._reply(request, body),
+            OllamaReply.failed,
+            streamed=body.stream,
+            media_type=OllamaReply.media_type,
+            sign_of_life=empty_line(body, body.model or ""),
+        )
+
+    async def _reply(self, request: Request, body: ChatBody | GenerateBody) -> Response:
         arrived = time.perf_counter()
         model = await self._models.use(request, body.model, body.keep_alive)
         reply = OllamaReply(body, model, load_s=time.perf_counter() - arrived)

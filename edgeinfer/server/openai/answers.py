@@ -95,7 +95,8 @@ class OpenAiReply(Reply):
             yield data({**self._chunk_head, "choices": [], **cost})
         yield _DONE
 
-    def failed(self, failure: Failure) -> Iterator[str]:
+    @staticmethod
+    def failed(failure: Failure) -> Iterator[str]:
         """An error as one more piece."""
         yield data(failure_body(failure))
         yield _DONE

@@ -19,6 +19,7 @@ from edgeinfer.server.models import Models
 from edgeinfer.server.openai.answers import OpenAiReply
 from edgeinfer.server.openai.embeddings import EmbeddingsBody
 from edgeinfer.server.openai.requests import ChatBody, CompletionBody
+from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
 
 _STATUS = {"open": "loaded", "opening": "loading", "closed": "unloaded"}  # as llama.cpp's router says it
@@ -61,6 +62,9 @@ class OpenAiRoutes:
 
     async def _answer(self, request: Request, kind: type[ChatBody] | type[CompletionBody]) -> Response:
         body = parsed(kind, await read_json(request))
+        return await kept_alive(self._reply(request, body), OpenAiReply.failed, streamed=body.stream)
+
+    async def _reply(self, request: Request, body: ChatBody | CompletionBody) -> Response:
         model = await self._models.use(request, body.model, body.keep_alive)
         # Rendering and tokenizing a long prompt takes a while: not in the loop that writes all tokens.
         streams = await asyncio.to_thread(body.start, model, seed=any_seed(), priority="interactive")

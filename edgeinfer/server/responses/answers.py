@@ -78,6 +78,12 @@ class ResponseReply(Reply):
         return {**self._head, "status": status, "output": self._output.items, **nothing, **fields}
 
 
+def failed_early(failure: Failure) -> Iterator[str]:
+    """An error before there is a response."""
+    said = {"code": failure.code, "message": failure.message, "param": failure.param}
+    yield sse.event({"type": "error", "sequence_number": 0, **said})
+
+
 def _head(id: str, body: ResponseBody, model: Model) -> dict[str, Any]:
     """What does not change while it is answered: mostly what the request said."""
     said = body.model_dump(

@@ -12,8 +12,9 @@ from starlette.routing import Route
 from edgeinfer.server.bodies import parsed
 from edgeinfer.server.exchange import read_json
 from edgeinfer.server.models import Models
+from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
-from edgeinfer.server.responses.answers import ResponseReply
+from edgeinfer.server.responses.answers import ResponseReply, failed_early
 from edgeinfer.server.responses.requests import ResponseBody
 
 
@@ -32,6 +33,9 @@ class ResponsesRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = parsed(ResponseBody, await read_json(request))
+        return await kept_alive(self._reply(request, body), failed_early, streamed=body.stream)
+
+    async def _reply(self, request: Request, body: ResponseBody) -> Response:
         model = await self._models.use(request, body.model)
         stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         reply = ResponseReply(uuid.uuid4().hex, body, model)
