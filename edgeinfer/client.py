@@ -55,7 +55,7 @@ if TYPE_CHECKING:
     from edgeinfer.text.reading import Reader
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
-    from edgeinfer.text.toolcalls.syntax import Syntax
+    from edgeinfer.text.toolcalls.syntax import Syntax, Thinking
 
 AnyPrompt = str | Sequence[int] | Infill | Sequence[Message] | Conversation
 # options besides those of Sampling
@@ -71,7 +71,7 @@ DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across token
 class _Prompt:
     ids: list[int]
     conversation: Conversation | None = None  # that they say; None: a text to go on with
-    thinks: bool = False  # it ends in the beginning of the model's reasoning
+    thinking: Thinking = "over"  # where the model's reasoning is at its end
 
 
 class Model:
@@ -200,8 +200,9 @@ class Model:
                 not fit the context.
             ContextLengthExceeded: it is so long that this is known without reading it.
         """
+        read = self._prompt(prompt, most_context)
         return self._start(
-            self._prompt(prompt, most_context),
+            read,
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
@@ -211,7 +212,7 @@ class Model:
             priority=priority,
             top_logprobs=top_logprobs,
             score_prompt=score_prompt,
-            grammar=self._compiled(grammar),
+            grammar=self._compiled(read, grammar),
         )
 
     def chat(
@@ -234,8 +235,9 @@ class Model:
         Raises:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
+        read = self._prompt(_conversation(messages), most_context)
         return self._start(
-            self._prompt(_conversation(messages), most_context),
+            read,
             _sampling(sampling, parameters),
             max_tokens=max_tokens,
             stop=stop,
@@ -244,7 +246,7 @@ class Model:
             most_context=most_context,
             priority=priority,
             top_logprobs=top_logprobs,
-            grammar=self._compiled(grammar),
+            grammar=self._compiled(read, grammar),
         )
 
     def alternatives(self, prompt: AnyPrompt, n: int, **options: Any) -> list[Stream]:
@@ -259,7 +261,7 @@ class Model:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
         read = self._prompt(prompt, options.get("most_context"))
         asked = {name: options.pop(name) for name in _ASKED if name in options}
-        grammar = self._compiled(options.pop("grammar", None))
+        grammar = self._compiled(read, options.pop("grammar", None))
         sampling = _sampling(options.pop("sampling", None), options)
         first = _any_seed() if sampling.seed is None else sampling.seed
         seeds = ((first + i) % 2**64 for i in range(n))
@@ -292,13 +294,13 @@ class Model:
         bos = self.tokenizer.bos_id
         if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
             ids.insert(0, bos)
-        return _Prompt(ids, asked, self._syntax.opens_thinking(text))
+        return _Prompt(ids, asked, self._family.thinking_in(text, self.template.source))
 
     @cached_property
-    def _syntax(self) -> Syntax:
-        from edgeinfer.text.toolcalls.syntax import syntax_of
+    def _family(self) -> Syntax:
+        from edgeinfer.text.toolcalls.families import family_of
 
-        return syntax_of(self.template.source)
+        return family_of(self.template.source)
 
     def encode_infill(self, infill: Infill, most_context: int | None = None) -> Framed:
         """The prompt that `generate` computes for it.
@@ -502,11 +504,11 @@ class Model:
             score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
             n_top=top_logprobs,
         )
-        reader = self._reader(prompt, stops, request.seed, constrained=grammar is not None)
+        reader = self._reader(prompt, stops, request.seed)
         self._engine.submit(request)
         return Stream(self, request, mailbox, reader)
 
-    def _reader(self, prompt: _Prompt, stops: Sequence[str], seed: int, *, constrained: bool) -> Reader:
+    def _reader(self, prompt: _Prompt, stops: Sequence[str], seed: int) -> Reader:
         from edgeinfer.text.reading import PlainReader
         from edgeinfer.text.stream import TextStream
         from edgeinfer.text.toolcalls.reader import chat_reader
@@ -514,9 +516,9 @@ class Model:
         if prompt.conversation is None:
             return PlainReader(TextStream(self.tokenizer, stops))
         asked = np.array([*prompt.ids, seed % 2**32], np.uint32).tobytes()
-        thinks = prompt.thinks and not constrained  # a grammar leaves no room for it
+        thinks = prompt.thinking == "begun"
         return chat_reader(
-            self._syntax, self.tokenizer, prompt.conversation, stops, thinks=thinks, salt=asked
+            self._family, self.tokenizer, prompt.conversation, stops, thinks=thinks, salt=asked
         )
 
     def _score(self, ids: Sequence[int], score: Scorer) -> None:
@@ -544,7 +546,12 @@ class Model:
         pieces = ((i, self.tokenizer.token_bytes(i)) for i in range(self.tokenizer.n_vocab))
         return frozenset(i for i, piece in pieces if any(mark in piece for mark in wanted))
 
-    def _compiled(self, grammar: Grammar | None) -> CompiledGrammar | None:
+    def _compiled(self, prompt: _Prompt, grammar: Grammar | None) -> CompiledGrammar | None:
+        """What the answer has to be: the grammar, or calls of tools that are forced."""
+        if (asked := prompt.conversation) is not None and (grammar is not None or asked.forces_calls):
+            from edgeinfer.text.toolcalls.forcing import answer_grammar
+
+            grammar = answer_grammar(self._family, self.tokenizer, asked, prompt.thinking, grammar)
         return None if grammar is None else self._grammars.compile(grammar)
 
     @cached_property

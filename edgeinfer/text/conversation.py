@@ -41,6 +41,11 @@ class Conversation:
             raise InvalidRequest(f"no tool is called {choice.name!r}", hint="choose one of the tools")
 
     @property
+    def forces_calls(self) -> bool:
+        """A tool has to be called."""
+        return self.tool_choice not in ("auto", "none")
+
+    @property
     def callable_tools(self) -> list[Mapping[str, Any]]:
         """The functions that may be called, with the fields that templates want."""
         if self.tool_choice == "none":

@@ -16,14 +16,17 @@ from hypothesis import strategies as st
 from vocabularies import TEMPLATES, load, needs_templates, write_vocabulary
 
 from edgeinfer.text.conversation import Conversation
+from edgeinfer.text.grammar import GrammarCompiler
 from edgeinfer.text.messages import uniform
 from edgeinfer.text.parts import CallArguments, CallBegun, Content, Part, Reasoning, joined
 from edgeinfer.text.prompt import chat_prompt
 from edgeinfer.text.template import ChatTemplate
 from edgeinfer.text.tokenizer import Tokenizer
+from edgeinfer.text.toolcalls.families import FAMILIES, family_of
+from edgeinfer.text.toolcalls.forcing import answer_grammar
 from edgeinfer.text.toolcalls.reader import chat_reader
 from edgeinfer.text.toolcalls.source import Source
-from edgeinfer.text.toolcalls.syntax import SYNTAXES, Syntax, syntax_of
+from edgeinfer.text.toolcalls.syntax import Syntax
 
 WEATHER: dict[str, Any] = {
     "type": "function",
@@ -52,7 +55,10 @@ ARGUMENTS: list[dict[str, Any]] = [
     {"city": 'a "quoted" {brace}\n\n[line] <b>\\', "days": 3, "exact": True},
     {"places": [{"x": 1.5, "y": None}, {}], "units": None, "city": "True"},
 ]
-MARKS = sorted({mark for syntax in SYNTAXES for mark in syntax.visible} | {"<|call|>", "<|return|>"})
+MARKS = sorted(
+    {mark for family in FAMILIES for mark in family.visible if mark.count("<") < 2}
+    | {"<|call|>", "<|return|>"}
+)
 
 
 @functools.cache
@@ -116,7 +122,7 @@ def written(template: ChatTemplate, answer: dict[str, Any], **variables: Any) ->
     text = text[begin:]
     for end in ENDS:
         text = text.partition(end)[0]
-    return text, syntax_of(template.source).opens_thinking(prompt)
+    return text, family_of(template.source).thinking_in(prompt, template.source) == "begun"
 
 
 def call(name: str, arguments: Any, id: str = "abc012345") -> dict[str, Any]:
@@ -144,7 +150,7 @@ def test_the_calls_that_a_template_writes_are_read_back(
     calls = [("get_weather", arguments)] if name in ONE_CALL else [("get_weather", arguments), ("clock", {})]
     answer = {"role": "assistant", "content": "", "tool_calls": [call(n, a) for n, a in calls]}
     text, thinks = written(template, answer)
-    parts = read(syntax_of(template.source), ids(text), thinks=thinks)
+    parts = read(family_of(template.source), ids(text), thinks=thinks)
     assert called(parts) == calls
     assert simple(parts)["content"] == ""
 
@@ -160,14 +166,14 @@ def test_what_is_said_and_thought_beside_a_call_is_read_back(name: str) -> None:
     answer = {"role": "assistant", **said, "tool_calls": [call("clock", {})]}
     text, thinks = written(template, answer, enable_thinking=True)
     opened = thinks and "</think>" in text  # DeepSeek-R1 drops old thoughts
-    found = simple(read(syntax_of(template.source), as_marks(text), thinks=opened))
+    found = simple(read(family_of(template.source), as_marks(text), thinks=opened))
     assert found["calls"] == [("clock", "{}")]
     assert found["content"] == (said["content"] if "moment" in text else "")
     assert found["reasoning"] == (said["reasoning_content"] if "Hm." in text else "")
 
 
 def named(name: str) -> Syntax:
-    return next(syntax for syntax in SYNTAXES if syntax.name == name)
+    return next(syntax for syntax in FAMILIES if syntax.name == name)
 
 
 CITY = '{"city": "Köln"}'
@@ -177,8 +183,11 @@ FORMS = {  # family -> answers that think "Hm.", say "Look:" and ask for the wea
     f"commentary to=functions.get_weather <|constrain|>json<|message|>{CITY}",
     "magistral": f"[THINK]Hm.[/THINK]Look:[TOOL_CALLS]get_weather[CALL_ID]a1b2c3d4e[ARGS]{CITY}",
     "mistral": f"<think>Hm.</think>Look:[TOOL_CALLS]get_weather{CITY}",
-    "deepseek": "<think>Hm.</think>Look:<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather<｜tool▁sep｜>"
-    f"{CITY}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "deepseek-v3.1": "<think>Hm.</think>Look:<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>get_weather"
+    f"<｜tool▁sep｜>{CITY}<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "deepseek-r1": "<think>Hm.</think>Look:<｜tool▁calls▁begin｜><｜tool▁call▁begin｜>function<｜tool▁sep｜>"
+    f"get_weather\n```json\n{CITY}\n```<｜tool▁call▁end｜><｜tool▁calls▁end｜>",
+    "mistral-small": f"<think>Hm.</think>Look:[TOOL_CALLS]get_weather[ARGS]{CITY}",
     "qwen3-coder": "\n<think>\nHm.\n</think>\n\nLook:\n\n<function=get_weather>\n<parameter=city>\nKöln\n"
     "</parameter>\n</function>",
     "hermes": '<think>Hm.</think> Look: <tool_call>{"arguments": "{\\"city\\": \\"K\\u00f6ln\\"}", '
@@ -193,14 +202,14 @@ FORMS = {  # family -> answers that think "Hm.", say "Look:" and ask for the wea
 
 
 @pytest.mark.parametrize("ids", [as_bytes, as_marks])
-@pytest.mark.parametrize("family", [syntax.name for syntax in SYNTAXES])
+@pytest.mark.parametrize("family", [syntax.name for syntax in FAMILIES])
 def test_every_family_is_read(family: str, ids: Callable[[str], Iterator[int]]) -> None:
     parts = read(named(family), ids(FORMS[family]))
     assert called(parts) == [("get_weather", {"city": "Köln"})]
     assert (simple(parts)["reasoning"], simple(parts)["content"]) == ("Hm.", "Look:")
 
 
-@pytest.mark.parametrize("family", [syntax.name for syntax in SYNTAXES])
+@pytest.mark.parametrize("family", [syntax.name for syntax in FAMILIES])
 def test_without_tools_there_are_no_calls(family: str) -> None:
     parts = simple(read(named(family), as_marks(FORMS[family]), tools=()))
     assert (parts["calls"], parts["reasoning"]) == ([], "Hm.")
@@ -238,13 +247,13 @@ def test_what_is_no_call_is_content(family: str, text: str) -> None:
     assert simple(read(named(family), as_bytes(text))) == {"content": text, "reasoning": "", "calls": []}
 
 
-@pytest.mark.parametrize("family", [syntax.name for syntax in SYNTAXES])
+@pytest.mark.parametrize("family", [syntax.name for syntax in FAMILIES])
 def test_one_call_at_most_ends_the_answer(family: str) -> None:
     twice = read(named(family), as_marks(FORMS[family] * 2), parallel_tool_calls=False)
     assert called(twice) == [("get_weather", {"city": "Köln"})]
 
 
-@pytest.mark.parametrize("family", [syntax.name for syntax in SYNTAXES])
+@pytest.mark.parametrize("family", [syntax.name for syntax in FAMILIES])
 def test_every_beginning_of_an_answer_is_read(family: str) -> None:
     ids = list(as_marks(FORMS[family]))
     whole = simple(read(named(family), ids))
@@ -263,7 +272,7 @@ WORDS = [
     *("get_weather", "clock", "<parameter=city>", "</parameter>", "<function=clock>", "</function>"),
     *("analysis", "final", "commentary to=functions.clock", "to=", "```json\n", "thought\n", "call:clock{"),
 ]
-ANSWERS = st.sampled_from(SYNTAXES).flatmap(
+ANSWERS = st.sampled_from(FAMILIES).flatmap(
     lambda syntax: st.tuples(
         st.just(syntax), st.lists(st.sampled_from([*WORDS, *syntax.visible]), max_size=16).map("".join)
     )
@@ -274,7 +283,9 @@ ANSWERS = st.sampled_from(SYNTAXES).flatmap(
 def test_how_the_text_is_cut_changes_nothing(answer: tuple[Syntax, str], thinks: bool) -> None:
     """Marks are tokens or bytes, or everything is there at once."""
     syntax, text = answer
-    parts = simple(read(syntax, as_marks(text, syntax.visible), thinks=thinks))
+    parts = simple(
+        read(syntax, as_marks(text, [mark for mark in syntax.visible if mark in MARKS]), thinks=thinks)
+    )
     assert parts == simple(read(syntax, as_bytes(text), thinks=thinks))
     source = Source({"get_weather": WEATHER["function"]["parameters"], "clock": {}})
     source.feed(text.removeprefix(" "))  # as the tokenizer's decoder does
@@ -283,7 +294,7 @@ def test_how_the_text_is_cut_changes_nothing(answer: tuple[Syntax, str], thinks:
     assert parts == simple([*source.found(rest=True)])
 
 
-@pytest.mark.parametrize("family", [syntax.name for syntax in SYNTAXES])
+@pytest.mark.parametrize("family", [syntax.name for syntax in FAMILIES])
 def test_text_streams_at_once(family: str) -> None:
     """But for white space, which may stand before a call, and what may become a mark."""
     reader = chat_reader(named(family), tokenizer(), Conversation([USER], TOOLS))
@@ -347,3 +358,31 @@ def test_every_template_tells_of_tools_calls_and_results(name: str) -> None:
         if name != "LFM2.5-Instruct":  # whose template leaves out calls
             assert "get_weather" in text.replace("The weather in a city", "").rpartition("Wetter")[2]
             assert re.search(r'"?city"?[:>]\W*Köln', text.rpartition("Wetter")[2])
+
+
+JSON_FORMS = [
+    "NousResearch-Hermes-2-Pro-Llama-3-8B-tool_use",
+    "Qwen-Qwen2.5-7B-Instruct",
+    "Qwen-Qwen3-0.6B",
+    "deepseek-ai-DeepSeek-R1-Distill-Qwen-32B",
+    "ibm-granite-granite-4.1",
+    "meta-llama-Llama-3.2-3B-Instruct",
+]
+
+
+@needs_templates
+@pytest.mark.parametrize("name", JSON_FORMS)
+def test_what_a_template_writes_is_what_a_forced_model_may_write(name: str) -> None:
+    template = ChatTemplate((TEMPLATES / f"{name}.jinja").read_text(), eos_token="</s>")
+    family = family_of(template.source)
+    made = [call("get_weather", {"city": "Köln", "days": 3})]
+    text, begun = written(template, {"role": "assistant", "content": "", "tool_calls": made})
+    thinking = "begun" if begun else "possible" if "<think>" in text else "over"
+    asked = Conversation([USER], TOOLS, tool_choice="required")
+    grammar = answer_grammar(family, tokenizer(), asked, thinking, None)
+    n_vocab = tokenizer().n_vocab
+    constraint = GrammarCompiler(tokenizer(), n_vocab).compile(grammar).constraint()
+    for token in as_marks(text):
+        assert constraint.mask()[token] == 0, text
+        constraint.advance(token)
+    assert constraint.mask()[2] == 0  # it may end here

@@ -1,19 +1,34 @@
-"""Which model writes calls and reasoning how: one entry for each way, told by the model's chat template."""
+"""How a family of models writes calls and reasoning."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import partial
+from typing import Literal
 
-from edgeinfer.text.toolcalls import json_calls
-from edgeinfer.text.toolcalls.gemma_calls import gemma_call
-from edgeinfer.text.toolcalls.harmony import harmony
-from edgeinfer.text.toolcalls.python_calls import python_calls
+from edgeinfer.text.toolcalls.json_calls import bare_calls
 from edgeinfer.text.toolcalls.source import Parser, Source, Steps
-from edgeinfer.text.toolcalls.xml_calls import function_call
 
-_TAGS: Mapping[str, Parser] = {"<tool_call>": json_calls.call_in_tag, "<function=": function_call}
+Thinking = Literal["begun", "possible", "over"]  # where reasoning is at the end of a prompt
+
+
+@dataclass(frozen=True)
+class CallForm:
+    """How calls are written when they have to be.
+
+    Attributes:
+        call: what stands before the name, between it and the arguments, which are JSON, and behind them.
+        begin, end: around all calls.
+        between: between two calls; None: there is only one.
+        before_content: what an answer without calls begins with.
+    """
+
+    call: tuple[str, str, str] = ('<tool_call>\n{"name": "', '", "arguments": ', "}\n</tool_call>")
+    begin: str = ""
+    end: str = ""
+    between: str | None = "\n"
+    before_content: str = ""
 
 
 @dataclass(frozen=True)
@@ -26,6 +41,7 @@ class Syntax:
         calls: what begins a call, and what parses the rest of it.
         bare: an answer may also begin with a call that nothing marks.
         thinking: what stands before and behind reasoning.
+        form: how calls are written when they have to be.
         marks: more tokens that have to be seen; those that stand before calls and around reasoning are.
     """
 
@@ -34,6 +50,7 @@ class Syntax:
     calls: Mapping[str, Parser] = field(default_factory=dict)
     bare: bool = False
     thinking: tuple[str, str] = ("<think>", "</think>")
+    form: CallForm = CallForm()
     marks: tuple[str, ...] = ()
 
     @property
@@ -41,9 +58,12 @@ class Syntax:
         """Texts of special tokens that the parser has to see."""
         return (*self.calls, *self.thinking, *self.marks)
 
-    def opens_thinking(self, prompt: str) -> bool:
-        """Whether this prompt ends in the beginning of reasoning."""
-        return prompt.rstrip().endswith(self.thinking[0].rstrip())
+    def thinking_in(self, prompt: str, template: str) -> Thinking:
+        """Where the reasoning is at the end of a prompt that this template made."""
+        opening, closing = self.thinking
+        if prompt.rstrip().endswith(opening.rstrip()):
+            return "begun"
+        return "possible" if opening in template and not prompt.rstrip().endswith(closing) else "over"
 
     def parser(self, source: Source, *, thinks: bool) -> Steps[None]:
         """For a whole answer; `thinks`: its prompt opens the reasoning."""
@@ -51,7 +71,7 @@ class Syntax:
         if (yield from source.attempt(partial(_opened, opening))) or thinks:
             yield from source.until((closing,), source.reasoning)
         calls = self.calls if source.tools else {}
-        if source.tools and self.bare and (yield from json_calls.bare_calls(source)) and source.enough:
+        if source.tools and self.bare and (yield from bare_calls(source)) and source.enough:
             return
         while mark := (yield from source.until(tuple(calls), source.content)):
             if not (yield from source.attempt(calls[mark])):
@@ -60,70 +80,6 @@ class Syntax:
                 return
 
 
-@dataclass(frozen=True)
-class _Harmony(Syntax):
-    """Reasoning and calls are messages of their own."""
-
-    def opens_thinking(self, prompt: str) -> bool:
-        """Never: a prompt ends before a header."""
-        return False
-
-    def parser(self, source: Source, *, thinks: bool) -> Steps[None]:
-        """See `Syntax`."""
-        return harmony(source)
-
-
 def _opened(mark: str, source: Source) -> Steps[bool]:
     yield from source.peek()
     return bool((yield from source.skip(mark)))
-
-
-SYNTAXES = (  # the first one counts whose signs are all there
-    _Harmony(
-        "gpt-oss",
-        ("<|start|>", "<|channel|>", "<|message|>"),
-        marks=("<|start|>", "<|channel|>", "<|message|>", "<|constrain|>", "<|end|>"),
-    ),
-    Syntax(
-        "gemma4",
-        ("<|tool_call>", "<tool_call|>"),
-        {"<|tool_call>": gemma_call},
-        thinking=("<|channel>thought", "<channel|>"),
-        marks=("<|channel>", "<tool_call|>", '<|"|>'),
-    ),
-    Syntax(
-        "magistral",
-        ("[TOOL_CALLS]", "[THINK]"),
-        {"[TOOL_CALLS]": json_calls.mistral_calls},
-        thinking=("[THINK]", "[/THINK]"),
-        marks=("[ARGS]", "[CALL_ID]"),
-    ),
-    Syntax(
-        "mistral",
-        ("[TOOL_CALLS]",),
-        {"[TOOL_CALLS]": json_calls.mistral_calls},
-        marks=("[ARGS]", "[CALL_ID]"),
-    ),
-    Syntax(
-        "deepseek",
-        ("<｜tool▁calls▁begin｜>",),
-        {"<｜tool▁calls▁begin｜>": json_calls.deepseek_calls},
-        marks=("<｜tool▁call▁begin｜>", "<｜tool▁sep｜>", "<｜tool▁call▁end｜>", "<｜tool▁calls▁end｜>"),
-    ),
-    Syntax("qwen3-coder", ("<function=",), _TAGS, marks=("</tool_call>",)),
-    Syntax("hermes", ("<tool_call>",), _TAGS, marks=("</tool_call>",)),
-    Syntax("granite3", ("<|tool_call|>",), {"<|tool_call|>": json_calls.call_array}),
-    Syntax("llama3", ('"parameters": ', "<|eot_id|>"), {"<|python_tag|>": json_calls.bare_calls}, bare=True),
-    Syntax(
-        "lfm2",
-        ("List of tools: [",),
-        {"<|tool_call_start|>": python_calls},
-        marks=("<|tool_call_end|>",),
-    ),
-)
-_ANY_OTHER = Syntax("any", (), _TAGS, marks=("</tool_call>",))
-
-
-def syntax_of(template: str) -> Syntax:
-    """How a model with this chat template writes."""
-    return next((s for s in SYNTAXES if all(sign in template for sign in s.signs)), _ANY_OTHER)
