@@ -20,6 +20,7 @@ from edgeinfer.text.grammar import GrammarCompiler
 from edgeinfer.text.messages import uniform
 from edgeinfer.text.parts import CallArguments, CallBegun, Content, Part, Reasoning, joined
 from edgeinfer.text.prompt import chat_prompt
+from edgeinfer.text.sandbox import Limits
 from edgeinfer.text.template import ChatTemplate
 from edgeinfer.text.tokenizer import Tokenizer
 from edgeinfer.text.toolcalls.families import FAMILIES, family_of
@@ -108,6 +109,12 @@ def called(parts: list[Part]) -> list[tuple[str, Any]]:
     return [(name, json.loads(arguments)) for name, arguments in simple(parts)["calls"]]
 
 
+@functools.cache
+def template_of(name: str) -> ChatTemplate:
+    source = (TEMPLATES / f"{name}.jinja").read_text(encoding="utf-8")
+    return ChatTemplate(source, eos_token="</s>", limits=Limits(cpu_s=5))  # whatever else runs here
+
+
 ENDS = ("<|im_end|>", "<|eot_id|>", "</s>", "<|end_of_text|>", "<｜end▁of▁sentence｜>", "<|tool_response>")
 
 
@@ -146,7 +153,7 @@ CALLERS = sorted(path.stem for path in TEMPLATES.glob("*.jinja") if path.stem no
 def test_the_calls_that_a_template_writes_are_read_back(
     name: str, arguments: dict[str, Any], ids: Callable[[str], Iterator[int]]
 ) -> None:
-    template = ChatTemplate((TEMPLATES / f"{name}.jinja").read_text(), eos_token="</s>")
+    template = template_of(name)
     calls = [("get_weather", arguments)] if name in ONE_CALL else [("get_weather", arguments), ("clock", {})]
     answer = {"role": "assistant", "content": "", "tool_calls": [call(n, a) for n, a in calls]}
     text, thinks = written(template, answer)
@@ -158,7 +165,7 @@ def test_the_calls_that_a_template_writes_are_read_back(
 @needs_templates
 @pytest.mark.parametrize("name", CALLERS)
 def test_what_is_said_and_thought_beside_a_call_is_read_back(name: str) -> None:
-    template = ChatTemplate((TEMPLATES / f"{name}.jinja").read_text(), eos_token="</s>")
+    template = template_of(name)
     said = {
         "content": "" if name in ONE_CALL else "Let me see.\nA moment.",
         "reasoning_content": "Hm.\n\nYes.",
@@ -340,7 +347,7 @@ def test_values_in_xml_have_the_types_of_the_schema(text: str, schema: dict[str,
 @pytest.mark.parametrize("name", sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
 def test_every_template_tells_of_tools_calls_and_results(name: str) -> None:
     """In whatever dialect they come: arguments as text or as an object, ids of any length or none."""
-    template = ChatTemplate((TEMPLATES / f"{name}.jinja").read_text(), eos_token="</s>")
+    template = template_of(name)
     for made in (
         call("get_weather", {"city": "Köln"}, id="call_0123456789"),
         {"function": {"name": "get_weather", "arguments": {"city": "Köln"}}},
@@ -373,7 +380,7 @@ JSON_FORMS = [
 @needs_templates
 @pytest.mark.parametrize("name", JSON_FORMS)
 def test_what_a_template_writes_is_what_a_forced_model_may_write(name: str) -> None:
-    template = ChatTemplate((TEMPLATES / f"{name}.jinja").read_text(), eos_token="</s>")
+    template = template_of(name)
     family = family_of(template.source)
     made = [call("get_weather", {"city": "Köln", "days": 3})]
     text, begun = written(template, {"role": "assistant", "content": "", "tool_calls": made})
