@@ -669,7 +669,7 @@ def _saved_prefixes(path: Path, n_shards: int, traits: Traits, settings: Setting
         folder = user_cache_path("edgeinfer", appauthor=False) / "kv"
         key = model_key(path, f"{__version__} {traits.kv_format}")
         return SavedPrefixes(folder, key, traits.kv_block_tokens, settings.kv_disk_bytes)
-    except OSError:  # no home, no permission: without them
+    except (OSError, RuntimeError):  # no home, no permission: without them
         return None
 
 

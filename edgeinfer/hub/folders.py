@@ -11,12 +11,21 @@ import os
 import sys
 from pathlib import Path
 
+from edgeinfer.errors import DiskError
+
 
 def ours() -> Path:
-    """Where edgeinfer keeps names, imported files and downloads from plain addresses."""
+    """Where edgeinfer keeps names, imported files and downloads from plain addresses.
+
+    Raises:
+        DiskError: the user has no home, as in some containers.
+    """
     from platformdirs import user_data_path
 
-    return user_data_path("edgeinfer", appauthor=False)
+    try:
+        return user_data_path("edgeinfer", appauthor=False)
+    except RuntimeError as error:
+        raise DiskError("this user has no home folder", hint="set HOME or XDG_DATA_HOME") from error
 
 
 def huggingface_cache() -> Path:
@@ -28,22 +37,22 @@ def huggingface_cache() -> Path:
 def ollama() -> list[Path]:
     """Ollama's stores: the user's, and on Linux that of its service."""
     own = _from_environment("OLLAMA_MODELS")
-    return [own] if own else [Path.home() / ".ollama/models", Path("/usr/share/ollama/.ollama/models")]
+    return [own] if own else [_home() / ".ollama/models", Path("/usr/share/ollama/.ollama/models")]
 
 
 def lm_studio() -> list[Path]:
     """LM Studio's folders of models: the chosen one, today's default and that of before 0.3.6."""
-    home = Path.home() / ".lmstudio"
-    pointer = Path.home() / ".lmstudio-home-pointer"
+    home = _home() / ".lmstudio"
+    pointer = _home() / ".lmstudio-home-pointer"
     with contextlib.suppress(OSError, ValueError):
         home = Path(pointer.read_text().strip())
     chosen = _downloads_folder(home / "settings.json")
-    return [*([chosen] if chosen else []), home / "models", Path.home() / ".cache/lm-studio/models"]
+    return [*([chosen] if chosen else []), home / "models", _home() / ".cache/lm-studio/models"]
 
 
 def llama_cpp() -> Path:
     """Where llama.cpp's `-hf` kept its files before it took to the Hugging Face cache."""
-    caches = Path.home() / "Library/Caches" if sys.platform == "darwin" else _xdg_cache()
+    caches = _home() / "Library/Caches" if sys.platform == "darwin" else _xdg_cache()
     return _from_environment("LLAMA_CACHE") or caches / "llama.cpp"
 
 
@@ -63,8 +72,13 @@ def _downloads_folder(settings: Path) -> Path | None:
     return Path(found) if isinstance(found, str) and found else None
 
 
+def _home() -> Path:
+    """Never an error: containers have users without a home."""
+    return Path(os.path.expanduser("~"))
+
+
 def _xdg_cache() -> Path:
-    return _from_environment("XDG_CACHE_HOME") or Path.home() / ".cache"
+    return _from_environment("XDG_CACHE_HOME") or _home() / ".cache"
 
 
 def _from_environment(name: str) -> Path | None:

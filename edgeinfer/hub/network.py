@@ -28,7 +28,7 @@ from huggingface_hub.errors import (
 from huggingface_hub.utils import build_hf_headers, get_session, hf_raise_for_status
 
 import edgeinfer
-from edgeinfer.errors import AccessDenied, NetworkError, NotFound
+from edgeinfer.errors import AccessDenied, DiskError, NetworkError, NotFound
 from edgeinfer.hub.offline import refuse_if_offline
 
 _CONNECT_S = 10.0
@@ -150,12 +150,7 @@ def _opened(
 ) -> Iterator[httpx2.Response]:
     """A successful answer whose body is still to be read, uncompressed."""
     refuse_if_offline(what)
-    sent = build_hf_headers(
-        token=None if _may_see_token(url) else False,
-        library_name="edgeinfer",
-        library_version=edgeinfer.__version__,
-        headers={**headers, "Accept-Encoding": "identity"},
-    )
+    sent = _headers(url, headers)
     timeout = httpx2.Timeout(stall_s, connect=_CONNECT_S)
     try:
         with get_session().stream("GET", url, headers=sent, timeout=timeout) as response:
@@ -166,6 +161,19 @@ def _opened(
         raise Transient(said, hint="is this machine connected? HTTPS_PROXY is honoured") from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise NetworkError(f"{what}: {error}") from error
+
+
+def _headers(url: str, more: dict[str, str]) -> dict[str, str]:
+    try:
+        return build_hf_headers(
+            token=None if _may_see_token(url) else False,
+            library_name="edgeinfer",
+            library_version=edgeinfer.__version__,
+            headers={**more, "Accept-Encoding": "identity"},
+        )
+    except OSError as error:
+        hint = "look at HF_HOME and HF_TOKEN_PATH"
+        raise DiskError(f"cannot read the hub's token: {error.strerror or error}", hint=hint) from error
 
 
 def _may_see_token(url: str) -> bool:

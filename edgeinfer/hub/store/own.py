@@ -17,7 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
-from edgeinfer.errors import InvalidRequest
+from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub import folders
 from edgeinfer.hub.store.model import LocalModel, of_files
 from edgeinfer.hub.variants import quant_of, variants
@@ -27,13 +27,17 @@ _NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
 
 def models() -> Iterator[LocalModel]:
     """Aliases, imported models, and downloads from plain addresses."""
-    for link in folders.inside(_root() / "names", "*.gguf"):
+    try:
+        root = _root()
+    except DiskError:  # nowhere to keep anything
+        return
+    for link in folders.inside(root / "names", "*.gguf"):
         if link.is_symlink():
             yield from of_files("edgeinfer", shards(link.readlink()), (_name_of(link),))
-    for folder in folders.inside(_root() / "files", "*/"):
+    for folder in folders.inside(root / "files", "*/"):
         for variant in variants(path.name for path in folders.inside(folder, "*.gguf")):
             yield from of_files("edgeinfer", tuple(folder / f for f in variant.files), (_name_of(folder),))
-    for path in folders.inside(_root() / "web", "*/*.gguf"):
+    for path in folders.inside(root / "web", "*/*.gguf"):
         yield from of_files("edgeinfer", (path,), (path.stem,), quant=quant_of(path.name))
 
 
