@@ -310,21 +310,21 @@ class Model:
             ContextLengthExceeded: prefix and suffix have no room.
         """
         limit = self._limit(most_context)
-        self._refuse_endless([infill.prefix, infill.beginning, infill.suffix], limit)
+        self.refuse_endless([infill.prefix, infill.beginning, infill.suffix], limit)
         return frame(self.tokenizer, infill, limit)
 
     def _prompt(self, prompt: AnyPrompt, most_context: int | None) -> _Prompt:
         """Text, ids or messages as tokens."""
         limit = self._limit(most_context)
         if isinstance(prompt, str):
-            self._refuse_endless([prompt], limit)
+            self.refuse_endless([prompt], limit)
             return _Prompt(self.tokenizer.encode(prompt))
         if isinstance(prompt, Infill):
             return _Prompt(self.encode_infill(prompt, most_context).ids)
         if isinstance(prompt, Conversation) or any(isinstance(item, Mapping) for item in prompt):
             conversation = _conversation(cast("Sequence[Message] | Conversation", prompt))
             said = (message.get("content") for message in conversation.messages)
-            self._refuse_endless([text for text in said if isinstance(text, str)], limit)
+            self.refuse_endless([text for text in said if isinstance(text, str)], limit)
             return self._chat_prompt(conversation)
         return _Prompt([int(i) for i in cast("Sequence[int]", prompt)])
 
@@ -335,8 +335,12 @@ class Model:
             raise InvalidRequest(f"most_context must be at least 1, not {most_context}")
         return min(self.context_length, most_context)
 
-    def _refuse_endless(self, texts: Sequence[str], limit: int) -> None:
-        """Before 10 MB are read: seconds of work for a prompt that cannot fit."""
+    def refuse_endless(self, texts: Sequence[str], limit: int) -> None:
+        """Before 10 MB are read: seconds of work for a prompt that cannot fit.
+
+        Raises:
+            ContextLengthExceeded: texts of these lengths have more tokens together, whatever they say.
+        """
         if sum(map(len, texts)) <= limit:
             return
         n = self.tokenizer.least_tokens(texts)
@@ -437,6 +441,8 @@ class Model:
 
     def _text_ids(self, text: str | Sequence[int], most: int | None) -> list[int]:
         """Tokens of a text to embed; of a longer one the first of them, with its EOS."""
+        if isinstance(text, str) and most is None:
+            self.refuse_endless([text], self.context_length)
         ids = self.tokenizer.encode(text) if isinstance(text, str) else [int(i) for i in text]
         if most is None or len(ids) <= most:
             return ids

@@ -26,10 +26,17 @@ class Entry:
     keep_alive_s: float | None = None  # how long it is open after its last request; None: it stays
     asked_keep_alive_s: float | None = None  # what a client said of that, until it is closed
     model: Model | None = None  # when it is open
-    plan: MemoryPlan | None = None  # what it takes, once that is known
+    plan: MemoryPlan | None = None  # what it takes, if its file is one that runs
     opening: asyncio.Task[Model] | None = None
     users: set[Record] = field(default_factory=set)  # requests that it answers
     used_at: float = field(default_factory=time.monotonic)  # when its last request ended
+
+    @property
+    def context_length(self) -> int | None:
+        """Most tokens of prompt and answer, or what that will be; None: its file is not one that runs."""
+        if self.model is not None:
+            return self.model.context_length
+        return None if self.plan is None else self.plan.context_length
 
     @property
     def n_waiting(self) -> int:

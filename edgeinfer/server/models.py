@@ -153,13 +153,25 @@ class Models:
         self._found[key] = entry
         return entry
 
+    async def look_up(self, name: str | None) -> Entry:
+        """What is called so, to tell about it: with its plan. Raises what `find` raises."""
+        entry = await self.find(name)
+        await self._plan([entry])
+        return entry
+
     async def all(self) -> list[Entry]:
-        """All that can be asked for, those that were named first."""
-        if self._pool is None:
-            return list(self._named.values())
-        found = map(self._entry, await asyncio.to_thread(whole_shelf))
-        others = (entry for entry in found if plain_name(entry.name) not in self._named)
-        return [*self._named.values(), *dict.fromkeys(others)]
+        """All that can be asked for, those that were named first, with their plans."""
+        entries = list(self._named.values())
+        if self._pool is not None:
+            found = map(self._entry, await asyncio.to_thread(whole_shelf))
+            others = (entry for entry in found if plain_name(entry.name) not in self._named)
+            entries += dict.fromkeys(others)
+        await self._plan(entries)
+        return entries
+
+    async def _plan(self, entries: Sequence[Entry]) -> None:
+        if self._pool is not None:
+            await asyncio.to_thread(self._pool.plan, entries)
 
     def open_ones(self) -> list[Model]:
         """Those that are open now."""

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeinfer import machine
-from edgeinfer.errors import NotEnoughMemory
+from edgeinfer.errors import EdgeInferError, NotEnoughMemory
 from edgeinfer.server.entry import Entry
 
 if TYPE_CHECKING:
@@ -51,6 +52,13 @@ class Pool:
         if entry.opening is None:
             entry.opening = asyncio.ensure_future(self._open(entry))
         return await asyncio.shield(entry.opening)
+
+    def plan(self, entries: Iterable[Entry]) -> None:
+        """Work out what closed models would take; where files are read, so call this in a thread."""
+        for entry in entries:
+            if entry.plan is None and entry.path is not None:
+                with suppress(EdgeInferError):
+                    entry.plan = self._plan_file(entry.path)
 
     def release(self, entry: Entry) -> None:
         """A request that used it has ended."""

@@ -58,6 +58,27 @@ def test_serve_answers_on_its_port_until_ctrl_c(random_model: Path) -> None:
         assert process.stderr.read().strip() == b""
 
 
+def test_a_server_ends_when_a_model_that_it_names_cannot_open(random_model: Path, tmp_path: Path) -> None:
+    broken = tmp_path / "broken.gguf"
+    broken.write_bytes(random_model.read_bytes()[:5000])
+    with started("serve", str(random_model), str(broken), "--port", "0") as process:
+        assert process.wait(timeout=30) == 3
+        assert b"broken.gguf" in process.stderr.read()
+
+
+@pytest.mark.parametrize(
+    ("options", "code", "told"),
+    [
+        (("missing.gguf",), 9, b"no model is called"),
+        (("edgeinfer-tiny", "edgeinfer-tiny"), 2, b"same name"),
+        (("--keep-alive", "soon"), 2, b"is no duration"),
+    ],
+)
+def test_a_server_that_cannot_begin_says_why(options: tuple[str, ...], code: int, told: bytes) -> None:
+    done = subprocess.run([*COMMAND, "serve", "--port", "0", *options], capture_output=True, timeout=30)
+    assert (done.returncode, told in done.stderr) == (code, True)
+
+
 def test_a_closed_pipe_is_no_error(random_model: Path) -> None:
     with started("run", str(random_model), "hello", "-n", "400", "-c", "512") as process:
         process.stdout.close()

@@ -164,8 +164,18 @@ def test_what_lies_on_this_machine_is_opened_by_name(
     own.link("mine", files["third"])
     fleet = serve("first")
     assert {"first", "mine", "edgeinfer-tiny"} <= fleet.states().keys()
-    assert fleet.text("mine") == fleet.text("Mine:latest") == texts["third"]
-    assert fleet.opened.count("third") + fleet.opened.count("mine") == 1
+    with ollama.Client(f"http://127.0.0.1:{fleet.port}") as client:
+        shown, listed = client.show("mine"), client.list()
+        assert fleet.opened == []  # to tell about it
+        assert shown.parameters == "num_ctx 256"
+        assert [m.size for m in listed.models if m.model == "mine"] == [files["third"].stat().st_size]
+        assert fleet.text("mine") == fleet.text("Mine:latest") == texts["third"]
+        [running] = client.ps().models
+        assert running.model == "mine"
+        assert (running.size or 0) > files["third"].stat().st_size
+        assert running.expires_at is not None
+        assert 1700 < running.expires_at.timestamp() - time.time() < 1801
+    assert len(fleet.opened) == 1
 
 
 def test_no_client_names_a_path(serve: Serve, files: dict[str, Path]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import re
 import socket
 import threading
 import time
@@ -238,33 +237,6 @@ def test_equal_requests_at_once_read_their_prompt_once(served: Served) -> None:
     assert n > 60
     assert stats.n_prompt == 3 * n
     assert stats.n_prompt - stats.n_cached == n + 2  # the last token of each is computed for what follows it
-
-
-@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/completions", "/api/chat", "/api/generate"])
-def test_ten_megabytes_are_refused_with_figures_and_advice(served: Served, path: str) -> None:
-    text = "What a prompt! " * 700_000
-    body = {"prompt": text} if path.endswith(("generate", "/v1/completions")) else {}
-    status, answer = served.post(
-        json.dumps({"messages": [{"role": "user", "content": text}], **body}).encode(), path
-    )
-    told = answer["error"] if path.startswith("/api/") else answer["error"]["message"]
-    assert status == 400
-    assert re.search(
-        r"at least \d+ tokens, this model's maximum context length is 256; shorten the prompt", told
-    )
-    if path.startswith("/v1/"):
-        assert answer["error"]["code"] == "context_length_exceeded"
-        assert answer["error"]["n_prompt_tokens"] > answer["error"]["n_ctx"] == 256
-
-
-def test_more_tokens_than_fit_end_by_length(served: Served) -> None:
-    forbidden = {str(i): -10000 for i in served.model.tokenizer.eog_ids}
-    answer = served.client().completions.create(
-        model="random", prompt="one of", max_tokens=100_000, logit_bias=forbidden
-    )
-    assert answer.choices[0].finish_reason == "length"
-    assert answer.usage is not None
-    assert answer.usage.total_tokens == 256
 
 
 def test_many_clients_get_what_each_gets_alone(served: Served) -> None:

@@ -71,15 +71,14 @@ class AnthropicRoutes:
         return JSONResponse({"data": entries, "has_more": False, **ends})
 
     async def _show(self, request: Request) -> Response:
-        return JSONResponse(self._entry(await self._models.find(request.path_params["name"])))
+        return JSONResponse(self._entry(await self._models.look_up(request.path_params["name"])))
 
     def _entry(self, entry: Entry) -> dict[str, Any]:
-        n_ctx = None if entry.model is None else entry.model.context_length
         return {
             "type": "model",
             "id": entry.name,
             "display_name": entry.name,
             "created_at": self._started,
-            "max_input_tokens": n_ctx,
-            "max_tokens": n_ctx,
+            "max_input_tokens": entry.context_length,
+            "max_tokens": entry.context_length,
         }

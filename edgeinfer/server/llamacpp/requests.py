@@ -169,7 +169,12 @@ class CompletionBody(Body):
         if not given:
             raise InvalidParameter("prompt", "is empty")
         one = isinstance(given, str) or any(isinstance(part, int) for part in given)
-        return [mixed_ids(model.tokenizer, p, add_special=True) for p in ([given] if one else given)], False
+        prompts = [given] if one else given
+        for prompt in prompts:
+            parts = [prompt] if isinstance(prompt, str) else prompt
+            texts = [part for part in parts if isinstance(part, str)]
+            model.refuse_endless(texts, model.context_length)
+        return [mixed_ids(model.tokenizer, prompt, add_special=True) for prompt in prompts], False
 
 
 class Extra(BaseModel):

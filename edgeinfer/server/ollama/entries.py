@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Model
     from edgeinfer.facts import Facts
     from edgeinfer.server.entry import Entry
 
@@ -38,17 +37,17 @@ def running(entry: Entry) -> dict[str, Any]:
         "size": told["size"] if entry.plan is None else entry.plan.total_bytes,
         "expires_at": _NEVER if stays == math.inf else timestamp(time.time() + stays),
         "size_vram": 0,
-        "context_length": None if entry.model is None else entry.model.context_length,
+        "context_length": entry.context_length,
     }
 
 
-def shown(model: Model, *, verbose: bool) -> dict[str, Any]:
+def shown(entry: Entry, *, verbose: bool) -> dict[str, Any]:
     """The answer to /api/show; `verbose`: long arrays of the metadata too."""
-    facts = model.facts
-    template, parameters = _template(model), _parameters(model)
+    facts = entry.read_facts()
+    template, parameters = _template(facts), _parameters(entry)
     return {
         "license": facts.text("general.license"),
-        "modelfile": f'FROM {model.name}\nTEMPLATE """{template}"""\n{parameters}',
+        "modelfile": f'FROM {entry.name}\nTEMPLATE """{template}"""\n{parameters}',
         "parameters": parameters,
         "template": template,
         "details": _details(facts),
@@ -81,11 +80,11 @@ def _short(n: int) -> str:
     return f"{n / 1e6:.2f}M" if n >= 10**6 else f"{n / 1e3:.0f}K"
 
 
-def _template(model: Model) -> str:
+def _template(facts: Facts) -> str:
     """The model's, in Jinja. Continue fills in the middle only where it reads .Suffix, as in Ollama's own."""
-    return model.facts.template + ("{# .Suffix #}" if "insert" in model.facts.capabilities else "")
+    return facts.template + ("{# .Suffix #}" if "insert" in facts.capabilities else "")
 
 
-def _parameters(model: Model) -> str:
+def _parameters(entry: Entry) -> str:
     """Continue reads num_ctx from this text."""
-    return f"num_ctx {model.context_length}"
+    return f"num_ctx {entry.context_length}"

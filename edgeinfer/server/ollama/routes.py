@@ -66,8 +66,8 @@ class OllamaRoutes:
 
     async def _show(self, request: Request) -> Response:
         body = parsed(ShowBody, await read_json(request))
-        model = await self._models.use(request, body.model)
-        return JSONResponse(await asyncio.to_thread(shown, model, verbose=body.verbose))
+        entry = await self._models.look_up(body.model)
+        return JSONResponse(await asyncio.to_thread(shown, entry, verbose=body.verbose))
 
     async def _chat(self, request: Request) -> Response:
         return await self._answer(request, ChatBody)

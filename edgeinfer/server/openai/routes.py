@@ -48,7 +48,7 @@ class OpenAiRoutes:
         return JSONResponse({"object": "list", "data": data})
 
     async def _show(self, request: Request) -> Response:
-        entry = await self._models.find(request.path_params["name"])
+        entry = await self._models.look_up(request.path_params["name"])
         return JSONResponse(await asyncio.to_thread(self._entry, entry))
 
     def _entry(self, entry: Entry) -> dict[str, Any]:
@@ -85,7 +85,7 @@ def _described(entry: Entry) -> dict[str, Any]:
     return {
         "owned_by": "edgeinfer",
         "meta": {
-            "n_ctx": None if model is None else model.context_length,
+            "n_ctx": entry.context_length,
             "n_ctx_train": facts.count("context_length"),
             "n_vocab": None if model is None else model.n_vocab,
             "n_embd": facts.count("embedding_length"),
