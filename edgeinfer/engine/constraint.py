@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import TYPE_CHECKING, Protocol
 
 import numpy as np
@@ -36,14 +36,25 @@ class Masks:
     def __init__(self) -> None:
         self._thread: ThreadPoolExecutor | None = None
         self._masks: dict[Hashable, Future[Mask]] = {}
+        self._wanted: list[tuple[Future[Mask], Constraint]] = []
 
-    def begin(self, answer: Hashable, constraint: Constraint) -> None:
-        """Find the next one of this answer, from now on."""
+    def want(self, answer: Hashable, constraint: Constraint) -> None:
+        """The next mask of this answer will be needed."""
+        from concurrent.futures import Future
+
+        self._masks[answer] = Future()
+        self._wanted.append((self._masks[answer], constraint))
+
+    def find(self) -> None:
+        """Begin to find what is wanted: at a time when nobody else wants the interpreter."""
+        if not self._wanted:
+            return
         if self._thread is None:
             from concurrent.futures import ThreadPoolExecutor
 
             self._thread = ThreadPoolExecutor(1, "edgeinfer-masks")
-        self._masks[answer] = self._thread.submit(constraint.mask)
+        self._thread.submit(_find, self._wanted)
+        self._wanted = []
 
     def take(self, answer: Hashable) -> Mask:
         """What was found, once; waits for it. Raises EdgeInferError if it could not be."""
@@ -59,3 +70,13 @@ class Masks:
         """End the thread."""
         if self._thread is not None:
             self._thread.shutdown()
+
+
+def _find(wanted: Sequence[tuple[Future[Mask], Constraint]]) -> None:
+    for mask, constraint in wanted:
+        if not mask.set_running_or_notify_cancel():
+            continue
+        try:
+            mask.set_result(constraint.mask())
+        except BaseException as error:
+            mask.set_exception(error)

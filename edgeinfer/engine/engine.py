@@ -177,7 +177,7 @@ class Engine:
             self._end_event(request, "error", _internal(bug))
             return
         if request.constraint is not None:
-            self._masks.begin(request, request.constraint)
+            self._masks.want(request, request.constraint)
         if request.deadline is not None:
             heapq.heappush(self._deadlines, (request.deadline, request.arrival, request))
         if request.cancelled:  # before it came here
@@ -247,6 +247,7 @@ class Engine:
         try:
             if any(s.request.cancelled for s in slices):  # too early for `cancel` to see the step
                 raise Cancelled("a request of the step was cancelled")
+            self._masks.find()
             self._backend.forward(batch, out)
         finally:
             self._step = ()
@@ -302,7 +303,7 @@ class Engine:
         self._scheduler.meter.observe_token(request, request.append(choice.id))
         finish = self._finish_reason(request)
         if finish is None and constraint is not None:
-            self._masks.begin(request, constraint)
+            self._masks.want(request, constraint)
         self._emit(request, TokenEvent(choice.id, choice.logprob, finish, choice.top))
         if finish is not None:
             self._end(request, finish)

@@ -137,7 +137,7 @@ def sample(
         seed: 0 .. 2**64 - 1.
         n_dropped: tokens that are no longer in the history.
         n_top: how many of the likeliest tokens to name.
-        mask: (n_vocab), 0 for tokens that may be chosen, -inf for others; None: all may.
+        mask: (n_vocab), 0 for tokens that may be chosen, -inf for others; overwritten. None: all may.
 
     Raises:
         InvalidRequest: no token is left.
@@ -145,7 +145,7 @@ def sample(
     position = len(history) + n_dropped
     row = _adjusted(logits, sampling, history)
     if mask is not None:
-        row = row + mask  # 20 us of 128k tokens; picking by booleans takes 500
+        row = np.add(row, mask, out=mask)  # 20 us for 128k tokens; picking by booleans takes 500
     if row[row.argmax()] == _FORBIDDEN:
         which = "every token" if mask is None else "every token that the grammar allows"
         raise InvalidRequest(f"logit_bias forbids {which}", hint="leave at least one token without -inf")

@@ -128,6 +128,6 @@ def test_only_allowed_tokens_are_drawn_and_as_if_there_were_no_others(options: d
     lowest = np.where(mask == 0, logits, np.float32(-1e4))  # a model that would never choose the others
     for seed in range(50):
         sampling = Sampling(**options)
-        drawn = sample(logits, sampling, [1], seed, mask=mask).id
+        drawn = sample(logits, sampling, [1], seed, mask=mask.copy()).id
         assert drawn in allowed
         assert drawn == sample(lowest, sampling, [1], seed).id
