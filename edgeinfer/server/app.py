@@ -20,10 +20,12 @@ from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
 from edgeinfer.server.llamacpp.routes import LlamaCppRoutes
+from edgeinfer.server.lmstudio import LmStudioRoutes
 from edgeinfer.server.metrics import CONTENT_TYPE, Metrics, Targets
 from edgeinfer.server.models import Models
 from edgeinfer.server.ollama.routes import OllamaRoutes
 from edgeinfer.server.openai.routes import OpenAiRoutes
+from edgeinfer.server.paths import Paths
 from edgeinfer.server.record import Recorder
 from edgeinfer.server.responses.routes import ResponsesRoutes
 
@@ -55,10 +57,11 @@ def make_app(models: Models, rules: Rules, limits: Limits | None = None) -> Reco
         *ResponsesRoutes(models).routes(),
         *OllamaRoutes(models).routes(),
         *LlamaCppRoutes(models).routes(),
+        *LmStudioRoutes(models).routes(),
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Guard, rules=rules)],
+        middleware=[Middleware(Paths), Middleware(Guard, rules=rules)],
         exception_handlers={EdgeInferError: _failed, HTTPException: _refused, Exception: _broken},
     )
     patterns: dict[object, str] = {route.endpoint: route.path for route in routes}
@@ -77,6 +80,8 @@ async def _failed(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
+    if error.status_code == 405 and request.method in ("HEAD", "OPTIONS"):  # it only looks
+        return Response(status_code=204, headers=error.headers)
     problem = f"there is no {request.url.path} here" if error.status_code == 404 else error.detail
     response = failure_response(request.url.path, Failure(error.status_code, "not_found", problem))
     response.headers.update(error.headers or {})

@@ -10,7 +10,16 @@ import os
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, ValidationError
+from pydantic import (
+    AfterValidator,
+    AliasChoices,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    ValidationError,
+    model_validator,
+)
 
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.errors import InvalidRequest
@@ -52,6 +61,40 @@ def _seconds(duration: object) -> float | None:
 KeepAlive = Annotated[float | None, BeforeValidator(_seconds)]
 
 
+def _several(value: Any) -> Any:
+    texts = [value] if isinstance(value, str) else value
+    return [text for text in texts if text != ""] if isinstance(texts, list) else texts
+
+
+Stops = Annotated[list[str], BeforeValidator(_several)]  # one or several; an empty one stops nothing
+
+
+class RequestBody(BaseModel):
+    """A body, with types as they are; a field that is null is one that is not there."""
+
+    model_config = ConfigDict(strict=True)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _without_nulls(cls, body: Any) -> Any:
+        if isinstance(body, Mapping):
+            return {name: value for name, value in body.items() if value is not None}
+        return body
+
+
+class NamedBody(RequestBody):
+    """A body that may name a model, and say how long it shall stay open; both have two names."""
+
+    model: str | None = Field(default=None, validation_alias=AliasChoices("model", "name"))
+    keep_alive: KeepAlive = Field(default=None, validation_alias=AliasChoices("keep_alive", "ttl"))
+
+
+# what clients call the number of tokens that an answer has at most
+MOST_TOKENS = AliasChoices(
+    "max_completion_tokens", "max_tokens", "max_new_tokens", "max_output_tokens", "n_predict"
+)
+
+
 class TextPart(BaseModel):
     """A piece of a message."""
 
@@ -84,7 +127,7 @@ class ChatMessage(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    role: Literal["system", "developer", "user", "assistant", "tool"]
+    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: str | list[TextPart] | None = None
     tool_calls: list[CalledTool] | None = None
     tool_call_id: str | None = None

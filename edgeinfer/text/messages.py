@@ -12,6 +12,7 @@ from typing import Any
 Message = Mapping[str, Any]
 
 
+_OTHER_ROLES = {"developer": "system", "function": "tool"}  # names that templates do not know
 _REASONING = ("reasoning_content", "reasoning", "thinking")  # what clients call it
 _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 
@@ -19,7 +20,7 @@ _SHORT_ID = re.compile(r"[A-Za-z0-9]{9}")
 def uniform(messages: Sequence[Message]) -> list[Message]:
     """The messages in one form, whatever dialect they came in.
 
-    Content is text, the developer is the system. Calls have an id and arguments as an object (as text only
+    Content is text, roles are those of templates. Calls have an id and arguments as an object (as text only
     if that is no JSON), results the id and the name of their call, reasoning both names that templates know.
     Fields that are empty are left out: templates ask whether they are there.
     """
@@ -28,8 +29,8 @@ def uniform(messages: Sequence[Message]) -> list[Message]:
     for message in messages:
         plain = {name: value for name, value in message.items() if value not in (None, [])}
         plain["content"] = _text_of(message.get("content"))
-        if plain.get("role") == "developer":
-            plain["role"] = "system"
+        if plain.get("role") in _OTHER_ROLES:
+            plain["role"] = _OTHER_ROLES[plain["role"]]
         if reasoning := next((plain.pop(name) for name in _REASONING if plain.get(name)), None):
             plain |= {"reasoning_content": reasoning, "thinking": reasoning}
         if calls := plain.get("tool_calls"):

@@ -12,10 +12,18 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Strict
+from pydantic import AliasChoices, BaseModel, Field, Strict
 
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.server.bodies import InvalidParameter, NotSupported, any_seed
+from edgeinfer.server.bodies import (
+    MOST_TOKENS,
+    InvalidParameter,
+    NamedBody,
+    NotSupported,
+    Stops,
+    any_seed,
+    sampling_fields,
+)
 from edgeinfer.server.structure import ConstrainedBody
 from edgeinfer.text.infill import File, Infill
 
@@ -58,18 +66,13 @@ class Started:
     truncated: bool
 
 
-class Body(ConstrainedBody, ABC):
+class Body(NamedBody, ConstrainedBody, ABC):
     """What /completion and /infill share. `Sampling` checks the ranges of its own."""
 
-    model_config = ConfigDict(strict=True)
-
-    model: str | None = None
     stream: bool = False
-    n_predict: int = Field(
-        default=-1, ge=-1, validation_alias=AliasChoices("n_predict", "max_tokens", "max_completion_tokens")
-    )
+    n_predict: int = Field(default=-1, ge=-1, validation_alias=MOST_TOKENS)
     n_cmpl: int = Field(default=1, ge=1, le=128, validation_alias=AliasChoices("n_cmpl", "n"))
-    stop: str | list[str] | None = None
+    stop: Stops | None = None
     seed: int | None = None  # -1: any
     n_probs: int = Field(default=0, ge=0, validation_alias=AliasChoices("n_probs", "logprobs"))
     return_tokens: bool = False
@@ -123,21 +126,15 @@ class Body(ConstrainedBody, ABC):
             ids,
             self.n_cmpl,
             max_tokens=None if self.n_predict < 0 else max(1, self.n_predict),
-            stop=self.stop_strings,
+            stop=self.stop,
             top_logprobs=self.n_probs,
             grammar=self.answer_grammar(),
             sampling=sampling,
         )
 
-    @property
-    def stop_strings(self) -> list[str]:
-        """Those that are not empty."""
-        given = [self.stop] if isinstance(self.stop, str) else self.stop or []
-        return [text for text in given if text]
-
     def sampling(self, model: Model) -> Sampling:
         """Raises InvalidRequest: a value is out of range."""
-        given = {name: value for name, value in self if name in Sampling.names() and value is not None}
+        given = sampling_fields(self)
         if self.top_k is not None:
             given["top_k"] = max(0, self.top_k)
         if self.seed is None or self.seed in (-1, _ANY_SEED):
@@ -202,25 +199,19 @@ class InfillBody(Body):
         return [framed.ids], framed.n_files < len(files)
 
 
-class TokenizeBody(BaseModel):
+class TokenizeBody(NamedBody):
     """POST /tokenize."""
 
-    model_config = ConfigDict(strict=True)
-
-    model: str | None = None
     content: str | Mixed = ""
     add_special: bool = False
     parse_special: bool = True
     with_pieces: bool = False
 
 
-class DetokenizeBody(BaseModel):
+class DetokenizeBody(NamedBody):
     """POST /detokenize."""
 
-    model_config = ConfigDict(strict=True)
-
-    model: str | None = None
-    tokens: list[int] = []
+    tokens: list[int] = Field(default_factory=list)
 
 
 def mixed_ids(

@@ -48,11 +48,11 @@ class LlamaCppRoutes:
         ]
 
     async def _props(self, request: Request) -> Response:
-        model = await self._models.use(request, request.query_params.get("model"))
+        model = await self._models.use(request, request.query_params.get("model") or None)
         return JSONResponse(await asyncio.to_thread(properties, model))
 
     async def _slots(self, request: Request) -> Response:
-        model = await self._models.use(request, request.query_params.get("model"))
+        model = await self._models.use(request, request.query_params.get("model") or None)
         return JSONResponse(await asyncio.to_thread(slots, model))
 
     async def _complete(self, request: Request) -> Response:
@@ -66,19 +66,19 @@ class LlamaCppRoutes:
         return await kept_alive(self._reply(request, body), LlamaCppReply.failed, streamed=body.stream)
 
     async def _reply(self, request: Request, body: Body) -> Response:
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         started = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         reply = LlamaCppReply(body, started, model)
         return await reply_with(reply, started.streams, request, streamed=body.stream)
 
     async def _tokenize(self, request: Request) -> Response:
         body = parsed(TokenizeBody, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         return JSONResponse({"tokens": await asyncio.to_thread(_tokens, model.tokenizer, body)})
 
     async def _detokenize(self, request: Request) -> Response:
         body = parsed(DetokenizeBody, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         text = await asyncio.to_thread(
             model.tokenizer.decode, body.tokens, skip_special=False, continuation=True
         )
@@ -86,7 +86,7 @@ class LlamaCppRoutes:
 
     async def _apply_template(self, request: Request) -> Response:
         body = parsed(ChatBody, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         return JSONResponse({"prompt": await asyncio.to_thread(model.chat_text, body.prompts()[0])})
 
 

@@ -27,7 +27,7 @@ def settings(sampling: Sampling, body: Body | None = None) -> dict[str, Any]:
         "max_tokens": body.n_predict if body else -1,
         "n_predict": body.n_predict if body else -1,
         "n_probs": body.n_probs if body else 0,
-        "stop": body.stop_strings if body else [],
+        "stop": (body and body.stop) or [],
         "stream": body is not None and body.stream,
         "ignore_eos": body is not None and body.ignore_eos,
         "logit_bias": [

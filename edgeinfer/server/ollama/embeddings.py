@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
+from edgeinfer.server.bodies import NamedBody
 from edgeinfer.server.embeddings import MOST_TEXTS
 from edgeinfer.server.ollama.answers import nanoseconds
-from edgeinfer.server.ollama.requests import NamedBody, Options
+from edgeinfer.server.ollama.requests import Options
 
 if TYPE_CHECKING:
     from concurrent.futures import Future

@@ -51,7 +51,11 @@ def shown(entry: Entry, *, verbose: bool) -> dict[str, Any]:
         "parameters": parameters,
         "template": template,
         "details": _details(facts),
-        "model_info": {**facts.metadata(whole=verbose), "general.parameter_count": facts.n_parameters},
+        "model_info": {
+            "general.basename": entry.name,  # VS Code shows it; files may have a better one
+            **facts.metadata(whole=verbose),
+            "general.parameter_count": facts.n_parameters,
+        },
         "capabilities": facts.capabilities,
         "modified_at": timestamp(facts.modified_at),
     }

@@ -9,11 +9,20 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
-from edgeinfer.server.bodies import ChatMessage, KeepAlive, NotSupported, Tool, any_seed
+from edgeinfer.server.bodies import (
+    ChatMessage,
+    NamedBody,
+    NotSupported,
+    RequestBody,
+    Stops,
+    Tool,
+    any_seed,
+    sampling_fields,
+)
 from edgeinfer.server.structure import json_grammar, naming
 from edgeinfer.text.conversation import Conversation, thinking
 from edgeinfer.text.infill import Infill
@@ -25,14 +34,12 @@ if TYPE_CHECKING:
     from edgeinfer.text.messages import Message
 
 
-class Options(BaseModel):
+class Options(RequestBody):
     """The `options` of a request; `Sampling` checks the ranges of its own."""
-
-    model_config = ConfigDict(strict=True)
 
     num_predict: int = Field(default=-1, ge=-2)  # less than 1: until the model or the context ends
     num_ctx: int | None = Field(default=None, ge=1)
-    stop: str | list[str] | None = None
+    stop: Stops | None = None
     seed: int | None = None  # negative: any
     temperature: float | None = None
     top_k: int | None = None
@@ -46,19 +53,10 @@ class Options(BaseModel):
 
     def sampling(self) -> Sampling:
         """Raises InvalidRequest: a value is out of range."""
-        given = {name: value for name, value in self if name in Sampling.names() and value is not None}
+        given = sampling_fields(self)
         if self.seed is None or self.seed < 0:
             given["seed"] = any_seed()
         return Sampling(**given)
-
-
-class NamedBody(BaseModel):
-    """A body that names a model, by the newer or the older name of that field."""
-
-    model_config = ConfigDict(strict=True)
-
-    model: str | None = Field(default=None, validation_alias=AliasChoices("model", "name"))
-    keep_alive: KeepAlive = None
 
 
 class ShowBody(NamedBody):
@@ -128,7 +126,7 @@ class OllamaMessage(ChatMessage):
 class ChatBody(Body):
     """POST /api/chat."""
 
-    messages: list[OllamaMessage] = []
+    messages: list[OllamaMessage] = Field(default_factory=list)
     tools: list[Tool] | None = None
 
     def prompt(self) -> str | Conversation:

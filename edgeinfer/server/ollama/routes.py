@@ -14,14 +14,14 @@ from starlette.routing import Route
 
 import edgeinfer
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.server.bodies import parsed
+from edgeinfer.server.bodies import NamedBody, parsed
 from edgeinfer.server.embeddings import gathered
 from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models, UnknownModel
 from edgeinfer.server.ollama.answers import OllamaReply, done, empty_line
 from edgeinfer.server.ollama.embeddings import EmbedBody, EmbeddingsBody
 from edgeinfer.server.ollama.entries import listed, running, shown
-from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, NamedBody, ShowBody
+from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, ShowBody
 from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
 

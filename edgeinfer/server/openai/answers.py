@@ -11,7 +11,7 @@ from edgeinfer.engine.events import ScoredEvent, ScoredToken
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.logprobs import entries
 from edgeinfer.server.openai.failure import failure_body
-from edgeinfer.server.openai.requests import ChatBody, CompletionBody
+from edgeinfer.server.openai.requests import Body, CompletionBody
 from edgeinfer.server.openai.text_logprobs import TextLogprobs
 from edgeinfer.server.reply import Reply
 from edgeinfer.server.sse import data
@@ -33,9 +33,9 @@ class OpenAiReply(Reply):
         id: unique; its prefix is added.
     """
 
-    def __init__(self, id: str, body: ChatBody | CompletionBody, model: Model) -> None:
+    def __init__(self, id: str, body: Body, model: Model) -> None:
         self._body, self._tokenizer = body, model.tokenizer
-        self._chat = isinstance(body, ChatBody)
+        self._chat = body.as_message
         self._echoes = isinstance(body, CompletionBody) and bool(body.echo)
         self._text_logprobs: dict[int, TextLogprobs] = {}
         self._with_usage = body.stream_options is not None and body.stream_options.include_usage
@@ -130,9 +130,9 @@ class OpenAiReply(Reply):
         return {"usage": _usage(usages, self._body.n), "timings": timings(usages)}
 
 
-def _head(id: str, body: ChatBody | CompletionBody, model: Model) -> dict[str, Any]:
+def _head(id: str, body: Body, model: Model) -> dict[str, Any]:
     return {
-        "id": f"{'chatcmpl' if isinstance(body, ChatBody) else 'cmpl'}-{id}",
+        "id": f"{'chatcmpl' if body.as_message else 'cmpl'}-{id}",
         "created": int(time.time()),
         "model": model.name,
         "system_fingerprint": f"edgeinfer-{edgeinfer.__version__}",

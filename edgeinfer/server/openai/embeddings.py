@@ -7,9 +7,9 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 import numpy as np
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import Field
 
-from edgeinfer.server.bodies import InvalidParameter
+from edgeinfer.server.bodies import InvalidParameter, NamedBody
 from edgeinfer.server.embeddings import MOST_TEXTS
 
 if TYPE_CHECKING:
@@ -20,12 +20,9 @@ if TYPE_CHECKING:
     from edgeinfer.engine.request import Priority
 
 
-class EmbeddingsBody(BaseModel):
+class EmbeddingsBody(NamedBody):
     """POST /v1/embeddings."""
 
-    model_config = ConfigDict(strict=True)
-
-    model: str | None = None
     input: str | list[str] | list[int] | list[list[int]]
     encoding_format: Literal["float", "base64"] | None = None  # None: float
     dimensions: int | None = Field(default=None, ge=1)

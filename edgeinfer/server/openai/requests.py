@@ -4,22 +4,25 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import (
+    MOST_TOKENS,
     ChatMessage,
     InvalidParameter,
-    KeepAlive,
+    NamedBody,
     NotSupported,
+    Stops,
     Tool,
     sampling_fields,
 )
 from edgeinfer.server.structure import ConstrainedBody, ResponseFormat
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
+from edgeinfer.text.infill import Infill
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
@@ -47,7 +50,7 @@ class NamedChoice(BaseModel):
     function: ChosenFunction
 
 
-class Body(ConstrainedBody, ABC):
+class Body(NamedBody, ConstrainedBody, ABC):
     """What chat completions and completions share.
 
     Besides OpenAI's fields those of `Sampling` are known by their names, as top_k and min_p; it checks their
@@ -55,19 +58,18 @@ class Body(ConstrainedBody, ABC):
     """
 
     model_config = ConfigDict(strict=True, extra="allow")
+    as_message: ClassVar[bool] = True  # the answer is a message, else a text
 
-    model: str | None = None
-    keep_alive: KeepAlive = Field(default=None, validation_alias=AliasChoices("keep_alive", "ttl"))
     stream: bool = False
     stream_options: StreamOptions | None = None
-    max_tokens: int | None = None
+    max_tokens: int | None = Field(default=None, validation_alias=MOST_TOKENS)  # less than 0: no limit
     temperature: float | None = None
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
     logit_bias: dict[str, float] | None = None
     seed: int | None = None
-    stop: str | list[str] | None = None
+    stop: Stops | None = None
     n: int = Field(default=1, ge=1, le=128)
     response_format: ResponseFormat | None = None
 
@@ -100,17 +102,17 @@ class Body(ConstrainedBody, ABC):
     @property
     def most_tokens(self) -> int | None:
         """To generate; None: until the model or the context ends."""
-        return self.max_tokens
+        return None if self.max_tokens is None or self.max_tokens < 0 else self.max_tokens
 
     @property
-    @abstractmethod
     def with_logprobs(self) -> bool:
         """Whether the log-probabilities of tokens are asked for."""
+        return False
 
     @property
-    @abstractmethod
     def n_top(self) -> int:
         """How many of the likeliest tokens are asked for with each."""
+        return 0
 
     @property
     def scores_prompt(self) -> bool:
@@ -118,15 +120,14 @@ class Body(ConstrainedBody, ABC):
         return False
 
     @abstractmethod
-    def prompts(self) -> Sequence[str | list[int] | Conversation]:
-        """What to go on from: texts, tokens or a conversation."""
+    def prompts(self) -> Sequence[str | list[int] | Infill | Conversation]:
+        """What to go on from: texts, tokens, what is around a middle, or a conversation."""
 
 
 class ChatBody(Body):
     """POST /v1/chat/completions."""
 
     messages: list[ChatMessage] = Field(min_length=1)
-    max_completion_tokens: int | None = None  # the newer name of max_tokens
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
     tools: list[Tool] | None = None
@@ -136,11 +137,6 @@ class ChatBody(Body):
     chat_template_kwargs: dict[str, Any] | None = None  # variables of the template, as vLLM has them
     functions: NotSupported = None
     modalities: NotSupported = None
-
-    @property
-    def most_tokens(self) -> int | None:
-        """To generate; None: until the model or the context ends."""
-        return self.max_tokens if self.max_completion_tokens is None else self.max_completion_tokens
 
     @property
     def with_logprobs(self) -> bool:
@@ -175,12 +171,14 @@ class ChatBody(Body):
 class CompletionBody(Body):
     """POST /v1/completions."""
 
+    as_message: ClassVar[bool] = False
+
     prompt: str | list[str] | list[int] | list[list[int]]
-    max_tokens: int | None = 16
+    max_tokens: int | None = Field(default=16, validation_alias=MOST_TOKENS)
     logprobs: int | None = Field(default=None, ge=0, le=5)  # 0: of the chosen tokens only
     best_of: Literal[1] | None = None
     echo: bool | None = None  # the prompt in front of the answer; with max_tokens 0 only its scores
-    suffix: NotSupported = None
+    suffix: str | None = None  # what follows the text that is wanted
 
     @property
     def with_logprobs(self) -> bool:
@@ -197,12 +195,32 @@ class CompletionBody(Body):
         """Whether the prompt's tokens are asked for too."""
         return bool(self.echo) and (self.with_logprobs or self.max_tokens == 0)
 
-    def prompts(self) -> Sequence[str | list[int]]:
+    def prompts(self) -> Sequence[str | list[int] | Infill]:
         """One or several."""
         prompt = self.prompt
-        if isinstance(prompt, str) or not prompt or isinstance(prompt[0], int):
-            return cast(list[str | list[int]], [prompt])
-        return cast(list[str | list[int]], prompt)
+        one = isinstance(prompt, str) or not prompt or isinstance(prompt[0], int)
+        prompts = cast(list[str | list[int]], [prompt] if one else prompt)
+        return [self._before_suffix(text, self.suffix) for text in prompts] if self.suffix else prompts
+
+    def _before_suffix(self, text: str | list[int], suffix: str) -> Infill:
+        if not isinstance(text, str):
+            raise InvalidParameter("suffix", "needs a prompt that is a text")
+        if self.echo:
+            raise InvalidParameter("echo", "does not go with suffix")
+        return Infill(text, suffix)
+
+
+class FimBody(Body):
+    """POST /v1/fim/completions, as Mistral has it: what comes between two pieces of code."""
+
+    prompt: str
+    suffix: str = ""
+    seed: int | None = Field(default=None, validation_alias=AliasChoices("random_seed", "seed"))
+    min_tokens: NotSupported = None
+
+    def prompts(self) -> Sequence[str | Infill]:
+        """The one."""
+        return [Infill(self.prompt, self.suffix) if self.suffix else self.prompt]
 
 
 def _bias(item: tuple[str, float]) -> tuple[int, float]:

@@ -1,4 +1,4 @@
-"""OpenAI's dialect: models, chat completions, completions and embeddings."""
+"""OpenAI's dialect: models, chat completions, completions and embeddings; and Mistral's for the middle."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from edgeinfer.server.exchange import read_json, while_connected
 from edgeinfer.server.models import Models
 from edgeinfer.server.openai.answers import OpenAiReply
 from edgeinfer.server.openai.embeddings import EmbeddingsBody
-from edgeinfer.server.openai.requests import ChatBody, CompletionBody
+from edgeinfer.server.openai.requests import Body, ChatBody, CompletionBody, FimBody
 from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
 
@@ -40,6 +40,7 @@ class OpenAiRoutes:
             Route("/v1/chat/completions", self._chat, methods=["POST"]),
             Route("/v1/completions", self._complete, methods=["POST"]),
             Route("/v1/embeddings", self._embed, methods=["POST"]),
+            Route("/v1/fim/completions", self._fill_in, methods=["POST"]),
         ]
 
     async def _list(self, request: Request) -> Response:
@@ -60,11 +61,14 @@ class OpenAiRoutes:
     async def _complete(self, request: Request) -> Response:
         return await self._answer(request, CompletionBody)
 
-    async def _answer(self, request: Request, kind: type[ChatBody] | type[CompletionBody]) -> Response:
+    async def _fill_in(self, request: Request) -> Response:
+        return await self._answer(request, FimBody)
+
+    async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = parsed(kind, await read_json(request))
         return await kept_alive(self._reply(request, body), OpenAiReply.failed, streamed=body.stream)
 
-    async def _reply(self, request: Request, body: ChatBody | CompletionBody) -> Response:
+    async def _reply(self, request: Request, body: Body) -> Response:
         model = await self._models.use(request, body.model, body.keep_alive)
         # Rendering and tokenizing a long prompt takes a while: not in the loop that writes all tokens.
         streams = await asyncio.to_thread(body.start, model, seed=any_seed(), priority="interactive")
@@ -73,7 +77,7 @@ class OpenAiRoutes:
 
     async def _embed(self, request: Request) -> Response:
         body = parsed(EmbeddingsBody, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         futures = await asyncio.to_thread(body.start, model, priority="interactive")
         found = await while_connected(request, gathered(futures))
         return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
