@@ -628,15 +628,15 @@ def load(
 
 
 def plan(name_or_path: str | os.PathLike[str] | None = None, **options: Any) -> MemoryPlan:
-    """The memory that `load` takes with these options where there is enough; raises what that raises."""
-    from edgeinfer import _native
+    """The memory that `load` takes with these options while nothing else runs; raises what that raises."""
+    from edgeinfer import _native, machine
     from edgeinfer.backends import choose
     from edgeinfer.hub.names import find_model
-    from edgeinfer.machine import Memory
 
     file = _native.gguf_open(os.fspath(find_model(name_or_path)))
-    endless = Memory(sys.maxsize, sys.maxsize)
-    return choose.plan(file, _wanted(Settings.from_environment(), **options), endless)
+    total = machine.memory().total
+    wanted = _wanted(Settings.from_environment(), **options)
+    return choose.plan(file, wanted, machine.Memory(total, total))
 
 
 def _wanted(

@@ -97,10 +97,7 @@ class Models:
         """
         entry = await self.find(name)
         if entry.n_waiting >= self._terms.most_waiting:
-            raise QueueFull(
-                f"{entry.n_waiting} requests wait for {entry.name}",
-                hint="try again later",
-            )
+            raise QueueFull(f"{entry.n_waiting} requests wait for {entry.name}", hint="try again later")
         if keep_alive_s is not None:
             entry.keep_alive(keep_alive_s)
         record = record_of(request)

@@ -27,7 +27,7 @@ class Pool:
 
     Args:
         open_file: makes a model of a file.
-        plan_file: what that will take, on a machine with memory enough.
+        plan_file: what that will take; NotEnoughMemory if it would not even fit alone.
         most_open: models at once; None: as many as memory holds.
     """
 

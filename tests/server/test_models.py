@@ -265,6 +265,19 @@ def test_models_make_room_when_memory_is_short(
     assert fleet.loaded() == stay
 
 
+def test_nobody_makes_room_for_a_model_that_does_not_fit_alone(
+    serve: Serve, files: dict[str, Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    total = plan(files["third"], **OPTIONS).total_bytes - 1
+    assert total > plan(files["first"], **OPTIONS).total_bytes
+    monkeypatch.setattr(machine, "memory", lambda: Memory(total, total))
+    fleet = serve("first", "third")
+    fleet.text("first")
+    status, answer = fleet.ask("third")
+    assert (status, answer["error"]["code"]) == (507, "not_enough_memory")
+    assert fleet.loaded() == {"first"}
+
+
 def test_the_client_says_how_long_a_model_stays(serve: Serve, files: dict[str, Path]) -> None:
     own.link("mine", files["second"])
     fleet = serve("first", keep_alive_s=math.inf)
