@@ -20,7 +20,7 @@ class SchemaFields(BaseModel):
 
     model_config = ConfigDict(strict=True)
 
-    schema_: Schema | None = Field(default=None, validation_alias="schema")
+    schema_: Schema | None = Field(default=None, alias="schema")
     strict: bool | None = None  # without it keywords that cannot be enforced are ignored
 
 

@@ -293,3 +293,42 @@ def test_who_brings_no_key_is_refused(random_model: Path) -> None:
         body = json.dumps({"messages": CHAT, "max_tokens": 2}).encode()
         assert server.post(body, "/v1/messages", x_api_key=KEY)[0] == 200
         server.stop()
+
+
+LOOK: Any = {
+    "name": "look",
+    "description": "sees",
+    "input_schema": {
+        "type": "object",
+        "properties": {"at": {"enum": ["it", "us"]}},
+        "required": ["at"],
+        "additionalProperties": False,
+    },
+}
+
+
+def test_a_tool_that_has_to_be_called_is(serve_template: Callable[[str], Served]) -> None:
+    choice: Any = {"type": "tool", "name": "look", "disable_parallel_tool_use": True}
+    asked = {**ASK, "model": "model", "max_tokens": 100, "tools": [{**TOOL, "name": "hear"}, LOOK]}
+    with client_of(serve_template(tiny.TEMPLATE)) as client:
+        message = client.messages.create(**asked, tool_choice=choice)
+        with client.messages.stream(**asked, tool_choice=choice) as stream:
+            kinds = [event.type for event in stream]
+            streamed = stream.get_final_message()
+        some = client.messages.create(**asked, tool_choice={"type": "any"})
+    [block] = message.content
+    assert (message.stop_reason, block.type, block.name) == ("tool_use", "tool_use", "look")
+    assert block.input in ({"at": "it"}, {"at": "us"})
+    assert (streamed.stop_reason, streamed.content) == (message.stop_reason, message.content)
+    assert kinds.count("input_json") > 1
+    assert "tool_use" in [block.type for block in some.content]
+
+
+def test_text_is_held_to_a_format(client: anthropic.Anthropic) -> None:
+    asked = {**ASK, "max_tokens": 60, "output_config": {"format": {"type": "json_schema"}}}
+    asked["output_config"]["format"]["schema"] = LOOK["input_schema"]
+    [block] = client.messages.create(**asked).content
+    assert json.loads(block.text) in ({"at": "it"}, {"at": "us"})
+    del asked["output_config"]["format"]["schema"]
+    with pytest.raises(anthropic.BadRequestError, match=r"output_config\.format: the schema is missing"):
+        client.messages.create(**asked)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from typing import Any
+from typing import Any, Literal
 
 import openai
+import pydantic
 import pytest
 import tiny
 from serving import Served
@@ -234,3 +235,44 @@ def test_a_wrong_request_is_refused_in_openais_shape(
     with pytest.raises(kind, match=match) as refused:
         served.client().responses.create(**{**ASK, "stream": stream, "extra_body": wrong})
     assert {"message", "type", "param", "code"} <= refused.value.body.keys()
+
+
+LOOK: Any = {
+    **FUNCTION,
+    "parameters": {
+        "type": "object",
+        "properties": {"at": {"enum": ["it", "us"]}},
+        "required": ["at"],
+        "additionalProperties": False,
+    },
+}
+
+
+def test_a_function_that_has_to_be_called_is(serve_template: Callable[[str], Served]) -> None:
+    client = serve_template(tiny.TEMPLATE).client()
+    asked = {**ASK, "model": "model", "max_output_tokens": 100, "parallel_tool_calls": False}
+    namespace = {"type": "namespace", "name": "eyes", "description": "see", "tools": [LOOK]}
+    for tools, choice, named in (
+        ([LOOK], {"type": "function", "name": "look"}, ("look", None)),
+        ([namespace], "required", ("look", "eyes")),
+    ):
+        asked |= {"tools": tools, "tool_choice": choice}
+        [call] = client.responses.create(**asked).output
+        assert (call.type, call.name, call.namespace) == ("function_call", *named)
+        assert json.loads(call.arguments) in ({"at": "it"}, {"at": "us"})
+        with client.responses.stream(**asked) as stream:
+            events = list(stream)
+        deltas = [e.delta for e in events if e.type == "response.function_call_arguments.delta"]
+        assert "".join(deltas) == call.arguments
+        assert events[-1].type == "response.completed"
+
+
+class Sight(pydantic.BaseModel):
+    at: Literal["it", "us"]
+
+
+def test_text_in_a_format_is_parsed(served: Served) -> None:
+    parsed = served.client().responses.parse(**{**ASK, "max_output_tokens": 60}, text_format=Sight)
+    assert isinstance(parsed.output_parsed, Sight)
+    assert parsed.text.format.name == "Sight"
+    assert parsed.text.format.schema_["required"] == ["at"]

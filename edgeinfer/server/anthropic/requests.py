@@ -13,6 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import InvalidParameter, any_seed, sampling_fields
+from edgeinfer.server.structure import ResponseFormat, naming
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
 
 if TYPE_CHECKING:
@@ -56,7 +57,7 @@ class ToolUseBlock(BaseModel):
     input: dict[str, Any]
 
     def call(self) -> dict[str, Any]:
-        """As templates take it."""
+        """As a conversation takes it."""
         function = {"name": self.name, "arguments": self.input}
         return {"id": self.id, "type": "function", "function": function}
 
@@ -81,7 +82,7 @@ class ToolResultBlock(BaseModel):
     is_error: bool = False
 
     def plain(self) -> Message:
-        """As templates take it."""
+        """As a conversation takes it."""
         text = _joined(self.content)
         if self.is_error:
             text = f"Error: {text}"
@@ -107,7 +108,7 @@ class ChatMessage(BaseModel):
         return [block for block in self.content if isinstance(block, kind)]
 
     def plain(self) -> Iterator[Message]:
-        """As templates take it; results of tools are messages of their own."""
+        """As a conversation takes it; results of tools are messages of their own."""
         results, calls = self.blocks(ToolResultBlock), self.blocks(ToolUseBlock)
         for result in results:
             yield result.plain()
@@ -133,7 +134,7 @@ class Tool(BaseModel):
     input_schema: dict[str, Any]
 
     def plain(self) -> dict[str, Any]:
-        """As templates take it."""
+        """As a conversation takes it."""
         function = {"name": self.name, "description": self.description, "parameters": self.input_schema}
         return {"type": "function", "function": function}
 
@@ -166,6 +167,7 @@ class OutputConfig(BaseModel):
     """How the answer shall be."""
 
     effort: str | None = None
+    format: ResponseFormat = ResponseFormat(type="text")
 
 
 class PromptBody(BaseModel):
@@ -217,9 +219,12 @@ class MessagesBody(PromptBody):
     stop_sequences: list[str] | None = None
 
     def start(self, model: Model) -> Stream:
-        """The answer. Raises InvalidRequest: a parameter is out of range."""
+        """The answer. Raises InvalidRequest: a parameter is out of range, or the format makes no sense."""
+        with naming("output_config.format"):
+            grammar = self.output_config.format.grammar()
         return model.chat(
             self.conversation(),
+            grammar=grammar,
             max_tokens=self.max_tokens,
             stop=self.stop_sequences,
             sampling=Sampling(**{"seed": any_seed(), **sampling_fields(self)}),

@@ -89,7 +89,7 @@ def _head(id: str, body: ResponseBody, model: Model) -> dict[str, Any]:
     said = body.model_dump(
         include={
             *("instructions", "max_output_tokens", "parallel_tool_calls", "reasoning", "temperature"),
-            *("text", "tool_choice", "tools", "top_p"),
+            *("tool_choice", "tools", "top_p"),
         }
     )
     return {
@@ -98,6 +98,7 @@ def _head(id: str, body: ResponseBody, model: Model) -> dict[str, Any]:
         "created_at": int(time.time()),
         "model": model.name,
         **said,
+        "text": body.text.model_dump(by_alias=True, exclude_none=True),
         "metadata": (body.model_extra or {}).get("metadata", {}),
         "previous_response_id": None,
         "store": False,

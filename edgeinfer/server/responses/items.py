@@ -43,9 +43,8 @@ class MessageItem(BaseModel):
     content: Text
 
     def plain(self) -> Message:
-        """As templates take it; the developer is the system."""
-        role = "system" if self.role == "developer" else self.role
-        return {"role": role, "content": _joined(self.content)}
+        """As a conversation takes it."""
+        return {"role": self.role, "content": _joined(self.content)}
 
 
 class ReasoningItem(BaseModel):
@@ -59,7 +58,7 @@ class ReasoningItem(BaseModel):
     encrypted_content: str | None = None
 
     def plain(self) -> Message:
-        """As templates take it: a part of the assistant's message that follows."""
+        """As a conversation takes it: a part of the assistant's message that follows."""
         text = _joined(self.content) or self.encrypted_content or _joined(self.summary)
         return {"role": "assistant", "reasoning_content": text}
 
@@ -76,7 +75,7 @@ class CallItem(BaseModel):
     arguments: str
 
     def plain(self) -> Message:
-        """As templates take it: a part of the assistant's message."""
+        """As a conversation takes it: a part of the assistant's message."""
         function = {"name": known_name(self.name, self.namespace), "arguments": self.arguments}
         call = {"id": self.call_id, "type": "function", "function": function}
         return {"role": "assistant", "tool_calls": [call]}
@@ -92,7 +91,7 @@ class ResultItem(BaseModel):
     output: Text
 
     def plain(self) -> Message:
-        """As templates take it."""
+        """As a conversation takes it."""
         return {"role": "tool", "tool_call_id": self.call_id, "content": _joined(self.output)}
 
 

@@ -36,10 +36,16 @@ class Reasoning(BaseModel):
     summary: str | None = None  # there are none
 
 
+class TextFormat(ResponseFormat):
+    """What the text of the answer has to be, with all that the answer repeats."""
+
+    model_config = ConfigDict(strict=True, extra="allow")
+
+
 class TextSettings(BaseModel):
     """What the text of the answer looks like."""
 
-    format: ResponseFormat = ResponseFormat(type="text")
+    format: TextFormat = TextFormat(type="text")
 
 
 def _with_defaults(body: Any) -> Any:
