@@ -17,12 +17,13 @@ ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "settings": {"errors"},
     "paths": {"errors"},
+    "disk": {"errors"},
     "machine": {"errors"},
     "models": {"errors", "_native"},
-    "kv": {"errors", "backends.base", "models.spec"},  # what a snapshot is, what a token sees
+    "kv": {"errors", "disk", "backends.base", "models.spec"},  # what a snapshot is, what a token sees
     "text": {"errors", "_native"},
     "facts": {"errors", "text", "_native"},
-    "hub": {"errors", "settings", "paths", "models", "_native"},
+    "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
     "backends.base": {"errors", "models.spec"},  # how an embedding model pools
     "backends.plan": {"errors", "backends.base", "machine", "models", "settings", "_native"},
     "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},

@@ -5,7 +5,6 @@ from __future__ import annotations
 import click
 
 from edgeinfer.cli import output
-from edgeinfer.errors import DiskError
 from edgeinfer.text.safe import safe_text
 
 
@@ -22,8 +21,5 @@ def command(source: str, name: str) -> None:
     from edgeinfer.hub.store import own
 
     path = find_model(source).absolute()
-    try:
-        own.link(name, path)
-    except OSError as error:
-        raise DiskError(f"cannot write {error.filename}: {error.strerror}") from error
+    own.link(name, path)
     output.data(safe_text(f"{name} is {path}"))

@@ -8,7 +8,7 @@ from pathlib import Path
 import click
 
 from edgeinfer.cli import output
-from edgeinfer.errors import DiskError, NotFound
+from edgeinfer.errors import NotFound
 from edgeinfer.text.safe import safe_text
 
 
@@ -29,8 +29,5 @@ def command(path: Path, name: str | None, copy: bool) -> None:
     path = path.absolute()
     _native.gguf_open(str(path))
     name = name or re.sub(r"-\d{5}-of-\d{5}$", "", path.name.removesuffix(".gguf"))
-    try:
-        kept = own.copy(name, own.shards(path)) if copy else own.link(name, path)
-    except OSError as error:
-        raise DiskError(f"cannot write {error.filename}: {error.strerror}") from error
+    kept = own.copy(name, own.shards(path)) if copy else own.link(name, path)
     output.data(safe_text(f"{name} is {kept if copy else path}"))

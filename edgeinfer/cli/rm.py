@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgeinfer.cli import output
-from edgeinfer.errors import DiskError, InvalidRequest
+from edgeinfer.errors import InvalidRequest
 from edgeinfer.text.safe import safe_text
 
 
@@ -25,10 +25,7 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
         model = find_local(name)
         if model.store not in removers:
             raise InvalidRequest(f"{model.name} belongs to {model.store}", hint="remove it there")
-        try:
-            freed = removers[model.store](model)
-        except OSError as error:
-            raise DiskError(f"cannot remove {model.path}: {error.strerror}") from error
+        freed = removers[model.store](model)
         if as_json:
             output.as_json({"name": model.name, "path": str(model.path), "freed_bytes": freed})
         else:

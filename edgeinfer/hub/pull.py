@@ -20,13 +20,14 @@ from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
+from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import AmbiguousName, DiskError, IntegrityError, InvalidRequest, NotFound
 from edgeinfer.hub.catalog import catalog
 from edgeinfer.hub.names import BUNDLED, Address, Digest, HubName, nearest, parse
 from edgeinfer.hub.network import RemoteFile, Repository, Transient, read_address, read_repository
 from edgeinfer.hub.store.huggingface import repo_folder
 from edgeinfer.hub.store.own import web_file
-from edgeinfer.hub.transfer import Patience, Report, disk_error, fetch, is_right, part_of, sync_folder
+from edgeinfer.hub.transfer import Patience, Report, fetch, is_right, part_of
 from edgeinfer.hub.variants import Variant, variants
 
 _LOOK_S = 0.2  # how often to look whether another process is done
@@ -117,13 +118,11 @@ def pull(plan: Plan, patience: Patience | None = None, report: Report = lambda n
     """
     _refuse_full_disk(plan)
     before = 0
-    try:
+    with changing(plan.path.parent):
         for item in plan.items:
             _pull_item(item, patience or Patience(), _behind(before, report))
             before += item.file.size_bytes
         _show(plan)
-    except OSError as error:
-        raise disk_error(error, plan.path) from error
     from edgeinfer import _native
 
     _native.gguf_open(str(plan.path))  # the right file, but no model?

@@ -6,7 +6,6 @@ and are on the disk. An attempt that breaks, and a later run, goes on at the byt
 
 from __future__ import annotations
 
-import errno
 import hashlib
 import os
 import time
@@ -15,7 +14,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
-from edgeinfer.errors import DiskError, IntegrityError
+from edgeinfer.disk import changing, sync_folder
+from edgeinfer.errors import IntegrityError
 from edgeinfer.hub.network import Transient, open_file
 
 if TYPE_CHECKING:
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 Report = Callable[[int], None]  # bytes of the file that are here
 _PIECE = 1 << 20
-_FULL = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 
 
 @dataclass(frozen=True)
@@ -58,19 +57,17 @@ def fetch(file: RemoteFile, place: Path, patience: Patience, report: Report) -> 
         NetworkError and others of `network.open_file`: likewise.
     """
     part = part_of(place, file)
-    try:
+    with changing(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
-        with part.open("a+b", buffering=0) as opened:
-            transfer = _Transfer(file, opened, patience, report)
-            transfer.run()
-            os.fsync(opened.fileno())
+        try:
+            with part.open("a+b", buffering=0) as opened:
+                _Transfer(file, opened, patience, report).run()
+                os.fsync(opened.fileno())
+        except IntegrityError:
+            part.unlink(missing_ok=True)
+            raise
         part.replace(place)
         sync_folder(place.parent)
-    except IntegrityError:
-        part.unlink(missing_ok=True)
-        raise
-    except OSError as error:
-        raise disk_error(error, place) from error
 
 
 def is_right(file: RemoteFile, place: Path, report: Report) -> bool:
@@ -83,23 +80,6 @@ def is_right(file: RemoteFile, place: Path, report: Report) -> bool:
             return not check.knows or (check.read(opened, report) == file.size_bytes and check.passes())
     except FileNotFoundError:
         return False
-
-
-def sync_folder(folder: Path) -> None:
-    """Make a new name in a folder outlive a power cut."""
-    opened = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(opened)
-    finally:
-        os.close(opened)
-
-
-def disk_error(error: OSError, place: Path) -> DiskError:
-    """What the operating system said about writing a file."""
-    if error.errno in _FULL:
-        hint = "free some and run the same command: it goes on where it stopped"
-        return DiskError(f"no space left for {place.parent}", hint=hint)
-    return DiskError(f"cannot write {error.filename or place}: {error.strerror or error}")
 
 
 class _Transfer:

@@ -29,6 +29,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.backends.base import KvBlock
+from edgeinfer.disk import sync_folder
 from edgeinfer.kv.tokens import Tokens
 
 SUFFIX, PART = ".kv", ".part"
@@ -103,7 +104,7 @@ def write_run(path: Path, run: Run, blocks: Iterable[KvBlock]) -> bool:
     finally:
         with contextlib.suppress(OSError):  # mostly it has its name by now
             os.unlink(temporary)
-    _sync_folder(path.parent)
+    sync_folder(path.parent)
     return True
 
 
@@ -164,11 +165,3 @@ def _checksum(block: KvBlock) -> int:
     for part in block:
         checksum = zlib.crc32(part.data, checksum)
     return checksum
-
-
-def _sync_folder(folder: Path) -> None:
-    handle = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

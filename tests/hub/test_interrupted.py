@@ -94,7 +94,7 @@ def test_ctrl_c_ends_a_pull_without_a_traceback_and_it_goes_on(hub: FakeHub, ran
 
 def test_a_cache_that_cannot_be_written_is_told(hub: FakeHub, home: Path) -> None:
     (home / "file").touch()
-    for variable, error in (("HF_HUB_CACHE", "cannot write"), ("HF_HOME", "cannot read the hub's token")):
+    for variable, error in (("HF_HUB_CACHE", "cannot change"), ("HF_HOME", "cannot read the hub's token")):
         done = edgeinfer("pull", NAME, **{variable: str(home / "file/inside")})
         assert (done.returncode, done.stderr.startswith(f"error: {error}")) == (6, True)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeinfer.disk import changing
 from edgeinfer.hub import folders
 from edgeinfer.hub.store.model import LocalModel, of_folder
 
@@ -35,20 +36,23 @@ def remove(model: LocalModel) -> int:
     """Remove the files of a model and the links to them. Returns the bytes that this frees.
 
     A blob that something else in the cache links to stays.
+
+    Raises:
+        DiskError.
     """
     assert model.repo is not None
     folder = repo_folder(model.repo)
-    blobs = {path.resolve(): path.stat().st_size for path in model.files}
-    names = [path.relative_to(folder / "snapshots").parts[1:] for path in model.files]
-    for snapshot in (folder / "snapshots").iterdir():
-        for parts, blob in zip(names, blobs, strict=True):
-            link = snapshot.joinpath(*parts)
-            if link.resolve() == blob:
-                link.unlink()
-    used = {path.resolve() for path in (folder / "snapshots").rglob("*") if path.is_symlink()}
-    unused = [blob for blob in blobs if blob not in used and blob.is_relative_to(folder.resolve())]
-    for blob in unused:
-        blob.unlink(missing_ok=True)
+    with changing(folder):
+        blobs = {path.resolve(): path.stat().st_size for path in model.files}
+        names = [path.relative_to(folder / "snapshots").parts[1:] for path in model.files]
+        for snapshot in (folder / "snapshots").iterdir():
+            for link in (snapshot.joinpath(*parts) for parts in names):
+                if link.resolve() in blobs:
+                    link.unlink()
+        used = {path.resolve() for path in (folder / "snapshots").rglob("*") if path.is_symlink()}
+        unused = [blob for blob in blobs if blob not in used and blob.is_relative_to(folder.resolve())]
+        for blob in unused:
+            blob.unlink(missing_ok=True)
     return sum(blobs[blob] for blob in unused)
 
 

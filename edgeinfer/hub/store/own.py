@@ -17,6 +17,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
 
+from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub import folders
 from edgeinfer.hub.store.model import LocalModel, of_files
@@ -61,10 +62,12 @@ def link(name: str, path: Path) -> Path:
 
     Raises:
         InvalidRequest: it is no name, or something is called so.
+        DiskError.
     """
-    place = _free_place(name)
-    place.parent.mkdir(parents=True, exist_ok=True)
-    place.symlink_to(path)
+    with changing(_root()):
+        place = _free_place(name)
+        place.parent.mkdir(parents=True, exist_ok=True)
+        place.symlink_to(path)
     return place
 
 
@@ -73,31 +76,39 @@ def copy(name: str, files: tuple[Path, ...]) -> Path:
 
     Raises:
         InvalidRequest: it is no name, or something is called so.
+        DiskError.
     """
-    _free_place(name)
-    folder = _root() / "files" / quote(name, safe="")
-    part = _root() / "part" / f"{folder.name}.{os.getpid()}"
-    part.mkdir(parents=True)
-    folder.parent.mkdir(exist_ok=True)
-    try:
-        for path in files:
-            shutil.copyfile(path, part / path.name)
-            with (part / path.name).open("rb") as copied:
-                os.fsync(copied.fileno())
-        part.rename(folder)
-    except BaseException:
-        shutil.rmtree(part, ignore_errors=True)
-        raise
+    with changing(_root()):
+        _free_place(name)
+        folder = _root() / "files" / quote(name, safe="")
+        part = _root() / "part" / f"{folder.name}.{os.getpid()}"
+        part.mkdir(parents=True)
+        folder.parent.mkdir(exist_ok=True)
+        try:
+            for path in files:
+                shutil.copyfile(path, part / path.name)
+                with (part / path.name).open("rb") as copied:
+                    os.fsync(copied.fileno())
+            part.rename(folder)
+            sync_folder(folder.parent)
+        except BaseException:
+            shutil.rmtree(part, ignore_errors=True)
+            raise
     return folder
 
 
 def remove(model: LocalModel) -> int:
-    """Remove an alias, a copy or a download. Returns the bytes that this frees: none for an alias."""
+    """Remove an alias, a copy or a download. Returns the bytes that this frees: none for an alias.
+
+    Raises:
+        DiskError.
+    """
     place = _root() / "names" / f"{quote(model.name, safe='')}.gguf"
-    if place.is_symlink():
-        place.unlink()
-        return 0
-    shutil.rmtree(model.path.parent)
+    with changing(model.path):
+        if place.is_symlink():
+            place.unlink()
+            return 0
+        shutil.rmtree(model.path.parent)
     return model.size_bytes
 
 
