@@ -25,6 +25,8 @@ COMMANDS: dict[str, str] = {
     "run": "Answer a prompt, or talk line by line",
     "chat": "Talk with a model",
     "serve": "Answer editors and agents on a port",
+    "ps": "List the models that a server has open",
+    "stop": "Make a server close a model",
     "batch": "Answer a file of requests in the background",
     "pull": "Fetch models by name",
     "list": "List the models on this machine",

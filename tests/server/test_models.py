@@ -319,6 +319,28 @@ def test_ollamas_stop_closes_a_model(serve: Serve, texts: dict[str, str]) -> Non
     assert fleet.text("first") == texts["first"]
 
 
+def test_the_command_line_lists_and_closes_what_a_server_has_open(
+    serve: Serve, edgeinfer_command: Callable[..., Any]
+) -> None:
+    fleet = serve("first", "second")
+    where = ("--url", f"http://127.0.0.1:{fleet.port}")
+    assert edgeinfer_command("ps", *where).out.split() == ["name", "memory", "context", "closes"]
+    fleet.text("first")
+    fleet.text("edgeinfer-nano")
+    [_, first, nano] = edgeinfer_command("ps", *where).out.strip().split("\n")
+    assert first.split()[0] == "first"
+    assert first.endswith("256      never")
+    assert nano.split()[0] == "edgeinfer-nano"
+    assert nano.endswith("in 30 min")
+    assert edgeinfer_command("stop", "first", *where).code == 0
+    eventually(lambda: fleet.loaded() == {"edgeinfer-nano"})
+    [entry] = json.loads(edgeinfer_command("ps", "--json", *where).out)
+    assert entry["model"] == "edgeinfer-nano"
+    assert edgeinfer_command("stop", "third", *where).code == 9
+    fleet.stop()
+    assert edgeinfer_command("ps", *where).code == 5
+
+
 def test_requests_beyond_the_queue_are_refused_and_told_when_to_come_again(
     serve: Serve, texts: dict[str, str]
 ) -> None:

@@ -1,0 +1,54 @@
+"""A server that runs already, as `ps` and `stop` ask it."""
+
+from __future__ import annotations
+
+import http.client
+import json
+import os
+from typing import Any
+from urllib.parse import urlsplit
+
+import click
+
+from edgeinfer.cli.options import Command
+from edgeinfer.errors import InvalidRequest, NetworkError, NotFound
+
+_TIMEOUT_S = 10
+
+
+def server_option(command: Command) -> Command:
+    """--url."""
+    option = click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Of the server.")
+    return option(command)
+
+
+def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+    """What the server answers, with the key in EDGEINFER_API_KEY if there is one.
+
+    Args:
+        body: to post; None: get.
+
+    Raises:
+        NetworkError, NotFound, InvalidRequest.
+    """
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    key = os.environ.get("EDGEINFER_API_KEY")
+    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
+    try:
+        connection = kind(parts.netloc, timeout=_TIMEOUT_S)
+        try:
+            method, sent = ("GET", None) if body is None else ("POST", json.dumps(body))
+            connection.request(method, path, sent, headers)
+            response = connection.getresponse()
+            answer = json.loads(response.read())
+        finally:
+            connection.close()
+    except (OSError, http.client.HTTPException, ValueError) as problem:
+        raise NetworkError(
+            f"no server of edgeinfer answers at {url}: {problem}", hint="`edgeinfer serve` starts one"
+        ) from problem
+    if response.status < 400:
+        return answer
+    told = answer.get("error") if isinstance(answer, dict) else answer
+    raise (NotFound if response.status == 404 else InvalidRequest)(f"the server says: {told}")
