@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,6 +13,7 @@ from starlette.types import Receive
 
 from edgeinfer.errors import Cancelled, InvalidRequest
 
+_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escaped, or encoded on its own
 MOST_BODY_BYTES = 64 << 20  # a prompt that fills a context of a million tokens has 5 MB
 
 Answer = TypeVar("Answer")
@@ -39,10 +41,23 @@ async def read_json(request: Request) -> Any:
             chunks.append(chunk)
     except ClientDisconnect:
         raise Cancelled("the client has gone") from None
+    body = b"".join(chunks)
     try:
-        return json.loads(b"".join(chunks))
+        value = json.loads(body)
+        return _with_whole_characters(value) if _SURROGATE.search(body) else value
     except (ValueError, RecursionError) as error:
         raise InvalidRequest(f"the body is not JSON: {error}") from None
+
+
+def _with_whole_characters(value: Any) -> Any:
+    """U+FFFD for halves: some editors cut a text within an emoji."""
+    if isinstance(value, str):
+        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
+    if isinstance(value, list):
+        return [_with_whole_characters(item) for item in value]
+    if isinstance(value, dict):
+        return {_with_whole_characters(name): _with_whole_characters(item) for name, item in value.items()}
+    return value
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

@@ -462,3 +462,13 @@ def test_avante_asks_for_more_than_there_is(served: Served) -> None:
     }
     *_, usage = exchange(served, post("/v1/chat/completions", body, JSON)).events()
     assert 0 < usage["usage"]["total_tokens"] <= 256
+
+
+@pytest.mark.parametrize("half", ["\\ud83d", "\\ude00 \\ud83d"])
+def test_half_an_emoji_is_one_character_that_is_none(served: Served, half: str) -> None:
+    body = f'{{"prompt": "one {half}", "n_predict": 1, "stop": ["{half}"]}}'
+    answer = exchange(served, post("/completion", body, JSON)).json()
+    whole = "\N{REPLACEMENT CHARACTER}"
+    assert answer["generation_settings"]["stop"] == [whole if len(half) < 9 else f"{whole} {whole}"]
+    pair = exchange(served, post("/tokenize", '{"content": "\\ud83d\\ude00"}', JSON)).json()
+    assert pair["tokens"] == served.model.tokenizer.encode("\N{GRINNING FACE}", add_special=False)

@@ -211,7 +211,7 @@ class TokenizeBody(NamedBody):
 class DetokenizeBody(NamedBody):
     """POST /detokenize."""
 
-    tokens: list[int] = Field(default_factory=list)
+    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=list)
 
 
 def mixed_ids(
