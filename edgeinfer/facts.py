@@ -11,7 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from edgeinfer.errors import DiskError
+from edgeinfer.errors import BadModelFile, DiskError
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
@@ -120,20 +120,35 @@ class Facts:
         most = self.tensor_types[0].name if self.tensor_types else "unknown"
         return _FILE_TYPES.get(kind, most) if isinstance(kind, int) else most
 
+    @property
+    def is_embedder(self) -> bool:
+        """Whether it gives vectors instead of text."""
+        return bool(self.count("pooling_type"))
+
+    @property
+    def calls_tools(self) -> bool:
+        """Whether its template shows it tools."""
+        return not self.is_embedder and bool(_TOOLS.search(self.template))
+
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:
         """What can be asked of it: as its vocabulary and its template suggest."""
+        if self.is_embedder:
+            return ("embedding",)
+        found: list[Capability] = ["completion"]
+        found += ["tools"] if self.calls_tools else []
+        found += ["insert"] if self._can_infill() else []
+        found += ["thinking"] if _THINKING.search(self.template) else []
+        return tuple(found)
+
+    def _can_infill(self) -> bool:
         from edgeinfer.text.infill import can_infill
         from edgeinfer.text.tokenizer import Tokenizer
 
-        if self.count("pooling_type"):
-            return ("embedding",)
-        tokenizer = self._tokenizer or Tokenizer.from_gguf(self._file)
-        found: list[Capability] = ["completion"]
-        found += ["tools"] if _TOOLS.search(self.template) else []
-        found += ["insert"] if can_infill(tokenizer) else []
-        found += ["thinking"] if _THINKING.search(self.template) else []
-        return tuple(found)
+        try:
+            return can_infill(self._tokenizer or Tokenizer.from_gguf(self._file))
+        except BadModelFile:  # a tokenizer that we do not have
+            return False
 
     @cached_property
     def digest(self) -> str:

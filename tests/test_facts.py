@@ -55,6 +55,13 @@ def test_templates_tell_what_a_model_can(
     assert capability in facts_of(tmp_path / "model.gguf").capabilities
 
 
+def test_a_tokenizer_that_we_do_not_have_fills_in_nothing(tmp_path: Path) -> None:
+    writer = gguf.GGUFWriter(tmp_path / "model.gguf", "rwkv7")
+    writer.add_tokenizer_model("rwkv")
+    tiny.finish(writer)
+    assert facts_of(tmp_path / "model.gguf").capabilities == ("completion",)
+
+
 def test_one_file_has_one_digest_and_others_have_others(tmp_path: Path, random_model: Path) -> None:
     copy = tmp_path / "copy.gguf"
     shutil.copy(random_model, copy)

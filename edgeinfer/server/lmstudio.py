@@ -44,7 +44,7 @@ def _listed(entry: Entry) -> dict[str, Any]:
     return {
         "id": entry.name,
         "object": "model",
-        "type": "embeddings" if "embedding" in facts.capabilities else "llm",
+        "type": "embeddings" if facts.is_embedder else "llm",
         "publisher": facts.text("general.organization") or "unknown",
         "arch": facts.architecture,
         "compatibility_type": "gguf",
@@ -52,5 +52,5 @@ def _listed(entry: Entry) -> dict[str, Any]:
         "state": "loaded" if entry.state == "open" else "not-loaded",
         "max_context_length": facts.count("context_length") or 0,
         **({"loaded_context_length": entry.context_length} if entry.state == "open" else {}),
-        "capabilities": ["tool_use"] if "tools" in facts.capabilities else [],
+        "capabilities": ["tool_use"] if facts.calls_tools else [],
     }

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 def properties(model: Model) -> dict[str, Any]:
     """The answer to /props. The path of a file is nobody's business: `model_path` is its name."""
     facts, tokenizer = model.facts, model.tokenizer
-    tools = "tools" in facts.capabilities
 
     def text(token: int | None) -> str:
         return "" if token is None else tokenizer.token_text(token)
@@ -35,9 +34,9 @@ def properties(model: Model) -> dict[str, Any]:
         "endpoint_metrics": True,
         "chat_template": facts.template,
         "chat_template_caps": {
-            "supports_tools": tools,
-            "supports_tool_calls": tools,
-            "supports_parallel_tool_calls": tools,
+            "supports_tools": facts.calls_tools,
+            "supports_tool_calls": facts.calls_tools,
+            "supports_parallel_tool_calls": facts.calls_tools,
             "supports_system_role": True,
             "supports_string_content": True,
             "supports_typed_content": False,
