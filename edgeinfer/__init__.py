@@ -12,16 +12,18 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Grammar", "Model", "Sampling", "Token", "__version__", "load"]
+__all__ = ["Grammar", "Infill", "Model", "Sampling", "Token", "__version__", "load"]
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model, load
     from edgeinfer.engine.sampler import Sampling
     from edgeinfer.streaming import Token
     from edgeinfer.text.grammar import Grammar
+    from edgeinfer.text.infill import Infill
 
 _HOMES = {
     "Grammar": "edgeinfer.text.grammar",
+    "Infill": "edgeinfer.text.infill",
     "Model": "edgeinfer.client",
     "Token": "edgeinfer.streaming",
     "load": "edgeinfer.client",
