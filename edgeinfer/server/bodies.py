@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _SAMPLING = set(Sampling.names()) - {"dry_breakers"}
+MOST_ANSWERS = 2048  # to one request
 _NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
 
 
@@ -163,6 +164,12 @@ class Tool(BaseModel):
 def any_seed() -> int:
     """For a request that brings none."""
     return int.from_bytes(os.urandom(8))
+
+
+def check_number_of_answers(n: int) -> None:
+    """Raises InvalidParameter: more than one request can sensibly ask for, as each takes some kilobytes."""
+    if n > MOST_ANSWERS:
+        raise InvalidParameter("prompt", f"asks for {n} answers, one request gets at most {MOST_ANSWERS}")
 
 
 def sampling_fields(body: BaseModel) -> dict[str, Any]:

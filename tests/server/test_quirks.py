@@ -415,6 +415,13 @@ def test_a_prompt_may_be_text_or_tokens(served: Served, prompt: Any) -> None:
     assert len(choices) == (2 if isinstance(prompt[0], (list, str)) and len(prompt) == 2 else 1)
 
 
+@pytest.mark.parametrize("path", ["/v1/completions", "/completion"])
+def test_nobody_gets_thousands_of_answers_to_one_request(served: Served, path: str) -> None:
+    refused = exchange(served, post(path, {"prompt": ["one"] * 1025, "n": 2}, JSON))
+    assert (refused.status, "2050 answers" in json.loads(refused.body)["error"]["message"]) == (400, True)
+    assert served.model.stats().n_running == 0
+
+
 @pytest.mark.parametrize(
     "header",
     ["Authorization: Bearer x", "x-api-key: x", "api-key: x", "Authorization: Bearer", "Authorization: "],

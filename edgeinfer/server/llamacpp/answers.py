@@ -31,24 +31,17 @@ class LlamaCppReply(Reply):
         self._n_said = [0 for _ in started.streams]  # tokens
         self._unsaid: list[list[Token]] = [[] for _ in started.streams]
         self._lines = [False for _ in started.streams]
+        self._silent = body.n_predict == 0  # the prompt is only read; the engine gives a token all the same
         self._since = time.perf_counter()
 
     def whole(self, answers: Sequence[Answer]) -> Any:
         """What was said, and all about it; a list if there are several."""
-        wholes = []
-        for index, answer in enumerate(answers):
-            silent = self._body.n_predict == 0
-            self._lines[index] = "\n" in answer.text and not silent
-            tokens = [token.id for token in answer.tokens] if self._body.return_tokens and not silent else []
-            ending = self._ending(index, answer.stream, "" if silent else answer.text, tokens)
-            if self._body.n_probs:
-                ending["completion_probabilities"] = entries(answer.tokens, self._model.tokenizer)
-            wholes.append(self._chosen(ending))
+        wholes = [self._chosen(self._whole(index, answer)) for index, answer in enumerate(answers)]
         return wholes[0] if len(wholes) == 1 else wholes
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Its text, with the tokens that it consists of."""
-        if self._body.n_predict == 0:
+        if self._silent:
             return
         self._unsaid[index].append(token)
         self._lines[index] |= "\n" in token.text
@@ -79,6 +72,16 @@ class LlamaCppReply(Reply):
         """An error as the last event."""
         yield data(failure_body(failure))
 
+    def _whole(self, index: int, answer: Answer) -> dict[str, Any]:
+        tokens = [] if self._silent else answer.tokens
+        text = "".join(token.text for token in tokens)
+        self._lines[index] = "\n" in text
+        ids = [token.id for token in tokens] if self._body.return_tokens else []
+        ending = self._ending(index, answer.stream, text, ids)
+        if self._body.n_probs:
+            ending["completion_probabilities"] = entries(tokens, self._model.tokenizer)
+        return ending
+
     def _part(self, index: int, text: str) -> dict[str, Any]:
         tokens, self._unsaid[index] = self._unsaid[index], []
         self._n_said[index] += len(tokens)
@@ -97,7 +100,6 @@ class LlamaCppReply(Reply):
 
     def _ending(self, index: int, stream: Stream, text: str, tokens: list[int]) -> dict[str, Any]:
         usage, ids = stream.usage, self._started.prompts[index]
-        n_predicted = usage.n_generated if self._body.n_predict else 0
         word = stream.stopped_by
         return {
             "index": index,
@@ -106,7 +108,7 @@ class LlamaCppReply(Reply):
             "id_slot": -1,
             "stop": True,
             "model": self._model.name,
-            "tokens_predicted": n_predicted,
+            "tokens_predicted": 0 if self._silent else usage.n_generated,
             "tokens_evaluated": usage.n_prompt,
             "generation_settings": settings(self._started.sampling, self._body),
             "prompt": self._model.tokenizer.decode(ids, skip_special=False),

@@ -1,7 +1,8 @@
 """Bodies of llama.cpp's requests: checked, and started on a model.
 
 What steers llama.cpp's memory (`cache_prompt`, `id_slot`, `n_keep`, ...) is ignored as other unknown fields
-are: what was computed is always found again, and nothing is ever dropped.
+are: what was computed is always found again, and nothing is ever dropped. So is `t_max_prompt_ms`, as in
+llama.cpp itself: a prompt that takes too long is found again by the next request. `n_indent` is ignored too.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from edgeinfer.server.bodies import (
     NotSupported,
     Stops,
     any_seed,
+    check_number_of_answers,
     sampling_fields,
 )
 from edgeinfer.server.structure import ConstrainedBody
@@ -167,6 +169,7 @@ class CompletionBody(Body):
             raise InvalidParameter("prompt", "is empty")
         one = isinstance(given, str) or any(isinstance(part, int) for part in given)
         prompts = [given] if one else given
+        check_number_of_answers(len(prompts) * self.n_cmpl)
         for prompt in prompts:
             parts = [prompt] if isinstance(prompt, str) else prompt
             texts = [part for part in parts if isinstance(part, str)]

@@ -18,6 +18,7 @@ from edgeinfer.server.bodies import (
     NotSupported,
     Stops,
     Tool,
+    check_number_of_answers,
     sampling_fields,
 )
 from edgeinfer.server.structure import ConstrainedBody, ResponseFormat
@@ -94,7 +95,9 @@ class Body(NamedBody, ConstrainedBody, ABC):
             "grammar": self.answer_grammar(),
             "sampling": Sampling(**{"seed": seed, **given}),
         }
-        return [s for prompt in self.prompts() for s in model.alternatives(prompt, self.n, **options)]
+        prompts = self.prompts()
+        check_number_of_answers(len(prompts) * self.n)
+        return [s for prompt in prompts for s in model.alternatives(prompt, self.n, **options)]
 
     def _grammars(self) -> dict[str, Callable[[Any], Grammar | None]]:
         return {**super()._grammars(), "response_format": ResponseFormat.grammar}
