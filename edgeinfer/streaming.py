@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import queue
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Iterator, Sequence
 from contextlib import aclosing
 from dataclasses import dataclass, replace
@@ -24,7 +23,7 @@ from edgeinfer.engine.events import (
 )
 from edgeinfer.engine.request import MOST_UNREAD, Request
 from edgeinfer.engine.sampler import Top
-from edgeinfer.text.parts import CallBegun, Content, Part, Reasoning, ToolCall, joined
+from edgeinfer.text.parts import CallBegun, Part, Reasoning, ToolCall, joined, text_of
 
 if TYPE_CHECKING:
     from edgeinfer.text.reading import Reader
@@ -55,7 +54,7 @@ class Token:
     @property
     def text(self) -> str:
         """Its content."""
-        return "".join(part.text for part in self.parts if isinstance(part, Content))
+        return text_of(self.parts)
 
     @property
     def reasoning(self) -> str:
@@ -104,8 +103,7 @@ class Stream:
         self._reader = reader
         self._n_tokens = 0
         self._calls = False  # the answer calls a tool
-        self._line_limit_s: float | None = None
-        self._has_line = False
+        self._enough: Callable[[str], bool] | None = None
         self._usage: Usage | None = None
         self.scored: list[ScoredToken] = []  # the prompt, as far as it is read, if that was asked for
         self.finish_reason: Finish | None = None
@@ -130,9 +128,9 @@ class Stream:
         """How many requests came first when that was last told, itself included; 0: it did not wait."""
         return self._request.position
 
-    def end_at_line(self, after_s: float) -> None:
-        """End (finish_reason "deadline") once there is a whole line and the first token is so old."""
-        self._line_limit_s = after_s
+    def end_when(self, enough: Callable[[str], bool]) -> None:
+        """End, with finish_reason "length", behind the piece of its content that is enough."""
+        self._enough = enough
 
     def cancel(self) -> None:
         """Stop computing; the iteration then ends. Safe from any thread."""
@@ -217,8 +215,8 @@ class Stream:
         self._n_tokens += 1
         parts = [*self._reader.push(event.id)]
         finish: Finish | None = event.finish
-        if finish is None and self._has_line_in_time(parts):
-            finish = "deadline"
+        if finish is None and self._enough is not None and self._enough(text_of(parts)):
+            finish = "length"
         if finish is not None:
             parts += self._reader.finish()
         if self._reader.done:
@@ -231,13 +229,6 @@ class Stream:
         if over:
             self.cancel()
         return Token(event.id, parts, event.logprob, finish, event.top)
-
-    def _has_line_in_time(self, parts: Sequence[Part]) -> bool:
-        if self._line_limit_s is None:
-            return False
-        self._has_line |= any(isinstance(part, Content) and "\n" in part.text for part in parts)
-        first = self._request.first_token_at
-        return self._has_line and first is not None and time.perf_counter() - first > self._line_limit_s
 
     def _end(self, event: EndEvent) -> None:
         self._usage = replace(event.usage, n_generated=self._n_tokens)

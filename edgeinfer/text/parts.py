@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 
@@ -46,6 +47,11 @@ class ToolCall:
     id: str
     name: str
     arguments: str = ""
+
+
+def text_of(parts: Sequence[Part]) -> str:
+    """The content among the parts."""
+    return "".join(part.text for part in parts if isinstance(part, Content))
 
 
 def joined(parts: list[Part]) -> list[ToolCall]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from pathlib import Path
 from typing import Any
@@ -114,13 +115,30 @@ def test_files_without_room_are_left_out_and_that_is_told(served_bundled: Served
     assert not complete(served_bundled, "/infill", **body, input_extra=extras[:1])["truncated"]
 
 
-def test_time_ends_an_answer_that_has_a_whole_line(served: Served) -> None:
+def test_time_ends_an_answer_with_a_line(served: Served) -> None:
     [line] = served.model.tokenizer.encode("\n", add_special=False)[-1:]
     few = {"temperature": 0, "n_predict": 200, "ignore_eos": True, "t_max_predict_ms": 1}
     stopped = complete(served, prompt="one", **few, logit_bias=[[line, 100]])
     assert stopped["tokens_predicted"] < 200
     assert (stopped["stop_type"], stopped["has_new_line"]) == ("limit", True)
     assert complete(served, prompt="one", **few, logit_bias=[[line, False]])["tokens_predicted"] == 200
+
+
+@pytest.mark.parametrize("n_indent", [1, 4, 8, 9])
+def test_an_answer_ends_before_a_line_that_is_less_indented(served_bundled: Served, n_indent: int) -> None:
+    body: dict[str, Any] = {
+        "prompt": "def add(a, b):\n    ",
+        "n_predict": 100,
+        "temperature": 0,
+        "ignore_eos": True,
+    }
+    whole = complete(served_bundled, **body)["content"]
+    first, *lines = whole.split("\n")
+    inside = list(itertools.takewhile(lambda line: line.startswith(" " * n_indent), lines))
+    assert len(inside) < len(lines)
+    answer = complete(served_bundled, **body, n_indent=n_indent)
+    assert answer["content"].rstrip(" \t").removesuffix("\n") == "\n".join([first, *inside])
+    assert answer["stop_type"] == "limit"
 
 
 def test_reading_a_prompt_is_told_to_who_asks(served_bundled: Served) -> None:

@@ -74,7 +74,7 @@ class LlamaCppReply(Reply):
 
     def _whole(self, index: int, answer: Answer) -> dict[str, Any]:
         tokens = [] if self._silent else answer.tokens
-        text = "".join(token.text for token in tokens)
+        text = self._started.lines[index].kept("".join(token.text for token in tokens))
         self._lines[index] = "\n" in text
         ids = [token.id for token in tokens] if self._body.return_tokens else []
         ending = self._ending(index, answer.stream, text, ids)

@@ -2,7 +2,7 @@
 
 What steers llama.cpp's memory (`cache_prompt`, `id_slot`, `n_keep`, ...) is ignored as other unknown fields
 are: what was computed is always found again, and nothing is ever dropped. So is `t_max_prompt_ms`, as in
-llama.cpp itself: a prompt that takes too long is found again by the next request. `n_indent` is ignored too.
+llama.cpp itself: a prompt that takes too long is found again by the next request.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ from edgeinfer.server.bodies import (
     check_number_of_answers,
     sampling_fields,
 )
+from edgeinfer.server.llamacpp.lines import Lines
 from edgeinfer.server.structure import ConstrainedBody
 from edgeinfer.text.infill import File, Infill
 
@@ -59,11 +60,13 @@ class Started:
 
     Attributes:
         prompts: tokens of each stream's prompt.
+        lines: where each stream ends for an editor.
         truncated: something that was offered had no room.
     """
 
     streams: list[Stream]
     prompts: list[list[int]]
+    lines: list[Lines]
     sampling: Sampling
     truncated: bool
 
@@ -80,7 +83,8 @@ class Body(NamedBody, ConstrainedBody, ABC):
     return_tokens: bool = False
     return_progress: bool = False
     response_fields: list[str] = Field(default_factory=list)  # only these of the answer; "a/b" is b of a
-    t_max_predict_ms: int | None = None  # from the first token; then the answer ends if it has a whole line
+    t_max_predict_ms: int | None = None  # from the first token; then the answer ends with the next line
+    n_indent: int = Field(default=0, ge=0)  # white space that each line but the first has at least
     temperature: float | None = None
     top_k: int | None = None  # 0 and less: all
     top_p: float | None = None
@@ -118,10 +122,15 @@ class Body(NamedBody, ConstrainedBody, ABC):
         prompts, truncated = self.prompts(model)
         sampling = self.sampling(model)
         streams = [stream for ids in prompts for stream in self._answers(model, ids, sampling)]
-        if self.t_max_predict_ms is not None and self.t_max_predict_ms > 0:
-            for stream in streams:
-                stream.end_at_line(self.t_max_predict_ms / 1e3)
-        return Started(streams, [ids for ids in prompts for _ in range(self.n_cmpl)], sampling, truncated)
+        lines = [Lines(self._most_s, self.n_indent) for _ in streams]
+        for stream, followed in zip(streams, lines, strict=True):
+            stream.end_when(followed.enough)
+        asked = [ids for ids in prompts for _ in range(self.n_cmpl)]
+        return Started(streams, asked, lines, sampling, truncated)
+
+    @property
+    def _most_s(self) -> float | None:
+        return self.t_max_predict_ms / 1e3 if self.t_max_predict_ms and self.t_max_predict_ms > 0 else None
 
     def _answers(self, model: Model, ids: list[int], sampling: Sampling) -> list[Stream]:
         return model.alternatives(
