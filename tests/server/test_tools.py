@@ -42,7 +42,8 @@ def served(request: pytest.FixtureRequest, serve_template: Callable[[str], Serve
 
 @pytest.fixture
 def asked() -> dict[str, Any]:
-    return {"model": "model", "messages": CHAT, "tools": TOOLS, "temperature": 1.0, "max_tokens": 300}
+    """With a seed: another might begin to think, where the family can, and find no end."""
+    return {"model": "model", "messages": CHAT, "tools": TOOLS, "seed": 1, "max_tokens": 300}
 
 
 def check(name: str, arguments: dict[str, Any]) -> None:
@@ -99,7 +100,7 @@ def plain(serve_template: Callable[[str], Served]) -> Served:
 
 def test_several_calls_have_ids_of_their_own(plain: Served, asked: dict[str, Any]) -> None:
     create = plain.client().chat.completions.create
-    answers = [create(**asked, tool_choice="required", seed=seed).choices[0] for seed in range(4)]
+    answers = [create(**{**asked, "seed": seed}, tool_choice="required").choices[0] for seed in range(4)]
     calls = [answer.message.tool_calls for answer in answers]
     assert max(map(len, calls)) > 1
     for answer in answers:
@@ -113,13 +114,13 @@ def test_several_calls_have_ids_of_their_own(plain: Served, asked: dict[str, Any
 def test_a_call_that_is_cut_off_is_a_fragment(plain: Served, asked: dict[str, Any]) -> None:
     create = plain.client().chat.completions.create
     named = {"type": "function", "function": {"name": "get_weather"}}
-    whole = create(**asked, tool_choice=named, seed=1).choices[0].message.tool_calls[0].function
+    whole = create(**asked, tool_choice=named).choices[0].message.tool_calls[0].function
     n = len(
         plain.model.tokenizer.encode(
             '<tool_call>\n{"name": "get_weather", "arguments": {"ci', add_special=False
         )
     )
-    options = {**asked, "max_tokens": n, "tool_choice": named, "seed": 1}
+    options = {**asked, "max_tokens": n, "tool_choice": named}
     cut = create(**options).choices[0]
     assert cut.finish_reason == "length"
     [call] = cut.message.tool_calls
@@ -129,7 +130,7 @@ def test_a_call_that_is_cut_off_is_a_fragment(plain: Served, asked: dict[str, An
 
 def test_a_conversation_goes_on_with_its_calls(plain: Served, asked: dict[str, Any]) -> None:
     create = plain.client().chat.completions.create
-    first = create(**asked, tool_choice="required", seed=1, parallel_tool_calls=False).choices[0].message
+    first = create(**asked, tool_choice="required", parallel_tool_calls=False).choices[0].message
     result = {"role": "tool", "tool_call_id": first.tool_calls[0].id, "content": "sunny"}
     messages = [*CHAT, first.model_dump(exclude_none=True), result]
     again = create(**{**asked, "messages": messages, "max_tokens": 5, "tool_choice": "none"})
@@ -143,14 +144,27 @@ def test_a_tool_has_to_be_there(plain: Served, asked: dict[str, Any]) -> None:
 
 
 def test_ollama_has_arguments_as_objects(plain: Served) -> None:
+    """No field of Ollama's forces calls, but beside a `format` there is nothing else than calls."""
     messages = [
         *CHAT,
         {"role": "assistant", "tool_calls": [{"function": {"name": "clock", "arguments": {}}}]},
         {"role": "tool", "tool_name": "clock", "content": "noon"},
     ]
+    nothing: Any = {"type": "object", "properties": {}, "additionalProperties": False}
+    n_calls = 0
     with ollama.Client(f"http://127.0.0.1:{plain.port}") as client:
-        answer = client.chat("model", messages, tools=TOOLS, options={"num_predict": 4})
-        assert answer.message.tool_calls is None
+        for seed in range(12):
+            asked: Any = {"tools": TOOLS, "format": nothing, "options": {"seed": seed, "num_predict": 300}}
+            answer = client.chat("model", messages, **asked)
+            calls = [call.function for call in answer.message.tool_calls or ()]
+            parts = [part.message for part in client.chat("model", messages, stream=True, **asked)]
+            assert [call.function for part in parts for call in part.tool_calls or ()] == calls
+            assert "".join(part.content or "" for part in parts) == answer.message.content
+            for call in calls:
+                check(call.name, dict(call.arguments))
+            assert calls or answer.message.content == "{}"
+            n_calls += len(calls)
+    assert n_calls > 0
 
 
 def test_content_under_a_grammar_or_calls(served: Served) -> None:
