@@ -41,6 +41,25 @@ def uniform(messages: Sequence[Message]) -> list[Message]:
     return said
 
 
+def one_call_each(messages: Sequence[Message]) -> list[Message]:
+    """Messages with several calls as several messages, the result of each call behind it."""
+    said: list[Message] = []
+    results = {message["tool_call_id"]: message for message in messages if "tool_call_id" in message}
+    moved: set[str] = set()
+    for message in messages:
+        calls = message.get("tool_calls", ())
+        if len(calls) < 2:
+            if message.get("tool_call_id") not in moved:
+                said.append(message)
+            continue
+        for i, call in enumerate(calls):
+            said.append({**message, "content": "" if i else message["content"], "tool_calls": [call]})
+            if call["id"] in results:
+                said.append(results[call["id"]])
+                moved.add(call["id"])
+    return said
+
+
 def simpler_forms(messages: Sequence[Message]) -> Iterator[list[Message]]:
     """The messages as they are, then forms that more templates take; each only if it differs."""
     short = _with_short_ids(_without_thinking(messages))

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from edgeinfer.text.conversation import Conversation
 from edgeinfer.text.headers import without_volatile_header
-from edgeinfer.text.messages import uniform
+from edgeinfer.text.messages import one_call_each, uniform
 from edgeinfer.text.template import ChatTemplate
-from edgeinfer.text.toolcalls.told import knows_tools, told
+from edgeinfer.text.toolcalls.families import family_of
+from edgeinfer.text.toolcalls.told import knows_tools, told, with_calls_as_content
 
 
 def chat_prompt(template: ChatTemplate, asked: Conversation, *, keep_headers: bool = False) -> str:
@@ -23,4 +24,8 @@ def chat_prompt(template: ChatTemplate, asked: Conversation, *, keep_headers: bo
         said = without_volatile_header(said)
     if not knows_tools(template.source):
         said, tools = told(said, tools), []
+    elif "tool_calls" not in template.source:
+        said = with_calls_as_content(said, family_of(template.source))
+    elif "tool_calls[0]" in template.source:  # Llama 3 refuses more than the first, gpt-oss leaves them out
+        said = one_call_each(said)
     return template.render(said, tools=tools or None, **asked.variables)

@@ -362,9 +362,19 @@ def test_every_template_tells_of_tools_calls_and_results(name: str) -> None:
         assert "The weather in a city" in text
         assert "sunny" in text
         assert "Be brief." in text or "Nemo" in name  # which has it only before a last message of the user
-        if name != "LFM2.5-Instruct":  # whose template leaves out calls
-            assert "get_weather" in text.replace("The weather in a city", "").rpartition("Wetter")[2]
-            assert re.search(r'"?city"?[:>]\W*Köln', text.rpartition("Wetter")[2])
+        assert "get_weather" in text.replace("The weather in a city", "").rpartition("Wetter")[2]
+        assert re.search(r'"?city"?[:>=]\W*Köln', text.rpartition("Wetter")[2])
+
+
+@needs_templates
+@pytest.mark.parametrize("name", sorted(path.stem for path in TEMPLATES.glob("*.jinja")))
+def test_several_calls_and_their_results_stand_in_every_prompt(name: str) -> None:
+    calls = [call("get_weather", {"city": "Köln"}, id="a"), call("clock", {}, id="b")]
+    results = [{"role": "tool", "tool_call_id": id, "content": f"result {id}"} for id in ("b", "a")]
+    messages = [USER, {"role": "assistant", "content": None, "tool_calls": calls}, *results]
+    text = chat_prompt(template_of(name), Conversation(messages, TOOLS)).rpartition("in Köln?")[2]
+    assert all(text.count(word) == 1 for word in ("Köln", "result a", "result b")), text
+    assert "clock" in text
 
 
 JSON_FORMS = [

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from edgeinfer.text.toolcalls import json_calls
+from edgeinfer.text.toolcalls import json_calls, python_calls
 from edgeinfer.text.toolcalls.gemma_calls import gemma_call
 from edgeinfer.text.toolcalls.harmony import harmony
-from edgeinfer.text.toolcalls.python_calls import python_calls
 from edgeinfer.text.toolcalls.source import Parser, Source, Steps
 from edgeinfer.text.toolcalls.syntax import CallForm, Syntax
 from edgeinfer.text.toolcalls.xml_calls import function_call
@@ -110,7 +109,8 @@ FAMILIES = (
     Syntax(
         "lfm2",
         ("List of tools: [",),
-        {"<|tool_call_start|>": python_calls, **_TAGS},
+        {"<|tool_call_start|>": python_calls.python_calls, **_TAGS},
+        said=python_calls.written,
         marks=("<|tool_call_end|>",),
     ),
 )

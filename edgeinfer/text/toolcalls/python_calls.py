@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import ast
 import json
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 from edgeinfer.text.toolcalls.source import Source, Steps
 
-_END = "<|tool_call_end|>"
+_BEGIN, _END = "<|tool_call_start|>", "<|tool_call_end|>"
 
 
 def python_calls(source: Source) -> Steps[bool]:
@@ -21,6 +23,19 @@ def python_calls(source: Source) -> Steps[bool]:
         if source.enough:
             break
     return bool(calls)
+
+
+def written(calls: Sequence[Mapping[str, Any]]) -> str:
+    """Calls, as a model has made them."""
+    return f"{_BEGIN}[{', '.join(map(_written, calls))}]{_END}"
+
+
+def _written(call: Mapping[str, Any]) -> str:
+    function = call["function"]
+    arguments = function["arguments"]
+    if isinstance(arguments, Mapping):
+        arguments = ", ".join(f"{name}={value!r}" for name, value in arguments.items())
+    return f"{function['name']}({arguments})"
 
 
 def _calls(text: str) -> list[tuple[str, str]]:

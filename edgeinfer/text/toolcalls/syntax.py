@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
-from typing import Literal
+from typing import Any, Literal
 
 from edgeinfer.text.toolcalls.json_calls import bare_calls
 from edgeinfer.text.toolcalls.source import Parser, Source, Steps
@@ -42,6 +42,7 @@ class Syntax:
         bare: an answer may also begin with a call that nothing marks.
         thinking: what stands before and behind reasoning.
         form: how calls are written when they have to be.
+        said: writes calls of earlier answers, for templates that leave them out.
         marks: more tokens that have to be seen; those that stand before calls and around reasoning are.
     """
 
@@ -51,6 +52,7 @@ class Syntax:
     bare: bool = False
     thinking: tuple[str, str] = ("<think>", "</think>")
     form: CallForm = CallForm()
+    said: Callable[[Sequence[Mapping[str, Any]]], str] | None = None
     marks: tuple[str, ...] = ()
 
     @property

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from edgeinfer.text.messages import Message, without_tools
+from edgeinfer.text.toolcalls.syntax import Syntax
 
 _TOOLS = re.compile(r"\btools\b")
 _INSTRUCTIONS = """\
@@ -41,3 +42,14 @@ def told(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> lis
     if said and said[0].get("role") == "system":
         return [{**said[0], "content": f"{said[0]['content']}\n\n{text}"}, *said[1:]]
     return [{"role": "system", "content": text}, *said]
+
+
+def with_calls_as_content(messages: Sequence[Message], family: Syntax) -> list[Message]:
+    """The messages, with calls of earlier answers as this family writes them."""
+    if family.said is None:
+        return list(messages)
+    said = []
+    for message in messages:
+        calls = message.get("tool_calls")
+        said.append({**message, "content": message["content"] + family.said(calls)} if calls else message)
+    return said
