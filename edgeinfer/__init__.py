@@ -12,16 +12,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 __version__ = "0.1.0"
-__all__ = ["Grammar", "Infill", "Model", "Sampling", "Token", "__version__", "load"]
+__all__ = ["Answer", "Conversation", "Grammar", "Infill", "Model", "Sampling", "Token", "__version__", "load"]
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model, load
     from edgeinfer.engine.sampler import Sampling
-    from edgeinfer.streaming import Token
+    from edgeinfer.streaming import Answer, Token
+    from edgeinfer.text.conversation import Conversation
     from edgeinfer.text.grammar import Grammar
     from edgeinfer.text.infill import Infill
 
 _HOMES = {
+    "Answer": "edgeinfer.streaming",
+    "Conversation": "edgeinfer.text.conversation",
     "Grammar": "edgeinfer.text.grammar",
     "Infill": "edgeinfer.text.infill",
     "Model": "edgeinfer.client",
