@@ -36,9 +36,9 @@ GROWTH = 1.05  # of resident memory, once everything has run once
 def serving() -> Iterator[tuple[str, psutil.Process]]:
     """Where, and the process."""
     command = [sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()"]
-    process = subprocess.Popen(
-        [*command, "serve", "edgeinfer-tiny", "--port", "0", "-c", "512"], stderr=subprocess.PIPE, text=True
-    )
+    command += ["serve", "edgeinfer-tiny", "--port", "0", "-c", "512"]
+    command += ["--log-level", "warning"]  # nobody reads lines of requests, and a full pipe stops the server
+    process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:
         assert process.stderr is not None
         told = process.stderr.readline()
