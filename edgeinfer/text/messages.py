@@ -9,6 +9,8 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
+from edgeinfer.errors import InvalidRequest
+
 Message = Mapping[str, Any]
 
 
@@ -27,6 +29,8 @@ def uniform(messages: Sequence[Message]) -> list[Message]:
     said: list[Message] = []
     open_calls: list[Mapping[str, Any]] = []  # without a result until now
     for message in messages:
+        if not isinstance(message, Mapping):
+            raise InvalidRequest("a message is a dictionary with a role and a content")
         plain = {name: value for name, value in message.items() if value not in (None, [])}
         plain["content"] = _text_of(message.get("content"))
         if plain.get("role") in _OTHER_ROLES:

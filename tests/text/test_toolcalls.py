@@ -403,3 +403,8 @@ def test_what_a_template_writes_is_what_a_forced_model_may_write(name: str) -> N
         assert constraint.mask()[token] == 0, text
         constraint.advance(token)
     assert constraint.mask()[2] == 0  # it may end here
+
+
+def test_a_chat_without_tools_is_told_as_it_is() -> None:
+    template = ChatTemplate("{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}")
+    assert chat_prompt(template, Conversation([USER, USER])) == f"[user: {USER['content']}]" * 2

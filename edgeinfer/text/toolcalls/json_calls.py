@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 
-from edgeinfer.text.toolcalls.source import Source, Steps
+from edgeinfer.text.toolcalls.source import Source, Steps, ignored
 from edgeinfer.text.toolcalls.xml_calls import function_call
 
 _ARGUMENTS = ("arguments", "parameters")
@@ -61,7 +61,7 @@ def mistral_calls(source: Source) -> Steps[bool]:
     name: list[str] = []
     yield from source.upto(_NAME_END, name.append)
     if (yield from source.skip("[CALL_ID]")):
-        yield from source.upto(_BRACKET, _ignored)
+        yield from source.upto(_BRACKET, ignored)
     yield from source.skip("[ARGS]")
     if not name or (yield from source.peek()) != "{":
         return False
@@ -96,7 +96,7 @@ def _deepseek_call(source: Source) -> Steps[bool]:
             return False
     source.begin_call("".join(name))
     if (yield from source.json(source.arguments)):
-        yield from source.until(("<｜tool▁call▁end｜>",), _ignored)
+        yield from source.until(("<｜tool▁call▁end｜>",), ignored)
     return True
 
 
@@ -135,7 +135,7 @@ def _call(source: Source, *, known: bool) -> Steps[bool]:
                 if begun:
                     source.arguments(early)
         elif key in _BESIDES or begun:
-            yield from source.json(_ignored)
+            yield from source.json(ignored)
         else:
             return False
         if (yield from source.peek()) == ",":
@@ -167,7 +167,3 @@ def _parsed(text: str) -> object:
         return json.loads(text, strict=False)
     except (ValueError, RecursionError):
         return None
-
-
-def _ignored(text: str) -> None:
-    pass

@@ -135,7 +135,7 @@ class Source:
 
     def peek(self) -> Steps[str]:
         """The next character that is no white space; takes what stands before it."""
-        return (yield from self.upto(_SOLID, _dropped))
+        return (yield from self.upto(_SOLID, ignored))
 
     def skip(self, *marks: str) -> Steps[str]:
         """Takes that one of these texts which comes next; "": none does."""
@@ -240,8 +240,8 @@ class _Trimmed:
         return space
 
 
-def _dropped(text: str) -> None:
-    pass
+def ignored(text: str) -> None:
+    """Takes text that is no part of the answer."""
 
 
 @lru_cache

@@ -35,6 +35,8 @@ def knows_tools(template: str) -> bool:
 
 def told(messages: Sequence[Message], tools: Sequence[Mapping[str, Any]]) -> list[Message]:
     """The messages, with the tools in the system message, and calls and results as text."""
+    if not tools and not any("tool_calls" in m or m.get("role") == "tool" for m in messages):
+        return list(messages)
     said = without_tools(messages)
     if not tools:
         return said

@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
-from edgeinfer.text.toolcalls.source import Source, Steps
+from edgeinfer.text.toolcalls.source import Source, Steps, ignored
 from edgeinfer.text.toolcalls.values import as_json, as_json_text
 
 _NAME_END = re.compile(r"[<>\n]")
@@ -21,7 +21,7 @@ def function_call(source: Source) -> Steps[bool]:
     source.begin_call(name)
     source.arguments("{")
     separator = ""
-    while mark := (yield from source.until(("<parameter=", "</function>", "</tool_call>"), _ignored)):
+    while mark := (yield from source.until(("<parameter=", "</function>", "</tool_call>"), ignored)):
         if mark != "<parameter=":
             source.arguments("}")
             return True
@@ -85,7 +85,3 @@ def _types(schema: object, root: Mapping[str, Any], depth: int = 0) -> frozenset
     if isinstance(options, list):
         return frozenset[str]().union(*(_types(option, root, depth + 1) for option in options))
     return frozenset()
-
-
-def _ignored(text: str) -> None:
-    pass
