@@ -7,6 +7,7 @@ import hashlib
 import json
 import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import groupby
 from typing import Any
 
 from edgeinfer.errors import InvalidRequest
@@ -42,7 +43,7 @@ def uniform(messages: Sequence[Message]) -> list[Message]:
             open_calls += plain["tool_calls"]
         result = plain.get("role") == "tool"
         said.append(_result(plain, open_calls) if result else plain)
-    return said
+    return list(_with_one_system(said))
 
 
 def one_call_each(messages: Sequence[Message]) -> list[Message]:
@@ -95,11 +96,31 @@ def without_tools(messages: Sequence[Message]) -> list[Message]:
     plain: list[Message] = []
     for message in map(_as_text, messages):
         if plain and plain[-1]["role"] == message["role"] != "system":
-            joined = "\n\n".join(str(part["content"]) for part in (plain[-1], message) if part["content"])
-            plain[-1] = {**plain[-1], "content": joined}
+            plain[-1] = _joined((plain[-1], message))
         else:
             plain.append(message)
     return plain
+
+
+def _with_one_system(messages: list[Message]) -> Iterator[Message]:
+    """Codex begins with several, Claude Code also ends with one, and many templates refuse or drop all but
+    the first: those at the beginning are joined, and what a later one says is said by the user.
+    """
+    n = next((i for i, m in enumerate(messages) if m.get("role") != "system"), len(messages))
+    if n:
+        yield _joined(messages[:n])
+    for is_said_to_model, group in groupby(messages[n:], lambda m: m.get("role") in ("user", "system")):
+        turn = list(group)
+        if is_said_to_model and any(m["role"] == "system" for m in turn):
+            yield {**_joined(turn), "role": "user"}
+        else:
+            yield from turn
+
+
+def _joined(messages: Sequence[Message]) -> Message:
+    """Messages of one role as one."""
+    text = "\n\n".join(str(message["content"]) for message in messages if message["content"])
+    return {**messages[0], "content": text}
 
 
 def _without_thinking(messages: Sequence[Message]) -> list[Message]:

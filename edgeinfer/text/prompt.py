@@ -19,9 +19,8 @@ def chat_prompt(template: ChatTemplate, asked: Conversation, *, keep_headers: bo
     Raises:
         TemplateError: the template refuses it.
     """
-    said, tools = uniform(asked.messages), asked.callable_tools
-    if not keep_headers:
-        said = without_volatile_header(said)
+    said = asked.messages if keep_headers else without_volatile_header(asked.messages)
+    said, tools = uniform(said), asked.callable_tools
     if not knows_tools(template.source):
         said, tools = told(said, tools), []
     elif "tool_calls" not in template.source:
