@@ -29,7 +29,7 @@ _SANE_ID = re.compile(r"[\w.:-]{1,128}", re.ASCII)
 class Record:
     """What is known of a request, and grows until its end."""
 
-    id: str  # in the header x-request-id
+    id: str  # in the header x-request-id, for Anthropic's clients request-id
     method: str
     path: str
     began_at: float = field(default_factory=time.perf_counter)
@@ -79,7 +79,7 @@ class Record:
         """The response goes on."""
         if message["type"] == "http.response.start":
             self.status = message["status"]
-            MutableHeaders(scope=message)["x-request-id"] = self.id
+            MutableHeaders(scope=message).update({"x-request-id": self.id, "request-id": self.id})
         elif not message.get("more_body", False):
             self._responded = True
 

@@ -39,6 +39,7 @@ def test_a_message_is_what_the_model_says(served: Served, client: anthropic.Anth
     assert message.stop_reason == {"stop": "end_turn", "length": "max_tokens"}[stream.finish_reason]
     assert message.usage.input_tokens + message.usage.cache_read_input_tokens == stream.usage.n_prompt
     assert message.usage.output_tokens == stream.usage.n_generated
+    assert message._request_id
 
 
 def test_a_streamed_message_is_the_same(client: anthropic.Anthropic) -> None:
