@@ -405,6 +405,22 @@ def test_what_a_template_writes_is_what_a_forced_model_may_write(name: str) -> N
     assert constraint.mask()[2] == 0  # it may end here
 
 
+def test_a_forced_model_finds_an_end_after_some_calls() -> None:
+    asked = Conversation([USER], TOOLS, tool_choice="required")
+    grammar = answer_grammar(named("hermes"), tokenizer(), asked, "over", None)
+    constraint = GrammarCompiler(tokenizer(), tokenizer().n_vocab).compile(grammar).constraint()
+    n_calls = 0
+    written = json.dumps({"name": "get_weather", "arguments": {"city": "x", "days": 1}})
+    calls = as_marks(f"<tool_call>\n{written}\n</tool_call>\n" * 100)
+    for token in calls:
+        if constraint.mask()[token] != 0:
+            break
+        constraint.advance(token)
+        n_calls += tokenizer().token_text(token) == "</tool_call>"
+    assert n_calls == 16
+    assert constraint.mask()[2] == 0
+
+
 def test_a_chat_without_tools_is_told_as_it_is() -> None:
     template = ChatTemplate("{% for m in messages %}[{{ m.role }}: {{ m.content }}]{% endfor %}")
     assert chat_prompt(template, Conversation([USER, USER])) == f"[user: {USER['content']}]" * 2

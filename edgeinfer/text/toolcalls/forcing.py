@@ -16,6 +16,7 @@ _SAYS_WHAT_IS_ALLOWED = {
     *("additionalProperties", "patternProperties", "unevaluatedProperties"),
     *("allOf", "anyOf", "oneOf", "$ref"),
 }
+_MOST_CALLS = 16  # of one answer: a small model may find no end until its context is full
 
 
 def answer_grammar(
@@ -68,7 +69,7 @@ class _Rules:
         return spaced if thinking == "begun" else f"({self._written(opening)} {spaced})?"
 
     def calls(self, asked: Conversation) -> str:
-        """One or more calls of tools that may be called."""
+        """One call or some of tools that may be called."""
         form = self._syntax.form
         before, middle, behind = form.call
         chosen = asked.tool_choice.name if isinstance(asked.tool_choice, NamedTool) else None
@@ -83,7 +84,7 @@ class _Rules:
             names.append(self.add(f"call_{i}", f"{name} {arguments} {self._written(behind)}"))
         self.add("call", " | ".join(names))
         one = form.between is None or chosen is not None or not asked.parallel_tool_calls
-        more = "" if one else f"({self._written(form.between or '')} call)*"
+        more = "" if one else f"({self._written(form.between or '')} call){{0,{_MOST_CALLS - 1}}}"
         return self.add("calls", f"{self._written(form.begin)} call {more} {self._written(form.end)}")
 
     def content(self, grammar: Grammar) -> str:
