@@ -15,8 +15,9 @@ __version__ = "0.1.0"
 __all__ = ["Answer", "Conversation", "Grammar", "Infill", "Model", "Sampling", "Token", "__version__", "load"]
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Model, load
+    from edgeinfer.client import Model
     from edgeinfer.engine.sampler import Sampling
+    from edgeinfer.loading import load
     from edgeinfer.streaming import Answer, Token
     from edgeinfer.text.conversation import Conversation
     from edgeinfer.text.grammar import Grammar
@@ -29,7 +30,7 @@ _HOMES = {
     "Infill": "edgeinfer.text.infill",
     "Model": "edgeinfer.client",
     "Token": "edgeinfer.streaming",
-    "load": "edgeinfer.client",
+    "load": "edgeinfer.loading",
     "Sampling": "edgeinfer.engine.sampler",
 }
 

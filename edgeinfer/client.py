@@ -10,12 +10,12 @@ import math
 import os
 import sys
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, Self
 
 import numpy as np
 from numpy.typing import NDArray
@@ -28,36 +28,21 @@ from edgeinfer.engine.request import Priority, Request, Scorer
 from edgeinfer.engine.sampler import Sampling
 from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
-from edgeinfer.errors import (
-    BadModelFile,
-    ContextLengthExceeded,
-    InvalidRequest,
-    NotEnoughMemory,
-    WrongModelKind,
-)
-from edgeinfer.kv.tokens import common_prefix
-from edgeinfer.settings import Settings, kv_type_named
+from edgeinfer.errors import InvalidRequest, NotEnoughMemory, WrongModelKind
+from edgeinfer.prompts import AnyPrompt, Prompt, Prompts, conversation_of
 from edgeinfer.streaming import Answer, Mailbox, Stream
 from edgeinfer.text.conversation import Conversation
-from edgeinfer.text.infill import Framed, Infill, frame
+from edgeinfer.text.infill import Infill
 from edgeinfer.text.messages import Message
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
-    from pathlib import Path
 
-    from edgeinfer.backends.base import Traits
-    from edgeinfer.backends.choose import Wanted
-    from edgeinfer.backends.plan import MemoryPlan
     from edgeinfer.facts import Facts
-    from edgeinfer.kv.disk import SavedPrefixes
     from edgeinfer.text.grammar import CompiledGrammar, Grammar, GrammarCompiler
-    from edgeinfer.text.reading import Reader
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
-    from edgeinfer.text.toolcalls.syntax import Syntax, Thinking
 
-AnyPrompt = str | Sequence[int] | Infill | Sequence[Message] | Conversation
 # options besides those of Sampling
 _ASKED = (
     *("max_tokens", "stop", "timeout", "context_shift", "most_context", "priority"),
@@ -65,13 +50,6 @@ _ASKED = (
 )
 _TEXTS_AT_ONCE = 1024  # to embed; of millions each would take its kilobytes while it waits
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
-
-
-@dataclass(frozen=True)
-class _Prompt:
-    ids: list[int]
-    conversation: Conversation | None = None  # that they say; None: a text to go on with
-    thinking: Thinking = "over"  # where the model's reasoning is at its end
 
 
 class Model:
@@ -84,6 +62,7 @@ class Model:
         tokenizer: text to ids and back.
         name: what to call it.
         facts: what its file says.
+        prompts: what is asked of it, as tokens.
     """
 
     def __init__(
@@ -97,11 +76,10 @@ class Model:
         keep_headers: bool = False,
     ) -> None:
         """Use `load`. The model owns the engine."""
-        self._keep_headers = keep_headers
         self.tokenizer = tokenizer
         self.name = name
         self.facts = facts
-        self._find_template = find_template
+        self.prompts = Prompts(tokenizer, find_template, keep_headers=keep_headers)
         self._engine = engine
 
     def __enter__(self) -> Self:
@@ -153,10 +131,10 @@ class Model:
         """How it is run, for people."""
         return self._engine.traits.description
 
-    @cached_property
+    @property
     def template(self) -> ChatTemplate:
         """The chat template of the file. Raises TemplateError if it has none: text it can still continue."""
-        return self._find_template()
+        return self.prompts.template
 
     def generate(
         self,
@@ -200,7 +178,7 @@ class Model:
                 not fit the context.
             ContextLengthExceeded: it is so long that this is known without reading it.
         """
-        read = self._prompt(prompt, most_context)
+        read = self.prompts.read(prompt, self.limit(most_context))
         return self._start(
             read,
             _sampling(sampling, parameters),
@@ -235,7 +213,7 @@ class Model:
         Raises:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
-        read = self._prompt(_conversation(messages), most_context)
+        read = self.prompts.read(conversation_of(messages), self.limit(most_context))
         return self._start(
             read,
             _sampling(sampling, parameters),
@@ -259,7 +237,7 @@ class Model:
         """
         if n < 1:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
-        read = self._prompt(prompt, options.get("most_context"))
+        read = self.prompts.read(prompt, self.limit(options.get("most_context")))
         asked = {name: options.pop(name) for name in _ASKED if name in options}
         grammar = self._compiled(read, options.pop("grammar", None))
         sampling = _sampling(options.pop("sampling", None), options)
@@ -280,82 +258,15 @@ class Model:
 
     def encode_chat(self, messages: Sequence[Message] | Conversation) -> list[int]:
         """The prompt that `chat` computes for these messages, or this conversation."""
-        return self._chat_prompt(_conversation(messages)).ids
+        return self.prompts.chat(conversation_of(messages)).ids
 
-    def chat_text(self, messages: Sequence[Message] | Conversation) -> str:
-        """What the template makes of these messages, or this conversation."""
-        from edgeinfer.text.prompt import chat_prompt
-
-        return chat_prompt(self.template, _conversation(messages), keep_headers=self._keep_headers)
-
-    def _chat_prompt(self, asked: Conversation) -> _Prompt:
-        text = self.chat_text(asked)
-        ids = self.tokenizer.encode(text, add_special=False, parse_special=True)
-        bos = self.tokenizer.bos_id
-        if self.tokenizer.add_bos and bos is not None and ids[:1] != [bos]:
-            ids.insert(0, bos)
-        return _Prompt(ids, asked, self._family.thinking_in(text, self.template.source))
-
-    @cached_property
-    def _family(self) -> Syntax:
-        from edgeinfer.text.toolcalls.families import family_of
-
-        return family_of(self.template.source)
-
-    def encode_infill(self, infill: Infill, most_context: int | None = None) -> Framed:
-        """The prompt that `generate` computes for it.
-
-        Raises:
-            InvalidRequest: the model has no tokens for that.
-            ContextLengthExceeded: prefix and suffix have no room.
-        """
-        limit = self._limit(most_context)
-        self.refuse_endless([infill.prefix, infill.beginning, infill.suffix], limit)
-        return frame(self.tokenizer, infill, limit)
-
-    def _prompt(self, prompt: AnyPrompt, most_context: int | None) -> _Prompt:
-        """Text, ids or messages as tokens."""
-        limit = self._limit(most_context)
-        if isinstance(prompt, str):
-            self.refuse_endless([prompt], limit)
-            return _Prompt(self.tokenizer.encode(prompt))
-        if isinstance(prompt, Infill):
-            return _Prompt(self.encode_infill(prompt, most_context).ids)
-        if isinstance(prompt, Conversation) or any(isinstance(item, Mapping) for item in prompt):
-            conversation = _conversation(cast("Sequence[Message] | Conversation", prompt))
-            said = (message.get("content") for message in conversation.messages)
-            self.refuse_endless([text for text in said if isinstance(text, str)], limit)
-            return self._chat_prompt(conversation)
-        return _Prompt([int(i) for i in cast("Sequence[int]", prompt)])
-
-    def _limit(self, most_context: int | None) -> int:
+    def limit(self, most_context: int | None) -> int:
+        """Most tokens of prompt and answer of a request that wants no more than these."""
         if most_context is None:
             return self.context_length
         if most_context < 1:
             raise InvalidRequest(f"most_context must be at least 1, not {most_context}")
         return min(self.context_length, most_context)
-
-    def refuse_endless(self, texts: Sequence[str], limit: int) -> None:
-        """Before 10 MB are read: seconds of work for a prompt that cannot fit.
-
-        Raises:
-            ContextLengthExceeded: texts of these lengths have more tokens together, whatever they say.
-        """
-        if sum(map(len, texts)) <= limit:
-            return
-        n = self.tokenizer.least_tokens(texts)
-        if n > limit:
-            raise ContextLengthExceeded(n, limit, hint="shorten the prompt", at_least=True)
-
-    def _n_told_first(self, prompt: _Prompt) -> int:
-        """Tokens of a chat's system message with all that comes before it; of a text its BOS."""
-        messages = prompt.conversation.messages if prompt.conversation is not None else ()
-        n = next((i for i, m in enumerate(messages) if m.get("role") not in ("system", "developer")), 0)
-        if n == 0 or prompt.conversation is None:
-            return int(prompt.ids[:1] == [self.tokenizer.bos_id])
-        told = [*messages[:n], {"role": "user", "content": ""}]
-        other = self.encode_chat(replace(prompt.conversation, messages=told))
-        return common_prefix(np.array(prompt.ids, np.int32), np.array(other, np.int32))
 
     def logits(self, ids: Sequence[int]) -> NDArray[np.float32]:
         """Logits after each of these tokens, (n_tokens, n_vocab) float32.
@@ -442,7 +353,7 @@ class Model:
     def _text_ids(self, text: str | Sequence[int], most: int | None) -> list[int]:
         """Tokens of a text to embed; of a longer one the first of them, with its EOS."""
         if isinstance(text, str) and most is None:
-            self.refuse_endless([text], self.context_length)
+            self.prompts.refuse_endless([text], self.context_length)
         ids = self.tokenizer.encode(text) if isinstance(text, str) else [int(i) for i in text]
         if most is None or len(ids) <= most:
             return ids
@@ -474,7 +385,7 @@ class Model:
 
     def _start(
         self,
-        prompt: _Prompt,
+        prompt: Prompt,
         sampling: Sampling,
         *,
         max_tokens: int | None = None,
@@ -504,28 +415,15 @@ class Model:
             constraint=None if grammar is None else grammar.constraint(),
             priority=priority,
             deadline=_deadline(timeout),
-            shift_after=self._n_told_first(prompt) if context_shift else None,
+            shift_after=self.prompts.n_told_first(prompt) if context_shift else None,
             most_context=most_context,
             n_unread=mailbox.events.qsize,
             score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
             n_top=top_logprobs,
         )
-        reader = self._reader(prompt, stops, request.seed)
+        reader = self.prompts.reader(prompt, stops, request.seed)
         self._engine.submit(request)
         return Stream(self, request, mailbox, reader)
-
-    def _reader(self, prompt: _Prompt, stops: Sequence[str], seed: int) -> Reader:
-        from edgeinfer.text.reading import PlainReader
-        from edgeinfer.text.stream import TextStream
-        from edgeinfer.text.toolcalls.reader import chat_reader
-
-        if prompt.conversation is None:
-            return PlainReader(TextStream(self.tokenizer, stops))
-        asked = np.array([*prompt.ids, seed % 2**32], np.uint32).tobytes()
-        thinks = prompt.thinking == "begun"
-        return chat_reader(
-            self._family, self.tokenizer, prompt.conversation, stops, thinks=thinks, salt=asked
-        )
 
     def _score(self, ids: Sequence[int], score: Scorer) -> None:
         """Run the ids through the model and hand every row of logits to `score`."""
@@ -552,12 +450,8 @@ class Model:
         pieces = ((i, self.tokenizer.token_bytes(i)) for i in range(self.tokenizer.n_vocab))
         return frozenset(i for i, piece in pieces if any(mark in piece for mark in wanted))
 
-    def _compiled(self, prompt: _Prompt, grammar: Grammar | None) -> CompiledGrammar | None:
-        """What the answer has to be: the grammar, or calls of tools that are forced."""
-        if (asked := prompt.conversation) is not None and (grammar is not None or asked.forces_calls):
-            from edgeinfer.text.toolcalls.forcing import answer_grammar
-
-            grammar = answer_grammar(self._family, self.tokenizer, asked, prompt.thinking, grammar)
+    def _compiled(self, prompt: Prompt, content: Grammar | None) -> CompiledGrammar | None:
+        grammar = self.prompts.grammar(prompt, content)
         return None if grammar is None else self._grammars.compile(grammar)
 
     @cached_property
@@ -569,154 +463,6 @@ class Model:
     @cached_property
     def _dry_breakers(self) -> frozenset[int]:
         return self.tokens_with(DRY_BREAKERS)
-
-
-def load(
-    name_or_path: str | os.PathLike[str] | None = None,
-    *,
-    backend: str = "native",
-    threads: int | None = None,
-    context_length: int | None = None,
-    kv_type: str | None = None,
-    kv_window: int | None = None,
-) -> Model:
-    """Open a model and make it ready; nothing of it is copied to memory.
-
-    Args:
-        name_or_path: a name or the path of a GGUF file; None: the bundled tiny model.
-        backend: what runs it.
-        threads: None: one for each physical performance core.
-        context_length: tokens of prompt and answer together. None: what the model was trained for, at
-            most 8192, at most what memory allows.
-        kv_type: how keys and values are kept: "f16", "q8_0" (53 % of its memory, as good) or "iq4_nl" (28 %,
-            for contexts that would not fit otherwise).
-        kv_window: see only so many last tokens and the first 32, and so go on without end in constant
-            memory (StreamingLLM, Xiao et al. 2023). None: all tokens of the context.
-
-    Raises:
-        NotFound, BadModelFile, UnsupportedModel, NotEnoughMemory, InvalidRequest.
-    """
-    from edgeinfer import _native
-    from edgeinfer.backends import choose
-    from edgeinfer.facts import Facts
-    from edgeinfer.hub.names import locate
-    from edgeinfer.text.template import ChatTemplate
-    from edgeinfer.text.tokenizer import Tokenizer
-
-    settings = Settings.from_environment()
-    path, name = locate(name_or_path)
-    file = _native.gguf_open(os.fspath(path))
-    wanted = _wanted(
-        settings,
-        backend=backend,
-        threads=threads,
-        context_length=context_length,
-        kv_type=kv_type,
-        kv_window=kv_window,
-    )
-    tokenizer = Tokenizer.from_gguf(file)
-    opened = choose.open_backend(file, wanted)
-    engine = Engine(opened, store=_saved_prefixes(path, file.shards, opened.traits, settings))
-    return Model(
-        engine,
-        tokenizer,
-        lambda: ChatTemplate.from_gguf(file, tokenizer),
-        name=name,
-        facts=Facts(file, tokenizer),
-        keep_headers=settings.keep_headers,
-    )
-
-
-def plan(name_or_path: str | os.PathLike[str] | None = None, **options: Any) -> MemoryPlan:
-    """The memory that `load` takes with these options while nothing else runs; raises what that raises."""
-    from edgeinfer import _native, machine
-    from edgeinfer.backends import choose
-    from edgeinfer.hub.names import find_model
-
-    file = _native.gguf_open(os.fspath(find_model(name_or_path)))
-    total = machine.memory().total
-    wanted = _wanted(Settings.from_environment(), **options)
-    return choose.plan(file, wanted, machine.Memory(total, total))
-
-
-def _wanted(
-    settings: Settings,
-    *,
-    backend: str = "native",
-    threads: int | None = None,
-    context_length: int | None = None,
-    kv_type: str | None = None,
-    kv_window: int | None = None,
-) -> Wanted:
-    """What is not given comes from the settings."""
-    from edgeinfer.backends.choose import Wanted
-
-    if context_length is None and kv_window is None:
-        context_length = settings.context_length
-    return Wanted(
-        backend=backend,
-        threads=settings.threads if threads is None else threads,
-        context_length=context_length,
-        kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
-        kv_window=kv_window,
-    )
-
-
-def _saved_prefixes(path: Path, n_shards: int, traits: Traits, settings: Settings) -> SavedPrefixes | None:
-    """Where the keys and values of this model are saved; None if they are not."""
-    if settings.kv_disk_bytes == 0 or n_shards > 1:  # the key knows one file only
-        return None
-    from platformdirs import user_cache_path
-
-    from edgeinfer import __version__
-    from edgeinfer.kv.disk import SavedPrefixes, model_key
-
-    try:
-        folder = user_cache_path("edgeinfer", appauthor=False) / "kv"
-        key = model_key(path, f"{__version__} {traits.kv_format}")
-        return SavedPrefixes(folder, key, traits.kv_block_tokens, settings.kv_disk_bytes)
-    except (OSError, RuntimeError):  # no home, no permission: without them
-        return None
-
-
-def check_file(path: str | os.PathLike[str]) -> None:
-    """Everything that `load` checks, without making anything ready to run.
-
-    Raises:
-        BadModelFile, UnsupportedModel, DiskError: what is wrong.
-    """
-    from edgeinfer import _native
-    from edgeinfer.backends import choose
-    from edgeinfer.text.tokenizer import Tokenizer
-
-    file = _native.gguf_open(os.fspath(path))
-    Tokenizer.from_gguf(file)
-    template = "tokenizer.chat_template"
-    if template in file and file.type_of(template) != "string":
-        raise BadModelFile(f"{file.path}: {template} has type {file.type_of(template)}, not string")
-    choose.check_weights(file)
-
-
-def load_facts(name_or_path: str | os.PathLike[str] | None = None) -> Facts:
-    """Only what the file of a model says of itself."""
-    from edgeinfer import _native
-    from edgeinfer.facts import Facts
-    from edgeinfer.hub.names import find_model
-
-    return Facts(_native.gguf_open(os.fspath(find_model(name_or_path))))
-
-
-def load_tokenizer(name_or_path: str | os.PathLike[str] | None = None) -> Tokenizer:
-    """Only the tokenizer of a model: opens the file and reads no weights."""
-    from edgeinfer import _native
-    from edgeinfer.hub.names import find_model
-    from edgeinfer.text.tokenizer import Tokenizer
-
-    return Tokenizer.from_gguf(_native.gguf_open(os.fspath(find_model(name_or_path))))
-
-
-def _conversation(messages: Sequence[Message] | Conversation) -> Conversation:
-    return messages if isinstance(messages, Conversation) else Conversation(messages)
 
 
 def _sampling(sampling: Sampling | None, parameters: dict[str, Any]) -> Sampling:

@@ -35,8 +35,8 @@ def command(files: tuple[str, ...], as_json: bool, quiet: bool) -> int:
 
 def _problem(name: str) -> EdgeInferError | None:
     """What is wrong with a file, or None."""
-    from edgeinfer.client import check_file
     from edgeinfer.hub.names import find_model
+    from edgeinfer.loading import check_file
 
     try:
         check_file(find_model(name))

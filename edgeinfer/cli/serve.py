@@ -134,7 +134,7 @@ def command(
     import asyncio
 
     import edgeinfer
-    from edgeinfer.client import plan
+    from edgeinfer.loading import plan
     from edgeinfer.server import access_log
     from edgeinfer.server.app import Limits, make_app
     from edgeinfer.server.guard import Rules

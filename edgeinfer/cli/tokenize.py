@@ -32,7 +32,7 @@ def command(
     parse_special: bool,
 ) -> None:
     """Print the tokens of TEXT, or of standard input, one a line: id and piece."""
-    from edgeinfer.client import load_tokenizer
+    from edgeinfer.loading import load_tokenizer
 
     if text is None:
         text = sys.stdin.buffer.read().decode("utf-8", "replace")

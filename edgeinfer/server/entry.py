@@ -76,7 +76,7 @@ class Entry:
         Raises:
             BadModelFile, NotFound.
         """
-        from edgeinfer.client import load_facts
+        from edgeinfer.loading import load_facts
 
         model = self.model  # it may be closed meanwhile
         return load_facts(self.path) if model is None else model.facts

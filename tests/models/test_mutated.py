@@ -9,8 +9,8 @@ from types import ModuleType
 
 import pytest
 
-from edgeinfer.client import check_file
 from edgeinfer.errors import BadModelFile
+from edgeinfer.loading import check_file
 
 N_FILES = 300
 

@@ -21,8 +21,8 @@ from serving import Served
 
 import edgeinfer
 from edgeinfer import machine
-from edgeinfer.client import plan
 from edgeinfer.hub.store import own
+from edgeinfer.loading import plan
 from edgeinfer.machine import Memory
 from edgeinfer.server.entry import Entry
 from edgeinfer.server.guard import Rules

@@ -23,7 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import Served
 
 import edgeinfer
-from edgeinfer.client import load_tokenizer
+from edgeinfer.loading import load_tokenizer
 from edgeinfer.server.app import Limits
 from edgeinfer.server.connection import Connection
 from edgeinfer.server.guard import Rules

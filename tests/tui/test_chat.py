@@ -12,7 +12,7 @@ import pytest
 from textual.pilot import Pilot
 
 import edgeinfer
-import edgeinfer.client
+import edgeinfer.loading
 from edgeinfer.sessions.store import SessionStore
 from edgeinfer.tui.app import ChatApp
 from edgeinfer.tui.widgets.message import AnswerView, QuestionView
@@ -98,7 +98,7 @@ def test_another_answer_and_another_question_stay_beside_the_first(tmp_path: Pat
 
 def test_escape_stops_an_answer_and_keeps_what_is_there(tmp_path: Path) -> None:
     async def scenario() -> None:
-        never_ends = dict.fromkeys(edgeinfer.client.load_tokenizer().eog_ids, -float("inf"))
+        never_ends = dict.fromkeys(edgeinfer.loading.load_tokenizer().eog_ids, -float("inf"))
         endless = {"temperature": 0.0, "logit_bias": never_ends}
         async with chat(tmp_path, generation=endless) as (app, pilot, store):
             await pilot.press(*ASKED, "enter")

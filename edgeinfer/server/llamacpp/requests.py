@@ -182,7 +182,7 @@ class CompletionBody(Body):
         for prompt in prompts:
             parts = [prompt] if isinstance(prompt, str) else prompt
             texts = [part for part in parts if isinstance(part, str)]
-            model.refuse_endless(texts, model.context_length)
+            model.prompts.refuse_endless(texts, model.context_length)
         return [mixed_ids(model.tokenizer, prompt, add_special=True) for prompt in prompts], False
 
 
@@ -205,9 +205,8 @@ class InfillBody(Body):
         """The one; extras that have no room are left out."""
         files = [File(extra.filename, extra.text) for extra in self.input_extra]
         room = {"n_answer": self.n_predict} if self.n_predict > 0 else {}
-        framed = model.encode_infill(
-            Infill(self.input_prefix, self.input_suffix, files, self.prompt, **room),
-        )
+        infill = Infill(self.input_prefix, self.input_suffix, files, self.prompt, **room)
+        framed = model.prompts.infill(infill, model.context_length)
         return [framed.ids], framed.n_files < len(files)
 
 

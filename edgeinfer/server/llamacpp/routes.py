@@ -87,7 +87,7 @@ class LlamaCppRoutes:
     async def _apply_template(self, request: Request) -> Response:
         body = parsed(ChatBody, await read_json(request))
         model = await self._models.use(request, body.model, body.keep_alive)
-        return JSONResponse({"prompt": await asyncio.to_thread(model.chat_text, body.prompts()[0])})
+        return JSONResponse({"prompt": await asyncio.to_thread(model.prompts.chat_text, body.prompts()[0])})
 
 
 def _tokens(tokenizer: Tokenizer, body: TokenizeBody) -> list[Any]:
