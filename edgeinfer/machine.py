@@ -7,6 +7,7 @@ answers elsewhere, imported only then.
 from __future__ import annotations
 
 import os
+import platform
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -47,6 +48,13 @@ def memory(root: Path = Path("/")) -> Memory:
     if limit is not None and limit < total:
         return Memory(limit, max(0, min(available, limit - used)))
     return Memory(total, available)
+
+
+def processor(root: Path = Path("/")) -> str:
+    """What its maker calls it."""
+    lines = (line.partition(":") for line in _read(root / "proc/cpuinfo").splitlines())
+    named = (value.strip() for key, _, value in lines if key.strip() in ("model name", "Model"))
+    return next(named, "") or platform.processor() or platform.machine()
 
 
 def lower_priority() -> None:

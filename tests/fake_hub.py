@@ -58,9 +58,12 @@ class FakeHub:
         self.api_faults: deque[Fault] = deque()
         self.faults: deque[Fault] = deque()  # of the file server, one an answer
         self.asked: list[Request] = []  # of the hub
-        self.fetched: list[Request] = []  # of the file server
+        self.fetched: list[Request] = []  # of the file server: whole files, and the rest of them
+        self.parts: list[Request] = []  # likewise: pieces with a beginning and an end
+        self.part_faults: deque[Fault] = deque()  # one an answer with such a piece
         self.pause_s = 0.0  # after each 16 KiB of a file
         self.sent_bytes = 0
+        self.sent_part_bytes = 0
         self._servers: dict[str, ThreadingHTTPServer] = {}
         self._ports: dict[str, int] = {}
 
@@ -191,12 +194,15 @@ class _FileHandler(_Handler):
         path = unquote(urlsplit(self.path).path)
         asked = re.fullmatch(r"bytes=(\d+)-(\d*)", self.headers.get("Range", ""))
         start = int(asked[1]) if asked else 0
-        self.hub.fetched.append(Request(path, start, self.lower_headers()))
+        is_part = asked is not None and asked[2] not in ("", "0")
+        told = self.hub.parts if is_part else self.hub.fetched
+        told.append(Request(path, start, self.lower_headers()))
         found = self.hub.find(path)
         if found is None:
             self.fail(404, "EntryNotFound")
             return
-        fault = self.hub.faults.popleft() if self.hub.faults else Fault()
+        faults = self.hub.part_faults if is_part else self.hub.faults
+        fault = faults.popleft() if faults else Fault()
         data = found[2] if fault.body is None else fault.body
         if fault.status:
             self.answer(fault.status, fault.headers, fault.body or b"")
@@ -214,12 +220,15 @@ class _FileHandler(_Handler):
         self.end_headers()
         if self.command != "HEAD":
             until = len(part) if fault.until is None else max(0, fault.until - (0 if whole else start))
-            self._send(part[:until], fault)
+            self._send(part[:until], fault, is_part)
 
-    def _send(self, part: bytes, fault: Fault) -> None:
+    def _send(self, part: bytes, fault: Fault, is_part: bool) -> None:
         for piece in _pieces(part):
             self.wfile.write(piece)
-            self.hub.sent_bytes += len(piece)
+            if is_part:
+                self.hub.sent_part_bytes += len(piece)
+            else:
+                self.hub.sent_bytes += len(piece)
             time.sleep(self.hub.pause_s)
         if fault.stall_s:
             time.sleep(fault.stall_s)

@@ -24,6 +24,10 @@ ALLOWED: dict[str, set[str]] = {
     "text": {"errors", "_native"},
     "facts": {"errors", "text", "_native"},
     "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
+    "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
+        *("errors", "settings", "machine", "models", "hub.header", "hub.names", "hub.pull", "_native"),
+        *("backends.plan", "bench.work"),
+    },
     "backends.base": {"errors", "models.spec"},  # how an embedding model pools
     "backends.plan": {"errors", "backends.base", "machine", "models", "settings", "_native"},
     "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
@@ -73,7 +77,7 @@ ALLOWED: dict[str, set[str]] = {
         *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),
         "server.openai",
     },
-    "bench": {"errors", "models", "backends", "engine", "_native"},
+    "bench": {"errors", "machine", "models", "backends", "engine", "_native"},
     "cli": {
         *(
             "errors",

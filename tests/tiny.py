@@ -33,6 +33,7 @@ __all__ = [
     "finish",
     "random_matrix",
     "token_ids",
+    "write_case",
     "write_f16_copy",
     "write_gguf",
     "write_shards",
@@ -198,7 +199,11 @@ def write_gguf(
 
     Returns the path. The file's bytes depend on these arguments alone.
     """
-    case = (CASES | EMBEDDERS)[case_name]
+    return write_case(path, (CASES | EMBEDDERS)[case_name], tensor_type, template=template)
+
+
+def write_case(path: Path, case: Case, tensor_type: str, *, template: str = TEMPLATE) -> Path:
+    """The same for a case that is in no list."""
     _write(gguf.GGUFWriter(path, case.spec.architecture), case, tensor_type, template)
     return path
 

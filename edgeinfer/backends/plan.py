@@ -22,7 +22,10 @@ _LEAST_CONTEXT = 512  # below this a default context is of no use: say that memo
 _CONTEXTS_IN_POOL = 4  # a parked conversation beside a running one, and some short ones
 _WINDOWS_PER_CONTEXT = 5  # a pool that holds several contexts has more sequences than those
 _SHARES = 64  # of a context: a pool holds a whole number of these
-_WORK_BYTES = 128 << 20  # the process itself, activations and logits, rounded up
+_PROCESS_BYTES = 40 << 20  # interpreter and libraries: Linux, Python 3.11
+_TOKEN_BYTES = 150  # of a vocabulary
+# Of a value of an activation; what matrices read is there as floats, as bytes with scales, and packed.
+_ROW_BYTES, _INPUT_BYTES = 4, 7
 
 
 @dataclass(frozen=True)
@@ -33,7 +36,7 @@ class MemoryPlan:
     file_bytes: int  # mapped, not copied; needed in memory to run at speed
     kv_bytes: int  # of one full context, taken as it fills
     pool_tokens: tuple[int, ...]  # of each pool: room for several contexts together, if memory allows
-    work_bytes: int = _WORK_BYTES
+    work_bytes: int  # the process itself, and the activations of a step
 
     @property
     def total_bytes(self) -> int:
@@ -49,6 +52,26 @@ def kv_bytes_per_token(spec: DecoderSpec, kv_type: str) -> int:
 def kv_bytes(spec: DecoderSpec, kv_type: str, n_tokens: int) -> int:
     """Keys and values of a sequence: of layers with a window only what that and a step need."""
     return _pool_bytes(spec, kv_type, [span.kept(n_tokens, STEP_TOKENS) for span in spec.spans])
+
+
+def work_bytes(spec: DecoderSpec, context_length: int) -> int:
+    """The process, and what a step of many tokens computes in: the arrays of native/src/model/decoder.h."""
+    width = spec.n_heads * spec.head_dim
+    rows = 2 * spec.n_embd + width + 2 * spec.n_kv_heads * spec.head_dim + width  # x, added; q, k, v; queries
+    inner = spec.n_ff
+    if spec.n_experts:
+        inner = spec.n_ff_expert * spec.n_experts_used
+        rows += spec.n_embd * spec.n_experts_used
+    of_token = _ROW_BYTES * (rows + inner) + _INPUT_BYTES * (spec.n_embd + width + inner)
+    return _PROCESS_BYTES + _TOKEN_BYTES * spec.n_vocab + min(STEP_TOKENS, context_length) * of_token
+
+
+def default_context(spec: DecoderSpec, kv_type: str, room: int) -> int:
+    """The longest sensible context whose keys and values fit into so many bytes."""
+    longest = min(spec.n_ctx_train, DEFAULT_CONTEXT)
+    lengths = range(1, longest + 1)
+    fitting = bisect.bisect_right(lengths, room, key=lambda n: kv_bytes(spec, kv_type, n))
+    return max(fitting, min(longest, _LEAST_CONTEXT))
 
 
 def _kv_bytes_per_layer(spec: DecoderSpec, kv_type: str) -> int:
@@ -94,14 +117,12 @@ def plan_memory(
         NotEnoughMemory: with the figures, when it does not fit.
         InvalidRequest: the context or the KV window is longer than the model was trained for, or too short.
     """
-    left = memory.available - file_bytes - _WORK_BYTES
+    work = work_bytes(spec, context_length or STEP_TOKENS)
+    left = memory.available - file_bytes - work
     if spec.kv_window:
         context_length = _endless(spec)
     elif context_length is None:
-        longest = min(spec.n_ctx_train, DEFAULT_CONTEXT)
-        lengths = range(1, longest + 1)
-        fitting = bisect.bisect_right(lengths, left, key=lambda n: kv_bytes(spec, kv_type, n))
-        context_length = max(fitting, min(longest, _LEAST_CONTEXT))
+        context_length = default_context(spec, kv_type, left)
     elif not 2 <= context_length <= spec.n_ctx_train:
         raise InvalidRequest(
             f"context_length must be from 2 to {spec.n_ctx_train} for this model, not {context_length}"
@@ -112,11 +133,12 @@ def plan_memory(
         key=lambda n: _pool_bytes(spec, kv_type, _pool_tokens(spec, context_length, n)),
     )
     pool_tokens = _pool_tokens(spec, context_length, max(_SHARES, n_shares - 1))
-    plan = MemoryPlan(context_length, file_bytes, kv_bytes(spec, kv_type, context_length), pool_tokens)
+    kv = kv_bytes(spec, kv_type, context_length)
+    plan = MemoryPlan(context_length, file_bytes, kv, pool_tokens, work)
     if plan.total_bytes > memory.available:
         raise NotEnoughMemory(
             f"the model needs {file_bytes / 1e9:.1f} GB + {plan.kv_bytes / 1e9:.1f} GB KV"
-            f" + {_WORK_BYTES / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB are available",
+            f" + {work / 1e9:.1f} GB, {memory.available / 1e9:.1f} GB are available",
             hint="close other programs, or use a smaller context, --kv-type q8_0 or iq4_nl, a smaller model",
         )
     return plan

@@ -13,7 +13,7 @@ DIRECT_COLUMNS = (1, 2, 4)
 PREFILL_COLUMNS = (8, 16, 128, 512)
 IN_CACHE_BYTES = 500_000  # weights that stay in L2
 IN_MEMORY_BYTES = 200_000_000  # weights that come from memory
-_N_IN = 2048
+N_IN = 2048
 _SECONDS = 0.1
 
 
@@ -38,11 +38,11 @@ def measure_kernels(targets: list[str], types: list[str], weight_bytes: int) -> 
 
 
 def _measure(target: str, type_: str, form: str, columns: int, weight_bytes: int) -> KernelFigures:
-    bench = _native.bench.KernelBench(target, type_, _N_IN, weight_bytes, columns, form == "prefill")
+    bench = _native.bench.KernelBench(target, type_, N_IN, weight_bytes, columns, form == "prefill")
     best, end = bench.run(), time.perf_counter() + _SECONDS
     while time.perf_counter() < end:
         best = min(best, bench.run())
-    weights = bench.n_rows * _N_IN
+    weights = bench.n_rows * N_IN
     return KernelFigures(
         target,
         type_,

@@ -12,40 +12,13 @@ from edgeinfer.bench.limits import LimitMeter
 from edgeinfer.bench.machine import Disturbance, Watch
 from edgeinfer.bench.peers import Peer, open_peer
 from edgeinfer.bench.runner import BATCH_PROMPT, STEP_MARGIN, STEPS, EngineRunner, Measure
+from edgeinfer.bench.work import Work, work_of
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
     from edgeinfer.models.spec import DecoderSpec
 
 _SETTLE = 0.05  # seconds; the threads of an engine that has just worked may spin for some milliseconds
-
-
-@dataclass(frozen=True)
-class Work:
-    """What a token costs at least."""
-
-    bytes_per_step: int  # weights that a step of few tokens reads
-    kv_bytes_per_token: int  # keys and values of one token of the past
-    multiply_adds_per_token: int  # of the layers' matrices
-
-
-def work_of(file: GgufFile, spec: DecoderSpec, kv_type: str = "f16") -> Work:
-    """From the tensors of the file; of a mixture, the experts chosen for one token."""
-    from edgeinfer.backends.plan import kv_bytes_per_token
-
-    streamed = multiplied = 0
-    for tensor in file.tensors():
-        name, shape = tensor["name"], tensor["shape"]
-        if len(shape) < 2 or (name == "token_embd.weight" and not spec.tied_output):
-            continue
-        used = spec.n_experts_used / spec.n_experts if len(shape) == 3 and spec.n_experts else 1.0
-        streamed += int(tensor["bytes"] * used)
-        if name.startswith("blk."):
-            values = 1
-            for n in shape:
-                values *= n
-            multiplied += int(values * used)
-    return Work(streamed, kv_bytes_per_token(spec, kv_type), multiplied)
 
 
 @dataclass

@@ -29,6 +29,7 @@ COMMANDS: dict[str, str] = {
     "stop": "Make a server close a model",
     "batch": "Answer a file of requests in the background",
     "pull": "Fetch models by name",
+    "fit": "Tell whether a model fits into this machine",
     "list": "List the models on this machine",
     "rm": "Remove models that edgeinfer keeps",
     "cp": "Call a model by one more name",

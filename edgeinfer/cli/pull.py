@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinfer.cli import output
-from edgeinfer.errors import Offline
+from edgeinfer.errors import BadModelFile, DiskError, NetworkError, NotEnoughMemory, Offline
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
@@ -20,8 +20,9 @@ if TYPE_CHECKING:
 @click.command("pull", short_help="Fetch models by name.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--dry-run", is_flag=True, help="Tell what would be fetched, and fetch nothing.")
+@click.option("-y", "--yes", is_flag=True, help="Fetch also what does not fit into this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per name.")
-def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
+def command(names: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> None:
     """Fetch models into the Hugging Face cache, where other programs find them too.
 
     A pull that was interrupted goes on where it stopped; a model appears when all of it is here and its
@@ -42,6 +43,8 @@ def command(names: tuple[str, ...], dry_run: bool, as_json: bool) -> None:
                 raise
             continue
         _tell_of_architecture(plan)
+        if plan.here_bytes() == 0:  # what was begun was agreed to
+            _tell_whether_it_fits(plan, ask=not (yes or dry_run))
         if dry_run:
             _tell(plan, as_json, {})
             continue
@@ -72,6 +75,29 @@ def _tell_of_architecture(plan: Plan) -> None:
     if plan.architecture not in (None, *FAMILIES):
         kind = safe_text(f"{plan.name} is a {plan.architecture} model")
         output.talk(f"note: {kind}, which edgeinfer does not run yet")
+
+
+def _tell_whether_it_fits(plan: Plan, *, ask: bool) -> None:
+    """Before gigabytes come; if asked to, only with a word of the person who waits.
+
+    Raises:
+        NotEnoughMemory: it does not fit, and nobody is there to ask.
+    """
+    from edgeinfer.bench.speed import stored_speed
+    from edgeinfer.cli.fit import advice, verdict
+    from edgeinfer.hub.fit import Use, fit_plan
+
+    try:
+        fit = fit_plan(plan, Use())
+    except (BadModelFile, NetworkError, DiskError):  # the pull itself will tell
+        return
+    line = safe_text(f"{plan.name} {verdict(fit, stored_speed())}")
+    if fit.verdict != "does not fit" or not ask:
+        output.talk(line)
+    elif not output.is_terminal(sys.stdin):
+        raise NotEnoughMemory(line, hint=f"{advice(fit)}; --yes fetches it all the same")
+    else:
+        click.confirm(f"{line}\n{safe_text(advice(fit))}\nfetch it all the same?", abort=True, err=True)
 
 
 def _pull(plan: Plan) -> Path:

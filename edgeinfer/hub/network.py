@@ -131,6 +131,25 @@ def open_file(file: RemoteFile, start: int, stall_s: float) -> Iterator[Body]:
         yield Body(_start_of(response, file, start), response.iter_raw())
 
 
+def read_range(file: RemoteFile, start: int, n_bytes: int, stall_s: float = _CONNECT_S) -> bytes:
+    """At most so many bytes of a file from `start` on, fewer only at its end.
+
+    Raises:
+        Like `open_file`; NetworkError also when the server gives no parts of files.
+    """
+    end = min(start + n_bytes, file.size_bytes)
+    headers = {"Range": f"bytes={start}-{end - 1}"} | ({"If-Range": file.etag} if file.etag else {})
+    with _opened(file.url, file.name, headers, stall_s) as response:
+        if response.status_code != 206 or _start_of(response, file, start) != start:
+            raise NetworkError(f"{file.name}: the server gives no parts of files", hint="pull it, then ask")
+        read = bytearray()
+        for chunk in response.iter_raw():
+            read += chunk[: end - start - len(read)]
+            if len(read) == end - start:
+                return bytes(read)
+    raise Transient(f"{file.name} ends after {start + len(read)} of {file.size_bytes} bytes")
+
+
 def _json(url: str, what: str) -> Any:
     with _opened(url, what, {}) as response:
         read, end = bytearray(), time.monotonic() + _METADATA_S

@@ -9,14 +9,11 @@ The links that make a model visible to us and to other programs appear last, whe
 from __future__ import annotations
 
 import contextlib
-import itertools
 import os
 import shutil
-import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TypeVar
 
 from filelock import FileLock, Timeout
 
@@ -24,15 +21,13 @@ from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import AmbiguousName, DiskError, IntegrityError, InvalidRequest, NotFound
 from edgeinfer.hub.catalog import catalog
 from edgeinfer.hub.names import BUNDLED, Address, Digest, HubName, nearest, parse
-from edgeinfer.hub.network import RemoteFile, Repository, Transient, read_address, read_repository
+from edgeinfer.hub.network import RemoteFile, Repository, read_address, read_repository
 from edgeinfer.hub.store.huggingface import repo_folder
 from edgeinfer.hub.store.own import web_file
-from edgeinfer.hub.transfer import Patience, Report, fetch, is_right, part_of
+from edgeinfer.hub.transfer import Patience, Report, fetch, is_right, part_of, patiently
 from edgeinfer.hub.variants import Variant, variants
 
 _LOOK_S = 0.2  # how often to look whether another process is done
-_ATTEMPTS_TO_ASK = 4  # for what a person waits, before any progress
-_T = TypeVar("_T")
 
 
 @dataclass(frozen=True)
@@ -67,6 +62,9 @@ class Plan:
     commit: str | None = None
     architecture: str | None = None  # if the hub tells
     revision: str = "main"
+    sizes: Mapping[str, int] = field(
+        default_factory=dict
+    )  # by name, in bytes: all variants of the repository
 
     @property
     def path(self) -> Path:
@@ -140,9 +138,10 @@ def _pull_item(item: Item, patience: Patience, report: Report) -> None:
 
 
 def _of_hub(name: str, wanted: HubName, patience: Patience) -> Plan:
-    repository = _patiently(lambda: read_repository(wanted.repo, wanted.revision), patience)
+    repository = patiently(lambda: read_repository(wanted.repo, wanted.revision), patience)
     files = {file.name: file for file in repository.files}
-    variant = _chosen(name, wanted, repository, variants(files))
+    found = variants(files)
+    variant = _chosen(name, wanted, repository, found)
     if wanted.sha256 not in (None, files[variant.files[0]].sha256):
         raise IntegrityError(
             f"{repository.repo} has another {variant.files[0]} than edgeinfer's catalog knows",
@@ -156,8 +155,18 @@ def _of_hub(name: str, wanted: HubName, patience: Patience) -> Plan:
         assert etag is not None, "network.read_repository gives no others"
         link = folder / "snapshots" / repository.commit / file.name
         items.append(Item(file, folder / "blobs" / etag, locks / f"{etag}.lock", link))
+    sizes = {
+        called: sum(files[shard].size_bytes for shard in v.files)
+        for v, called in zip(found, _names(repository.repo, found), strict=True)
+    }
     return Plan(
-        name, tuple(items), repository.repo, repository.commit, repository.architecture, wanted.revision
+        name,
+        tuple(items),
+        repository.repo,
+        repository.commit,
+        repository.architecture,
+        wanted.revision,
+        sizes,
     )
 
 
@@ -186,32 +195,26 @@ def _of_catalog(wanted: Digest) -> HubName | None:
     return None
 
 
-def _choices(repo: str, found: list[Variant]) -> str:
+def _names(repo: str, found: list[Variant]) -> list[str]:
+    """How each is called among these."""
     quants = [variant.quant for variant in found]
-    return ", ".join(
+    return [
         f"{repo}:{v.quant}" if v.quant and quants.count(v.quant) == 1 else f"{repo}/{v.files[0]}"
         for v in found
-    )
+    ]
+
+
+def _choices(repo: str, found: list[Variant]) -> str:
+    return ", ".join(_names(repo, found))
 
 
 def _of_address(name: str, wanted: Address, patience: Patience) -> Plan:
     place = web_file(wanted.url)
     if wanted.sha256 is not None and len(wanted.sha256) != 64:
         raise InvalidRequest("a checksum in an address is #sha256= and 64 hexadecimal digits")
-    asked = _patiently(lambda: read_address(wanted.url), patience)
+    asked = patiently(lambda: read_address(wanted.url), patience)
     file = RemoteFile(place.name, asked.url, asked.size_bytes, wanted.sha256, etag=asked.etag)
     return Plan(name, (Item(file, place, place.with_name(place.name + ".lock")),))
-
-
-def _patiently(ask: Callable[[], _T], patience: Patience) -> _T:
-    for failures in itertools.count(1):
-        try:
-            return ask()
-        except Transient as broken:
-            if failures >= min(patience.attempts, _ATTEMPTS_TO_ASK):
-                raise
-            time.sleep(max(patience.delay_s(failures), broken.retry_after))
-    raise AssertionError("unreachable")
 
 
 def _refuse_full_disk(plan: Plan) -> None:

@@ -7,12 +7,13 @@ and are on the disk. An attempt that breaks, and a later run, goes on at the byt
 from __future__ import annotations
 
 import hashlib
+import itertools
 import os
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import IntegrityError
@@ -24,7 +25,9 @@ if TYPE_CHECKING:
     from edgeinfer.hub.network import RemoteFile
 
 Report = Callable[[int], None]  # bytes of the file that are here
+_T = TypeVar("_T")
 _PIECE = 1 << 20
+_ATTEMPTS_TO_ASK = 4  # for what a person waits, before any progress
 
 
 @dataclass(frozen=True)
@@ -40,6 +43,18 @@ class Patience:
     def delay_s(self, failures: int) -> float:
         """How long to wait after so many attempts in a row."""
         return min(self.longest_delay_s, self.first_delay_s * 2.0 ** (failures - 1))
+
+
+def patiently(ask: Callable[[], _T], patience: Patience) -> _T:
+    """What the network answers to a question, after some attempts if it has to be."""
+    for failures in itertools.count(1):
+        try:
+            return ask()
+        except Transient as broken:
+            if failures >= min(patience.attempts, _ATTEMPTS_TO_ASK):
+                raise
+            time.sleep(max(patience.delay_s(failures), broken.retry_after))
+    raise AssertionError("unreachable")
 
 
 def part_of(place: Path, file: RemoteFile) -> Path:

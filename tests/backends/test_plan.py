@@ -9,7 +9,7 @@ import pytest
 import tiny
 
 from edgeinfer.backends.base import ENDLESS
-from edgeinfer.backends.plan import kv_bytes, kv_bytes_per_token, plan_memory
+from edgeinfer.backends.plan import kv_bytes, kv_bytes_per_token, plan_memory, work_bytes
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
 from edgeinfer.settings import KvType
@@ -24,6 +24,7 @@ SPEC = replace(
     head_dim=64,
     n_ctx_train=131072,
 )
+BUSY = GIB + work_bytes(SPEC, 8192)  # the weights of a model of 1 GiB, and what it computes in
 
 
 @pytest.mark.parametrize(
@@ -50,8 +51,8 @@ def plan(available: int, context_length: int | None = None, kv_type: str = "f16"
 
 def test_the_default_context_is_8192_or_what_fits() -> None:
     assert plan(8 * GIB) == 8192
-    assert plan(GIB + (128 << 20) + (100 << 20)) == 3200
-    assert plan(GIB + (128 << 20) + (100 << 20), kv_type="q8_0") > 6000
+    assert plan(BUSY + (100 << 20)) == 3200
+    assert plan(BUSY + (100 << 20), kv_type="q8_0") > 6000
 
 
 def test_what_does_not_fit_is_refused_with_the_figures() -> None:
@@ -73,7 +74,7 @@ def test_the_pool_holds_several_contexts_only_if_memory_allows() -> None:
         return found.pool_tokens
 
     assert pool(16 * GIB) == (4 * 8192,)
-    assert pool(GIB + (128 << 20) + (300 << 20)) == (9600,)
+    assert pool(BUSY + (300 << 20)) == (9600,)
 
 
 # Gemma 3 1B: 26 layers, four of which see everything, the others 512 tokens
@@ -96,7 +97,7 @@ def test_layers_with_a_window_count_with_that_and_a_step() -> None:
 
 def test_windows_let_a_longer_context_fit() -> None:
     whole = replace(GEMMA3, layer_window=(0,) * 26)
-    memory = Memory(64 * GIB, GIB + (128 << 20) + (60 << 20))
+    memory = Memory(64 * GIB, GIB + work_bytes(GEMMA3, 8192) + (60 << 20))
     with_windows, without = (
         plan_memory(spec, file_bytes=GIB, kv_type="f16", context_length=None, memory=memory)
         for spec in (GEMMA3, whole)
@@ -108,7 +109,7 @@ def test_windows_let_a_longer_context_fit() -> None:
 
 def test_pools_never_take_more_than_there_is() -> None:
     for mebibytes in range(60, 1000, 20):
-        memory = Memory(64 * GIB, GIB + (128 << 20) + (mebibytes << 20))
+        memory = Memory(64 * GIB, GIB + work_bytes(GEMMA3, 8192) + (mebibytes << 20))
         found = plan_memory(GEMMA3, file_bytes=GIB, kv_type="q8_0", context_length=8192, memory=memory)
         layer = kv_bytes_per_token(GEMMA3, "q8_0") // 26
         assert layer * (4 * found.pool_tokens[0] + 22 * found.pool_tokens[1]) <= mebibytes << 20

@@ -12,7 +12,7 @@ import pytest
 from edgeinfer.models import load_spec
 
 from edgeinfer import _native
-from edgeinfer.bench.model import Work, work_of
+from edgeinfer.bench.work import Work, work_of
 
 Run = Callable[..., "tuple[int, str, str]"]
 QUICK = ("-r", "1", "-t", "1", "--prefill", "8", "--depth", "0,8", "--batch", "1,3", "--verify", "4")

@@ -87,7 +87,8 @@ def test_ctrl_c_ends_a_pull_without_a_traceback_and_it_goes_on(hub: FakeHub, ran
         assert reached.wait(30)
         process.send_signal(signal.SIGINT)
         assert process.stderr is not None
-        assert (process.stderr.read().strip(), process.wait(30)) == ("", 130)
+        told = process.stderr.read().strip().splitlines()
+        assert (len(told), " fits: " in told[0], process.wait(30)) == (1, True, 130)
     assert fetch().read_bytes() == random_model.read_bytes()
     assert hub.fetched[1].start > 0
 
@@ -96,7 +97,7 @@ def test_a_cache_that_cannot_be_written_is_told(hub: FakeHub, home: Path) -> Non
     (home / "file").touch()
     for variable, error in (("HF_HUB_CACHE", "cannot change"), ("HF_HOME", "cannot read the hub's token")):
         done = edgeinfer("pull", NAME, **{variable: str(home / "file/inside")})
-        assert (done.returncode, done.stderr.startswith(f"error: {error}")) == (6, True)
+        assert (done.returncode, f"error: {error}" in done.stderr) == (6, True)
 
 
 def test_a_pull_that_is_killed_at_its_end_offers_all_or_nothing(hub: FakeHub, random_model: Path) -> None:
@@ -156,7 +157,7 @@ def test_a_full_disk_is_told_before_and_while_writing(hub: FakeHub, random_model
     limited = "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
     code = limited + "from edgeinfer.cli.main import console; console()"
     done = subprocess.run([sys.executable, "-P", "-c", code, "pull", NAME], capture_output=True, text=True)
-    assert (done.returncode, done.stderr.split("\n")[0].startswith("error: no space left")) == (6, True)
+    assert (done.returncode, "error: no space left" in done.stderr) == (6, True)
     assert nothing_is_offered()
     hub.fetched.clear()
     assert fetch().read_bytes() == random_model.read_bytes()

@@ -1,0 +1,100 @@
+"""`edgeinfer fit`: whether a model fits into this machine and how fast it will be, before it is fetched."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinfer.cli import output
+from edgeinfer.errors import EXIT_AND_STATUS
+from edgeinfer.text.safe import safe_text
+
+if TYPE_CHECKING:
+    from edgeinfer.bench.speed import Speed
+    from edgeinfer.hub.fit import Fit
+
+
+@click.command("fit", short_help="Tell whether a model fits into this machine, and how fast it will be.")
+@click.argument("name")
+@click.option("-c", "--context", type=int, metavar="N", help="Tokens of a request; default: as `run` takes.")
+@click.option("--parallel", type=int, default=1, metavar="N", help="Requests at once.  [1]")
+@click.option(
+    "--kv-type", default="f16", metavar="TYPE", help="f16, q8_0 (53 % of its memory) or iq4_nl (28 %)."
+)
+@click.option("--remeasure", is_flag=True, help="Measure this machine again.")
+@click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+def command(
+    name: str, context: int | None, parallel: int, kv_type: str, remeasure: bool, as_json: bool
+) -> int:
+    """Tell what the model NAME takes of the memory that is free, and how fast it will be.
+
+    Of a model that is not here only the header is fetched. The speed of this machine is measured once, which
+    takes some two seconds. Exits with 0 if the model fits, even if tightly, with 4 if it does not.
+    """
+    from edgeinfer.bench.speed import machine_speed
+    from edgeinfer.hub.fit import Use, fit_model
+    from edgeinfer.settings import kv_type_named
+
+    fit = fit_model(name, Use(context, parallel, kv_type_named(kv_type)))
+    speed = machine_speed(remeasure=remeasure)
+    if as_json:
+        output.as_json(_facts(fit, speed))
+    else:
+        _print(fit, speed)
+    return EXIT_AND_STATUS["not_enough_memory"][0] if fit.verdict == "does not fit" else 0
+
+
+def verdict(fit: Fit, speed: Speed | None) -> str:
+    """One line: what it takes, what there is, how fast it will be."""
+    needed, free = output.in_bytes(fit.total_bytes), output.in_bytes(fit.memory.available)
+    line = f"{fit.verdict}: {needed} of {free} free at {fit.context_length} tokens of context"
+    if speed is None:
+        return line
+    return f"{line}, about {speed.decode(fit.work):.0f} tokens/s, prompts {speed.prefill(fit.work):.0f}"
+
+
+def advice(fit: Fit) -> str:
+    """What to do about a model that does not fit."""
+    if fit.smaller is not None:
+        return f"{fit.smaller} fits"
+    return "close other programs, or use a smaller context, --kv-type q8_0 or iq4_nl, a smaller model"
+
+
+def _facts(fit: Fit, speed: Speed) -> dict[str, Any]:
+    return {
+        "name": fit.name,
+        "verdict": fit.verdict,
+        "bytes": {
+            "weights": fit.weight_bytes,
+            "kv": fit.kv_bytes,
+            "work": fit.work_bytes,
+            "total": fit.total_bytes,
+            "available": fit.memory.available,
+        },
+        "context": fit.context_length,
+        "parallel": fit.parallel,
+        "kv_type": fit.kv_type,
+        "decode_tokens_per_s": round(speed.decode(fit.work), 1),
+        "prefill_tokens_per_s": round(speed.prefill(fit.work), 1),
+        "suggestion": fit.smaller if fit.verdict == "does not fit" else None,
+    }
+
+
+def _print(fit: Fit, speed: Speed) -> None:
+    requests = f"{fit.parallel} x {fit.context_length}" if fit.parallel > 1 else f"{fit.context_length}"
+    output.table(
+        [
+            ("weights", output.in_bytes(fit.weight_bytes)),
+            ("keys and values", f"{output.in_bytes(fit.kv_bytes)} at {requests} tokens, {fit.kv_type}"),
+            ("to compute in", output.in_bytes(fit.work_bytes)),
+            ("together", output.in_bytes(fit.total_bytes)),
+            ("free memory", output.in_bytes(fit.memory.available)),
+            ("answers", f"about {speed.decode(fit.work):.0f} tokens/s"),
+            ("prompts", f"about {speed.prefill(fit.work):.0f} tokens/s"),
+        ],
+        title=fit.name,
+    )
+    output.data(fit.verdict)
+    if fit.verdict == "does not fit":
+        output.talk(f"hint: {safe_text(advice(fit))}")
