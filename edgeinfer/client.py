@@ -12,6 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
+from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
@@ -81,6 +82,9 @@ class Model:
         self.facts = facts
         self.prompts = Prompts(tokenizer, find_template, keep_headers=keep_headers)
         self._engine = engine
+        self._namespace = ""
+        self._owner: Model | None = None  # None: it closes its engine
+        self._apart: dict[str, Model] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -90,11 +94,24 @@ class Model:
 
     def close(self) -> None:
         """End all streams and give memory and threads back."""
-        self._engine.close()
+        if self._owner is None:
+            self._engine.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):
             self.close()
+
+    def apart(self, namespace: str) -> Model:
+        """This model for those who share nothing that was computed with others, who could tell from how soon
+        an answer begins what was said (CVE-2025-46570). It is open as long as this one is.
+        """
+        if namespace == self._namespace:
+            return self
+        if namespace not in self._apart:
+            view = copy(self)
+            view._namespace, view._owner = namespace, self
+            self._apart[namespace] = view
+        return self._apart[namespace]
 
     def cancel(self, request: Request) -> None:
         """Stop a request; `Stream.cancel` is the door to it."""
@@ -411,6 +428,7 @@ class Model:
             seed=_any_seed() if sampling.seed is None else sampling.seed,
             max_tokens=sys.maxsize if max_tokens is None else max_tokens,
             sink=mailbox.put,
+            namespace=self._namespace,
             stop_ids=self.tokenizer.eog_ids,
             constraint=None if grammar is None else grammar.constraint(),
             priority=priority,

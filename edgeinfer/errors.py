@@ -195,6 +195,7 @@ EXIT_AND_STATUS: dict[str, tuple[int, int]] = {
     "port_taken": (7, 500),
     "integrity_error": (8, 500),
     "body_too_large": (2, 413),
+    "body_too_slow": (2, 408),
     "model_not_found": (9, 404),
     "not_found": (9, 404),
     "cancelled": (130, 499),

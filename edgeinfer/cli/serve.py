@@ -19,6 +19,7 @@ from edgeinfer.server.durations import seconds_of
 
 if TYPE_CHECKING:
     from edgeinfer.server.entry import Entry
+    from edgeinfer.server.keys import Key
     from edgeinfer.server.models import Models
     from edgeinfer.server.port import Port
 
@@ -28,6 +29,14 @@ def _duration(context: click.Context, option: click.Parameter, text: str) -> flo
         return seconds_of(text)
     except ValueError as wrong:
         raise click.BadParameter(f"{text!r} {wrong}") from None
+
+
+def _origins(context: click.Context, option: click.Parameter, text: str) -> list[str]:
+    origins = [origin.strip().lower().removesuffix("/") for origin in text.split(",") if origin.strip()]
+    for origin in origins:
+        if "://" not in origin:
+            raise click.BadParameter(f"{origin!r} is not the origin of a page, as https://example.org")
+    return origins
 
 
 _FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
@@ -42,10 +51,16 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
     "--api-key-file",
     type=click.Path(path_type=Path),
     metavar="FILE",
-    help="Everybody must bring the key in it, or the one in EDGEINFER_API_KEY.",
+    help="Everybody must bring a key of it (one a line, a name may follow), or EDGEINFER_API_KEY.",
 )
 @click.option("--allow-host", multiple=True, metavar="NAME", help="Another name of this machine.")
-@click.option("--allow-origin", multiple=True, metavar="URL", help="Web pages that may ask.")
+@click.option(
+    "--cors-origins",
+    callback=_origins,
+    default="",
+    metavar="URL,...",
+    help="Web pages that may ask, as https://example.org; none others may.",
+)
 @click.option(
     "--keep-alive",
     callback=_duration,
@@ -100,7 +115,7 @@ def command(
     port: int,
     api_key_file: Path | None,
     allow_host: tuple[str, ...],
-    allow_origin: tuple[str, ...],
+    cors_origins: list[str],
     keep_alive: float,
     max_models: int | None,
     max_queue: int,
@@ -125,8 +140,8 @@ def command(
     edgeinfer serve model.gguf
     curl localhost:8080/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hi"}]}'
     """
-    api_key = _key(api_key_file)
-    if api_key is None and not _is_loopback(host):
+    keys = _keys(api_key_file)
+    if not keys and not _is_loopback(host):
         raise InvalidRequest(
             f"{host} can be reached from other machines: that needs an API key",
             hint="give --api-key-file, or listen on 127.0.0.1",
@@ -149,8 +164,9 @@ def command(
     named = [_named(name) for name in models or (BUNDLED[0],)]
     pool = Pool(partial(edgeinfer.load, **loading), partial(plan, **loading), most_open=max_models)
     with _listen(host, port) as listener, Models(named, pool, Terms(keep_alive, max_queue)) as served:
+        rules = Rules((*allow_host, host), _is_any(host), cors_origins, keys)
         limits = Limits(request_timeout, Targets(target_ttft, target_tpot))
-        app = make_app(served, Rules((*allow_host, host), allow_origin, api_key), limits)
+        app = make_app(served, rules, limits)
         tls = None if ssl_certfile is None else Tls(ssl_certfile, ssl_keyfile)
         names = ", ".join(entry.name for entry in named)
         scheme = "http" if tls is None else "https"
@@ -182,17 +198,17 @@ def _named(model: str) -> Entry:
     return Entry(path.stem if Path(model).is_file() else model, path)
 
 
-def _key(file: Path | None) -> str | None:
+def _keys(file: Path | None) -> list[Key]:
     """Not from an argument: those can be read by everybody on the machine."""
+    from edgeinfer.server.keys import read_keys
+
     if file is None:
-        return os.environ.get("EDGEINFER_API_KEY")
+        key = os.environ.get("EDGEINFER_API_KEY")
+        return [] if key is None else read_keys(key)
     try:
-        key = file.read_text().strip()
-    except OSError as error:
-        raise DiskError(f"cannot read {file}: {error.strerror}") from error
-    if not key:
-        raise InvalidRequest(f"{file} is empty", hint="write a key into it")
-    return key
+        return read_keys(file.read_text())
+    except (OSError, UnicodeDecodeError) as error:
+        raise DiskError(f"cannot read {file}: {error}") from error
 
 
 def _is_loopback(host: str) -> bool:
@@ -200,6 +216,11 @@ def _is_loopback(host: str) -> bool:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return host == "localhost"
+
+
+def _is_any(host: str) -> bool:
+    """Whether it stands for all addresses of the machine, which nobody can list."""
+    return host in ("0.0.0.0", "::")
 
 
 def _listen(host: str, port: int) -> socket.socket:

@@ -1,4 +1,6 @@
-"""PrefixCache: sequences kept after their requests have ended, found again by their tokens, whoever asks.
+"""PrefixCache: sequences kept after their requests have ended, found again by their tokens.
+
+Only within a namespace: how fast an answer begins would tell others what was said (CVE-2025-46570).
 
 What is kept costs no copy: a request that goes on from a kept sequence shares its blocks. Room is made from
 the least recently used sequence, from its end, since beginnings (system prompts) are what others share.
@@ -24,6 +26,7 @@ class Kept:
 
     seq: SeqId
     tokens: Tokens  # exactly what the sequence holds
+    namespace: str = ""
     passing: bool = False  # of no use after this run
 
 
@@ -51,10 +54,12 @@ class PrefixCache:
         """What is kept, the most recently used first."""
         return reversed(self._kept)
 
-    def keep(self, seq: SeqId, tokens: Sequence[int] | Tokens, *, passing: bool = False) -> None:
+    def keep(
+        self, seq: SeqId, tokens: Sequence[int] | Tokens, namespace: str, *, passing: bool = False
+    ) -> None:
         """Take over a sequence that holds these tokens, unless one that begins with them is kept already."""
-        new = Kept(seq, np.array(tokens, np.int32), passing)
-        for kept in list(self._kept):
+        new = Kept(seq, np.array(tokens, np.int32), namespace, passing)
+        for kept in [kept for kept in self._kept if kept.namespace == namespace]:
             n = common_prefix(kept.tokens, new.tokens)
             if n == len(kept.tokens):  # the new one says it all
                 self._close(kept)
@@ -64,11 +69,11 @@ class PrefixCache:
                 return
         self._kept.append(new)
 
-    def find(self, tokens: Tokens) -> tuple[Kept | None, int]:
+    def find(self, tokens: Tokens, namespace: str) -> tuple[Kept | None, int]:
         """The kept sequence with the most first tokens in common, and how many those are."""
         best, most = None, 0
         for kept in self._kept:
-            n = common_prefix(kept.tokens, tokens)
+            n = common_prefix(kept.tokens, tokens) if kept.namespace == namespace else 0
             if n > 0 and n >= most:
                 best, most = kept, n
         return best, most

@@ -45,6 +45,7 @@ class Request:
     stop_ids: frozenset[int] = frozenset()
     constraint: Constraint | None = None  # what it has to be
     priority: Priority = "interactive"  # batch goes last and is paused first
+    namespace: str = ""  # it finds only what requests of the same one have computed
     deadline: float | None = None  # time.perf_counter() when it ends, finished or not
     most_context: int | None = None  # tokens, generated ones included, where that is less than the model has
     # With a full context go on without the older half of what follows the first so many tokens.

@@ -81,21 +81,24 @@ class PrefixSaver:
                 if source not in self._done and self._begin(source, seq, tokens, _LEAST_NEW):
                     return
 
-    def recall(self, tokens: Tokens, n_there: int, open_with_room: Callable[[int], SeqId | None]) -> bool:
+    def recall(
+        self, tokens: Tokens, namespace: str, n_there: int, open_with_room: Callable[[int], SeqId | None]
+    ) -> bool:
         """Read back what a request needs, if files have much more of it than is there; it is kept then.
 
         Returns whether anything kept may be another now: this, or what gave way for it.
         """
         if len(tokens) - 1 - n_there < _LEAST:
             return False
-        chain = self._store.find(tokens[:-1])
+        store = self._store.within(namespace)
+        chain = store.find(tokens[:-1])
         if chain.n - n_there < _LEAST or not self._is_faster(chain.n, chain.n - n_there):
             return False
         seq = open_with_room(chain.n)
         if seq is None:
             return True
         start = time.perf_counter()
-        blocks = self._while_faster(self._store.read(chain), chain.n - n_there)
+        blocks = self._while_faster(store.read(chain), chain.n - n_there)
         try:
             got = self._backend.restore(seq, chain.n, blocks)
         except NoRoom:
@@ -105,7 +108,7 @@ class PrefixSaver:
             return True
         self._load_s = (time.perf_counter() - start) / got
         self.n_loaded += got
-        self._cache.keep(seq, tokens[:got])
+        self._cache.keep(seq, tokens[:got], namespace)
         return True
 
     @property
@@ -169,7 +172,8 @@ class PrefixSaver:
         Raises NoRoom when no fork of it can be opened.
         """
         blocks = self._backend.snapshot(seq)[: -(-len(tokens) // self._block_tokens)]
-        new = self._store.unsaved(tokens, blocks) if len(tokens) >= _LEAST else None
+        store = self._store.within(source.namespace)
+        new = store.unsaved(tokens, blocks) if len(tokens) >= _LEAST else None
         if new is None or new.n_tokens < least:
             self._done.add(source)
             return False
@@ -185,7 +189,7 @@ class PrefixSaver:
         def written(whole: bool, error: DiskError | None) -> None:
             self._post(lambda: self._written(source, new, whole, error))
 
-        self._held, self._writer = held, _Writer(self._store, new, blocks, written)
+        self._held, self._writer = held, _Writer(store, new, blocks, written)
         self._writer.thread.start()
         return True
 

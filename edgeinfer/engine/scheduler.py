@@ -11,7 +11,7 @@ import bisect
 import itertools
 import sys
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -206,17 +206,21 @@ class Scheduler:
         if request.scoring or not self.running:
             return False
         there = -1
-        for other in self.running:
+        for other in self._kin(request):
             if other.order > request.order or other.n_left <= 1 or other.held:
                 continue
             n = min(common_prefix(other.prompt, request.prompt), len(request.prompt) - 1)
             if n - other.n_computed < _WORTH_WAITING:
                 continue
             if there < 0:
-                there = self.cache.find(request.prompt)[1]
+                there = self.cache.find(request.prompt, request.namespace)[1]
             if n - there >= _WORTH_WAITING:
                 return True
         return False
+
+    def _kin(self, request: Request) -> Iterator[Request]:
+        """Running requests that it may share with."""
+        return (other for other in self.running if other.namespace == request.namespace)
 
     def _start(self, request: Request) -> bool:
         """Give a waiting request a sequence with what is known of its tokens; False: there is no room yet."""
@@ -225,7 +229,7 @@ class Scheduler:
         if (
             self.saver is not None
             and not request.scoring
-            and self.saver.recall(tokens, n, self._open_with_room)
+            and self.saver.recall(tokens, request.namespace, n, self._open_with_room)
         ):
             source, kept, n = self._find(request, tokens)
         if not self._make_room(len(request.tokens) - n, spare=kept):
@@ -251,9 +255,9 @@ class Scheduler:
         most = request.n_scored if request.scoring else len(tokens) - 1
         if most == 0:
             return None, None, 0
-        kept, n_kept = self.cache.find(tokens)
+        kept, n_kept = self.cache.find(tokens, request.namespace)
         source, n_running = None, 0
-        for other in self.running:
+        for other in self._kin(request):
             n = min(common_prefix(other.prompt, tokens), other.n_computed)
             if n > n_running:
                 source, n_running = other.seq, n
@@ -336,7 +340,8 @@ class Scheduler:
     def _keep(self, request: Request) -> None:
         if request.seq is not None and request.n_computed > 0:
             passing = request.priority == "batch"
-            self.cache.keep(request.seq, request.tokens[: request.n_computed], passing=passing)
+            tokens = request.tokens[: request.n_computed]
+            self.cache.keep(request.seq, tokens, request.namespace, passing=passing)
             if self.saver is not None:
                 self.saver.observe_kept()
             request.seq, request.n_computed = None, 0

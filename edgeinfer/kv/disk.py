@@ -75,7 +75,7 @@ class SavedPrefixes:
     """
 
     def __init__(self, folder: Path, key: str, block_tokens: int, most_bytes: int) -> None:
-        self._root = folder
+        self._root, self._key = folder, key
         self._folder = folder / hashlib.sha256(key.encode()).hexdigest()[:24]
         self._block_tokens = block_tokens
         self._most_bytes = most_bytes
@@ -83,6 +83,14 @@ class SavedPrefixes:
         self._inodes: dict[str, int] = {}  # by file name
         self._children: dict[str, list[str]] = {}  # file names by the run that they continue
         self._heads: dict[str, Run] = {}  # by file name, as far as they have been read
+        self._within: dict[str, SavedPrefixes] = {"": self}
+
+    def within(self, namespace: str) -> SavedPrefixes:
+        """The sequences of a namespace, in a folder of their own: they are of no use to others."""
+        if namespace not in self._within:
+            key = f"{self._key} for {namespace}"
+            self._within[namespace] = SavedPrefixes(self._root, key, self._block_tokens, self._most_bytes)
+        return self._within[namespace]
 
     def find(self, tokens: Tokens) -> Chain:
         """The longest beginning of a sequence that is saved."""

@@ -49,6 +49,8 @@ def _facts(record: Record) -> dict[str, Any]:
         "seconds": round(record.total_s, 3),
         "request_id": record.id,
     }
+    if record.key:
+        facts["key"] = record.key
     if record.model is not None:
         facts["model"] = record.model
     if record.streams:

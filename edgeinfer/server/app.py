@@ -9,6 +9,7 @@ from functools import partial
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
 from starlette.middleware import Middleware
+from starlette.middleware.cors import CORSMiddleware
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
@@ -19,6 +20,7 @@ from edgeinfer.server.anthropic.routes import AnthropicRoutes
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
+from edgeinfer.server.keys import KeyCheck
 from edgeinfer.server.llamacpp.routes import LlamaCppRoutes
 from edgeinfer.server.lmstudio import LmStudioRoutes
 from edgeinfer.server.metrics import CONTENT_TYPE, Metrics, Targets
@@ -61,11 +63,29 @@ def make_app(models: Models, rules: Rules, limits: Limits | None = None) -> Reco
     ]
     app = Starlette(
         routes=routes,
-        middleware=[Middleware(Paths), Middleware(Guard, rules=rules)],
+        middleware=_middleware(rules),
         exception_handlers={EdgeInferError: _failed, HTTPException: _refused, Exception: _broken},
     )
     patterns: dict[object, str] = {route.endpoint: route.path for route in routes}
     return Recorder(app, patterns, (log_request, metrics.observe), limits.request_s)
+
+
+def _middleware(rules: Rules) -> list[Middleware]:
+    """In the order in which a request meets them. A page asks what it may before it may bring its key."""
+    asked = [Middleware(Paths), Middleware(Guard, rules=rules)]
+    if rules.origins:
+        asked.append(
+            Middleware(
+                CORSMiddleware,
+                allow_origins=rules.origins,
+                allow_methods=("GET", "HEAD", "POST", "DELETE"),
+                allow_headers=("*",),
+                expose_headers=("x-request-id",),
+            )
+        )
+    if rules.keys:
+        asked.append(Middleware(KeyCheck, keys=rules.keys))
+    return asked
 
 
 async def _metrics(metrics: Metrics, models: Models, request: Request) -> Response:

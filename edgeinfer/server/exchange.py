@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
-import re
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
@@ -12,9 +10,11 @@ from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from edgeinfer.errors import Cancelled, InvalidRequest
+from edgeinfer.server.strict_json import decoded
 
-_SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escaped, or encoded on its own
-MOST_BODY_BYTES = 64 << 20  # a prompt that fills a context of a million tokens has 5 MB
+MOST_BODY_BYTES = 16 << 20  # a prompt that fills a context of a million tokens has 5 MB
+_TOO_LARGE = f"the body has more than {MOST_BODY_BYTES >> 20} MiB"
+_BODY_S = 60  # for all of it to come
 
 Answer = TypeVar("Answer")
 
@@ -25,39 +25,34 @@ class BodyTooLarge(InvalidRequest):
     code = "body_too_large"
 
 
+class BodyTooSlow(InvalidRequest):
+    """It did not come to its end."""
+
+    code = "body_too_slow"
+
+
 async def read_json(request: Request) -> Any:
     """The decoded body, whatever its content type says: not all editors set one.
 
     Raises:
-        BodyTooLarge, InvalidRequest: it is not a JSON document of a sensible size.
+        BodyTooLarge, BodyTooSlow, InvalidParameter: it is not a JSON document of a sensible size.
         Cancelled: the client went before its end.
     """
     chunks, size = [], 0
+    if int(request.headers.get("content-length", 0)) > MOST_BODY_BYTES:
+        raise BodyTooLarge(_TOO_LARGE)
     try:
-        async for chunk in request.stream():
-            size += len(chunk)
-            if size > MOST_BODY_BYTES:
-                raise BodyTooLarge(f"the body has more than {MOST_BODY_BYTES >> 20} MiB")
-            chunks.append(chunk)
+        async with asyncio.timeout(_BODY_S):
+            async for chunk in request.stream():
+                size += len(chunk)
+                if size > MOST_BODY_BYTES:
+                    raise BodyTooLarge(_TOO_LARGE)
+                chunks.append(chunk)
+    except TimeoutError:
+        raise BodyTooSlow(f"the body took longer than {_BODY_S} seconds") from None
     except ClientDisconnect:
         raise Cancelled("the client has gone") from None
-    body = b"".join(chunks)
-    try:
-        value = json.loads(body)
-        return _with_whole_characters(value) if _SURROGATE.search(body) else value
-    except (ValueError, RecursionError) as error:
-        raise InvalidRequest(f"the body is not JSON: {error}") from None
-
-
-def _with_whole_characters(value: Any) -> Any:
-    """U+FFFD for halves: some editors cut a text within an emoji."""
-    if isinstance(value, str):
-        return value.encode("utf-16", "surrogatepass").decode("utf-16", "replace")
-    if isinstance(value, list):
-        return [_with_whole_characters(item) for item in value]
-    if isinstance(value, dict):
-        return {_with_whole_characters(name): _with_whole_characters(item) for name, item in value.items()}
-    return value
+    return decoded(b"".join(chunks))
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

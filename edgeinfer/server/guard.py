@@ -6,8 +6,8 @@ address) or as a simple cross-site POST. Both are refused here, before anything 
 
 from __future__ import annotations
 
-import hmac
-from collections.abc import Collection
+import ipaddress
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from starlette.datastructures import Headers
@@ -15,8 +15,7 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
-
-_LOOPBACK = ("localhost", "127.0.0.1", "[::1]")
+from edgeinfer.server.keys import Key
 
 
 @dataclass(frozen=True)
@@ -24,8 +23,9 @@ class Rules:
     """Who is let in, besides programs that ask this machine by one of its loopback names."""
 
     hosts: Collection[str] = ()  # further names of this machine, without port
+    addresses: bool = False  # also by whatever address; a web page has a name
     origins: Collection[str] = ()  # web pages and editors' views that may ask, as https://example.org
-    key: str | None = None  # everybody must bring it
+    keys: Sequence[Key] = ()  # everybody must bring one of them, if there are any
 
 
 class Guard:
@@ -36,22 +36,36 @@ class Guard:
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request in or refuse it."""
-        if scope["type"] == "http" and (refusal := self._refusal(Headers(scope=scope))) is not None:
+        if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
             await failure_response(scope["path"], refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
-    def _refusal(self, headers: Headers) -> Failure | None:
+    def _refusal(self, scope: Scope) -> Failure | None:
+        headers = Headers(scope=scope)
         host, origin = _name_of(headers.get("host", "")), headers.get("origin")
-        if host not in _LOOPBACK and host not in self._rules.hosts:
-            return Failure(421, "misdirected_request", f"this server is not called {host!r}")
-        if origin is not None and origin not in self._rules.origins:
-            return Failure(403, "origin_not_allowed", f"pages of {origin} may not ask this server")
-        if origin is None and headers.get("sec-fetch-site") == "cross-site":
-            return Failure(403, "origin_not_allowed", "other web pages may not ask this server")
-        if self._rules.key is not None and not _brings(headers, self._rules.key):
-            return Failure(401, "invalid_api_key", "this server wants an API key")
+        if not self._is_ours(host):
+            return Failure(
+                421, "misdirected_request", f"this server is not called {host!r}; see --allow-host"
+            )
+        if origin is None:
+            if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
+                return Failure(403, "origin_not_allowed", "other web pages may not ask this server")
+            return None
+        if origin not in self._rules.origins:
+            problem = f"pages of {origin!r} may not ask this server; see --cors-origins"
+            return Failure(403, "origin_not_allowed", problem)
+        if scope["method"] == "POST" and _media_type(headers) != "application/json":
+            problem = "what a web page sends must have the content type application/json"
+            return Failure(415, "unsupported_media_type", problem)
         return None
+
+    def _is_ours(self, host: str) -> bool:
+        try:
+            address = ipaddress.ip_address(host.removeprefix("[").removesuffix("]"))
+        except ValueError:
+            return host == "localhost" or host in self._rules.hosts
+        return address.is_loopback or self._rules.addresses or host in self._rules.hosts
 
 
 def _name_of(host: str) -> str:
@@ -60,9 +74,5 @@ def _name_of(host: str) -> str:
     return (name if colon and port.isdecimal() else host).lower()
 
 
-def _brings(headers: Headers, key: str) -> bool:
-    given = [headers.get("x-api-key"), headers.get("api-key")]
-    scheme, _, token = headers.get("authorization", "").partition(" ")
-    if scheme.lower() == "bearer":
-        given.append(token.strip())
-    return any(hmac.compare_digest(text.encode(), key.encode()) for text in given if text is not None)
+def _media_type(headers: Headers) -> str:
+    return headers.get("content-type", "").partition(";")[0].strip().lower()

@@ -103,10 +103,11 @@ class Models:
         record = record_of(request)
         record.model = entry.name
         self._lend(entry, record)
-        if entry.model is not None:
-            return entry.model
-        assert self._pool is not None
-        return await while_connected(request, self._pool.open(entry))
+        model = entry.model
+        if model is None:
+            assert self._pool is not None
+            model = await while_connected(request, self._pool.open(entry))
+        return model.apart(record.namespace)
 
     def _lend(self, entry: Entry, record: Record) -> None:
         def give_back() -> None:

@@ -34,6 +34,8 @@ class Record:
     path: str
     began_at: float = field(default_factory=time.perf_counter)
     route: str = ""  # the pattern that the path fits; "" if none does
+    key: str = ""  # the name of the key that it brought
+    namespace: str = ""  # in which what was computed before is found
     model: str | None = None
     streams: Sequence[Stream] = ()
     status: int | None = None  # None: the client left before there was one

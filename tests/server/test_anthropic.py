@@ -14,6 +14,7 @@ from serving import Served
 
 import edgeinfer
 from edgeinfer.server.guard import Rules
+from edgeinfer.server.keys import Key
 from edgeinfer.text.conversation import Conversation
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
@@ -285,7 +286,7 @@ def test_max_tokens_is_required(served: Served) -> None:
 
 def test_who_brings_no_key_is_refused(random_model: Path) -> None:
     with edgeinfer.load(random_model, context_length=256) as model:
-        server = Served(model, Rules(key=KEY))
+        server = Served(model, Rules(keys=[Key(KEY)]))
         with client_of(server, KEY) as known, client_of(server) as unknown:
             assert known.messages.create(**ASK).content
             with pytest.raises(anthropic.AuthenticationError) as refused:

@@ -19,6 +19,7 @@ from serving import Served
 
 import edgeinfer
 from edgeinfer.server.guard import Rules
+from edgeinfer.server.keys import Key
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
 KEY = "a-key-of-ours"
@@ -180,7 +181,7 @@ def test_web_pages_are_not_answered(served: Served) -> None:
 
 def test_who_brings_no_key_is_refused(random_model: Path) -> None:
     with edgeinfer.load(random_model, context_length=256) as model:
-        server = Served(model, Rules(key=KEY))
+        server = Served(model, Rules(keys=[Key(KEY)]))
         assert [m.id for m in server.client(KEY).models.list()] == ["random"]
         with pytest.raises(openai.AuthenticationError, match="wants an API key"):
             server.client("another").models.list()

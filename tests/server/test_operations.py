@@ -27,6 +27,7 @@ from edgeinfer.loading import load_tokenizer
 from edgeinfer.server.app import Limits
 from edgeinfer.server.connection import Connection
 from edgeinfer.server.guard import Rules
+from edgeinfer.server.keys import Key
 from edgeinfer.server.metrics import Targets
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
@@ -94,7 +95,7 @@ def test_metrics_tell_what_clients_were_told(random_model: Path) -> None:
 
 def test_metrics_need_the_key(random_model: Path) -> None:
     with edgeinfer.load(random_model, threads=2, context_length=256) as model:
-        served = Served(model, Rules(key="ours"))
+        served = Served(model, Rules(keys=[Key("ours")]))
         assert served.post(b"", "/metrics")[0] == 401
         served.stop()
 
