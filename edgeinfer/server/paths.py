@@ -16,7 +16,7 @@ class Paths:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Go on with the path that was meant."""
         if scope["type"] == "http":
-            scope = {**scope, "path": meant(scope["path"])}
+            scope["path"] = meant(scope["path"])  # in place: the record of the request tells its route
         await self._app(scope, receive, send)
 
 
