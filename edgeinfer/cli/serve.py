@@ -158,12 +158,14 @@ def command(
     from edgeinfer.server.pool import Pool
     from edgeinfer.server.port import Port, Tls
 
-    access_log.configure(log_format, log_level)
-
     loading = take_model(options)
     named = [_named(name) for name in models or (BUNDLED[0],)]
     pool = Pool(partial(edgeinfer.load, **loading), partial(plan, **loading), most_open=max_models)
-    with _listen(host, port) as listener, Models(named, pool, Terms(keep_alive, max_queue)) as served:
+    with (
+        access_log.written(log_format, log_level),
+        _listen(host, port) as listener,
+        Models(named, pool, Terms(keep_alive, max_queue)) as served,
+    ):
         rules = Rules((*allow_host, host), _is_any(host), cors_origins, keys)
         limits = Limits(request_timeout, Targets(target_ttft, target_tpot))
         app = make_app(served, rules, limits)

@@ -4,11 +4,20 @@ from __future__ import annotations
 
 import json
 import logging
+import os
+import queue
+import sys
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from typing import Any, Literal
 
 from edgeinfer.server.record import Record
 
 LogFormat = Literal["text", "json"]
+
+_MOST_LINES = 10_000  # that wait to be written
+_LAST_S = 1.0  # for them at the end
 
 _log = logging.getLogger("edgeinfer.access")
 
@@ -20,15 +29,45 @@ def log_request(record: Record) -> None:
         _log.info(" ".join(f"{name}={value}" for name, value in facts.items()), extra={"facts": facts})
 
 
-def configure(style: LogFormat, level: str) -> None:
-    """Where all of the server's lines go: stderr."""
-    handler = logging.StreamHandler()
+@contextmanager
+def written(style: LogFormat, level: str) -> Iterator[None]:
+    """All lines of the server go to stderr, by a thread of their own: who does not read holds up nobody.
+
+    Then lines are lost, and no answers.
+    """
+    lines: queue.Queue[str | None] = queue.Queue(_MOST_LINES)
+    handler = _Lines(lines)
     handler.setFormatter(_JsonLines() if style == "json" else logging.Formatter("%(asctime)s %(message)s"))
     for name in ("edgeinfer", "uvicorn"):
         logger = logging.getLogger(name)
         logger.handlers, logger.propagate = [handler], False
         logger.setLevel(level.upper())
     logging.getLogger("uvicorn").setLevel(max(logging.WARNING, logging.getLogger("edgeinfer").level))
+    writer = threading.Thread(target=_write, args=(lines,), name="edgeinfer-log", daemon=True)
+    writer.start()
+    try:
+        yield
+    finally:
+        with suppress(queue.Full):
+            lines.put_nowait(None)
+        writer.join(_LAST_S)
+
+
+def _write(lines: queue.Queue[str | None]) -> None:
+    """Without locks of logging or sys.stderr, which the end of the process would wait for."""
+    with suppress(OSError):
+        while (line := lines.get()) is not None:
+            os.write(sys.stderr.fileno(), f"{line}\n".encode("utf-8", "replace"))
+
+
+class _Lines(logging.Handler):
+    def __init__(self, lines: queue.Queue[str | None]) -> None:
+        super().__init__()
+        self._lines = lines
+
+    def emit(self, record: logging.LogRecord) -> None:
+        with suppress(queue.Full):
+            self._lines.put_nowait(self.format(record))
 
 
 class _JsonLines(logging.Formatter):

@@ -261,6 +261,15 @@ def test_a_second_signal_ends_at_once(random_model: Path) -> None:
         assert process.wait(timeout=10) == -signal.SIGTERM
 
 
+def test_a_log_that_nobody_reads_holds_up_nobody(random_model: Path) -> None:
+    with serving(str(random_model), "-c", "512", "--log-level", "info") as (_, port):
+        connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        for _ in range(200):  # with a line of 1000 characters each: three times what a pipe holds
+            connection.request("GET", "/" + "x" * 1000)
+            assert connection.getresponse().read()
+        connection.close()
+
+
 def test_an_idle_server_uses_no_processor(random_model: Path) -> None:
     with serving(str(random_model), "-c", "512") as (process, port):
         with streaming(port, max_tokens=4) as answer:
