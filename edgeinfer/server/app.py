@@ -27,6 +27,7 @@ from edgeinfer.server.metrics import CONTENT_TYPE, Metrics, Targets
 from edgeinfer.server.models import Models
 from edgeinfer.server.ollama.routes import OllamaRoutes
 from edgeinfer.server.openai.routes import OpenAiRoutes
+from edgeinfer.server.openapi import document
 from edgeinfer.server.paths import Paths
 from edgeinfer.server.record import Recorder
 from edgeinfer.server.responses.routes import ResponsesRoutes
@@ -61,6 +62,8 @@ def make_app(models: Models, rules: Rules, limits: Limits | None = None) -> Reco
         *LlamaCppRoutes(models).routes(),
         *LmStudioRoutes(models).routes(),
     ]
+    described = document(routes)
+    routes.append(Route("/openapi.json", lambda request: JSONResponse(described), methods=["GET"]))
     app = Starlette(
         routes=routes,
         middleware=_middleware(rules),
