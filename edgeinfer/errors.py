@@ -37,9 +37,18 @@ class EdgeInferError(Exception):
 
 
 class InvalidRequest(EdgeInferError):
-    """An argument, parameter or message that makes no sense."""
+    """An argument, parameter or message that makes no sense.
+
+    Args:
+        message, hint: see `EdgeInferError`.
+        param: the argument or field that is wrong, if it is one, as `temperature`.
+    """
 
     code = "invalid_request"
+
+    def __init__(self, message: str, *, hint: str | None = None, param: str | None = None) -> None:
+        super().__init__(message, hint=hint)
+        self.param = param
 
 
 class ContextLengthExceeded(InvalidRequest):

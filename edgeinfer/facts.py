@@ -45,7 +45,6 @@ _FILE_TYPES = {
     32: "BF16",
     38: "MXFP4",
 }
-_TOOLS = re.compile(r"\btools\b")
 _THINKING = re.compile(r"</?think|enable_thinking|reasoning_content|<\|channel")
 
 
@@ -128,7 +127,9 @@ class Facts:
     @property
     def calls_tools(self) -> bool:
         """Whether its template shows it tools."""
-        return not self.is_embedder and bool(_TOOLS.search(self.template))
+        from edgeinfer.text.toolcalls.told import knows_tools
+
+        return not self.is_embedder and knows_tools(self.template)
 
     @cached_property
     def capabilities(self) -> tuple[Capability, ...]:

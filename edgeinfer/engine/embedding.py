@@ -71,7 +71,8 @@ def start_embeddings(
     """
     n_embd = engine.traits.n_embd
     if dimensions is not None and not 1 <= dimensions <= n_embd:
-        raise InvalidRequest(f"dimensions must be from 1 to {n_embd}, not {dimensions}")
+        problem = f"dimensions must be from 1 to {n_embd}, not {dimensions}"
+        raise InvalidRequest(problem, param="dimensions")
     if not all(texts):
         raise InvalidRequest("one of the texts is empty", hint="leave it out")
 

@@ -79,9 +79,11 @@ class Request:
             raise InvalidRequest("the prompt is empty", hint="give at least one token")
         least = 1 if self.score is None else 0
         if self.max_tokens < least:
-            raise InvalidRequest(f"max_tokens must be at least {least}, not {self.max_tokens}")
+            problem = f"max_tokens must be at least {least}, not {self.max_tokens}"
+            raise InvalidRequest(problem, param="max_tokens")
         if not 0 <= self.n_top <= MOST_TOP:
-            raise InvalidRequest(f"top_logprobs must be from 0 to {MOST_TOP}, not {self.n_top}")
+            problem = f"top_logprobs must be from 0 to {MOST_TOP}, not {self.n_top}"
+            raise InvalidRequest(problem, param="top_logprobs")
         if self.priority not in _RANKS:
             raise InvalidRequest(f"priority must be one of {', '.join(_RANKS)}, not {self.priority!r}")
 

@@ -80,9 +80,9 @@ class Sampling:
         if self.seed is not None:
             _check("seed", self.seed, 0, 2**64 - 1, integer=True)
         for token, bias in self.logit_bias.items():
-            _check("logit_bias token id", token, 0, 2**31 - 1, integer=True)
+            _check("logit_bias", token, 0, 2**31 - 1, integer=True, which=" token id")
             if bias != -math.inf:
-                _check(f"logit_bias of token {token}", bias, -1e4, 1e4, integer=False)
+                _check("logit_bias", bias, -1e4, 1e4, integer=False, which=f" of token {token}")
 
     @classmethod
     def names(cls) -> tuple[str, ...]:
@@ -166,12 +166,12 @@ def choice_of(token: int, logits: Row, n_top: int = 0) -> Choice:
     return Choice(token, float(logits[token]) - log_total, tuple(named))
 
 
-def _check(name: str, value: object, low: float, high: float, *, integer: bool) -> None:
+def _check(name: str, value: object, low: float, high: float, *, integer: bool, which: str = "") -> None:
     kinds = (int, np.integer) if integer else (int, float, np.integer, np.floating)
     number = isinstance(value, kinds) and not isinstance(value, bool)
     if not number or not low <= value <= high:  # type: ignore[operator]  # NaN fails the comparison
         kind = "an integer" if integer else "a number"
-        raise InvalidRequest(f"{name} must be {kind} from {low} to {high}, not {value!r}")
+        raise InvalidRequest(f"{name}{which} must be {kind} from {low} to {high}, not {value!r}", param=name)
 
 
 def _adjusted(logits: Row, sampling: Sampling, history: Sequence[int]) -> Row:

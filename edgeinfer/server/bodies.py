@@ -6,9 +6,8 @@ something, because an answer that silently leaves them out would be a wrong one.
 
 from __future__ import annotations
 
-import os
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Annotated, Any, Literal, TypeVar
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
 from pydantic import (
     AfterValidator,
@@ -30,19 +29,35 @@ if TYPE_CHECKING:
 
 _SAMPLING = set(Sampling.names()) - {"dry_breakers"}
 MOST_ANSWERS = 2048  # to one request
+_ANY_SEED = -1  # as llama.cpp, Ollama and LM Studio have it
 _NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
+
+# pydantic's kind of error -> what is wrong
+_PROBLEMS = {
+    "missing": "is missing",
+    "string_type": "must be a string",
+    "int_type": "must be an integer",
+    "int_from_float": "must be an integer",
+    "float_type": "must be a number",
+    "bool_type": "must be true or false",
+    "list_type": "must be a list",
+    **dict.fromkeys(("dict_type", "model_type", "model_attributes_type"), "must be an object"),
+    "literal_error": "must be {expected}",
+    "union_tag_not_found": "{discriminator} is missing",
+    "union_tag_invalid": "{discriminator} must be one of {expected_tags}, not '{tag}'",
+    "too_short": "must have at least {min_length}, not {actual_length}",
+    "too_long": "must have at most {max_length}, not {actual_length}",
+    "greater_than_equal": "must be at least {ge}",
+    "less_than_equal": "must be at most {le}",
+    "value_error": "{error}",
+}
 
 
 class InvalidParameter(InvalidRequest):
-    """A field of a body is missing or wrong.
+    """A field of a body, as `messages[0].role`, is missing or wrong; "": the body itself is."""
 
-    Attributes:
-        param: which one, as in `messages[0].role`.
-    """
-
-    def __init__(self, param: str, problem: str) -> None:
-        super().__init__(f"{param}: {problem}" if param else problem)
-        self.param = param or None
+    def __init__(self, param: str, problem: str, *, hint: str | None = None) -> None:
+        super().__init__(f"{param}: {problem}" if param else problem, hint=hint, param=param or None)
 
 
 def _refuse(value: Any) -> Any:
@@ -96,113 +111,67 @@ MOST_TOKENS = AliasChoices(
 )
 
 
-class TextPart(BaseModel):
-    """A piece of a message."""
-
-    model_config = ConfigDict(strict=True)
-
-    type: Literal["text"]
-    text: str
-
-
-class CalledFunction(BaseModel):
-    """A function that was called; its arguments as JSON text or as an object."""
-
-    model_config = ConfigDict(strict=True)
-
-    name: str
-    arguments: str | dict[str, Any] | None = None
-
-
-class CalledTool(BaseModel):
-    """A call in a message of the assistant."""
-
-    model_config = ConfigDict(strict=True)
-
-    id: str | None = None
-    function: CalledFunction
-
-
-class ChatMessage(BaseModel):
-    """One message; what else is in it goes to the template."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    role: Literal["system", "developer", "user", "assistant", "tool", "function"]
-    content: str | list[TextPart] | None = None
-    tool_calls: list[CalledTool] | None = None
-    tool_call_id: str | None = None
-
-    def plain(self) -> dict[str, Any]:
-        """As a conversation takes it."""
-        return self.model_dump(exclude_none=True)
-
-
-class Function(BaseModel):
-    """A function that may be called."""
-
-    model_config = ConfigDict(strict=True, extra="allow")
-
-    name: str = Field(min_length=1)
-    description: str | None = None
-    parameters: dict[str, Any] | None = None  # a JSON schema
-
-
-class Tool(BaseModel):
-    """Something that the model may use: a function."""
-
-    model_config = ConfigDict(strict=True)
-
-    type: Literal["function"] = "function"
-    function: Function
-
-    def plain(self) -> dict[str, Any]:
-        """As a conversation takes it."""
-        return self.model_dump(exclude_none=True)
-
-
-def any_seed() -> int:
-    """For a request that brings none."""
-    return int.from_bytes(os.urandom(8))
-
-
 def check_number_of_answers(n: int) -> None:
     """Raises InvalidParameter: more than one request can sensibly ask for, as each takes some kilobytes."""
     if n > MOST_ANSWERS:
         raise InvalidParameter("prompt", f"asks for {n} answers, one request gets at most {MOST_ANSWERS}")
 
 
-def sampling_fields(body: BaseModel) -> dict[str, Any]:
-    """What a body gives for `Sampling`, by the names of its fields, whether its dialect has them or not."""
-    return {name: value for name, value in body if name in _SAMPLING and value is not None}
+def sampling_of(body: BaseModel, *, seed: int | None = None, **spelled: Any) -> Sampling:
+    """What a body gives for `Sampling`, by the names of its fields, whether its dialect has them or not.
+
+    Args:
+        seed: for a body that gives none, or -1; None: a random one.
+        spelled: parameters that the dialect spells in another way.
+
+    Raises:
+        InvalidRequest: a value is out of range.
+    """
+    given = {name: value for name, value in body if name in _SAMPLING and value is not None} | spelled
+    if given.get("seed", _ANY_SEED) == _ANY_SEED:
+        given["seed"] = seed
+    return Sampling(**given)
 
 
 AnyBody = TypeVar("AnyBody", bound=BaseModel)
 
 
 def parsed(kind: type[AnyBody], body: object) -> AnyBody:
-    """A decoded JSON body as its type. Raises InvalidParameter, which names the field."""
+    """A decoded JSON body as its type. Raises InvalidRequest; InvalidParameter, which names the field."""
+    if not isinstance(body, Mapping):
+        raise InvalidRequest("the body must be a JSON object")
     try:
         return kind.model_validate(body)
     except ValidationError as wrong:
-        errors = [(_path(e, body), e["msg"].removeprefix("Value error, ")) for e in wrong.errors()]
-        first = errors[0][0]
-        # several where a field may have several types
-        problems = dict.fromkeys(
-            problem[:1].lower() + problem[1:] for path, problem in errors if path == first
-        )
-        raise InvalidParameter(first, ", or ".join(problems)) from None
+        found = [(_path(error, body), error) for error in wrong.errors()]
+        # The innermost one of the first that is wrong; several problems: it may have several types.
+        field = max((path for path, _ in found if path.startswith(found[0][0])), key=len)
+        errors = [error for path, error in found if path == field]
+        raise InvalidParameter(field, _problem(errors) + _given(errors[0])) from None
+
+
+def _problem(errors: Sequence[ErrorDetails]) -> str:
+    """What is wrong, in the words of JSON; pydantic's are for those who know its classes."""
+    first, *others = dict.fromkeys(
+        _PROBLEMS.get(error["type"], error["msg"]).format(**error.get("ctx", {})) for error in errors
+    )
+    return " or ".join([first, *(other.removeprefix("must be ") for other in others)])
+
+
+def _given(error: ErrorDetails) -> str:
+    """What was given instead, if it is short."""
+    value = error["input"]
+    if isinstance(value, bool) or not isinstance(value, str | int | float) or len(repr(value)) > 40:
+        return ""
+    return "" if error["type"] == "value_error" else f", not {value!r}"
 
 
 def _path(error: ErrorDetails, body: object) -> str:
     """Where an error is in the body: pydantic adds which of several types it tried, and that is no field."""
     path, last = "", len(error["loc"]) - 1
     for i, key in enumerate(error["loc"]):
-        if isinstance(key, int) and isinstance(body, list):
+        if isinstance(key, int) and isinstance(body, list) and key < len(body):
             path, body = f"{path}[{key}]", body[key]
-        elif isinstance(key, str) and isinstance(body, Mapping):
-            if key in body or (error["type"] == "missing" and i == last):
-                path, body = f"{path}.{key}", body.get(key)
-        else:
-            break
+        elif isinstance(body, Mapping) and (key in body or (error["type"] == "missing" and i == last)):
+            path, body = f"{path}.{key}", body.get(key)
     return path.removeprefix(".")

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Self
 
-from edgeinfer.errors import ContextLengthExceeded, EdgeInferError
-from edgeinfer.server.bodies import InvalidParameter
+from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
 
 
 @dataclass(frozen=True)
@@ -25,7 +24,7 @@ class Failure:
     def of(cls, error: EdgeInferError) -> Self:
         """With the hint as part of the message: clients show nothing else."""
         message = f"{error.message}; {error.hint}" if error.hint else error.message
-        param = error.param if isinstance(error, InvalidParameter) else None
+        param = error.param if isinstance(error, InvalidRequest) else None
         n_prompt = n_context = None
         if isinstance(error, ContextLengthExceeded):
             n_prompt, n_context = error.n_prompt, error.n_context

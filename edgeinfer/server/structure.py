@@ -73,7 +73,7 @@ def naming(field: str) -> Iterator[None]:
     try:
         yield
     except InvalidRequest as error:
-        raise InvalidParameter(field, error.message) from None
+        raise InvalidParameter(field, error.message, hint=error.hint) from None
 
 
 def json_grammar(schema: Schema | None) -> Grammar:

@@ -25,9 +25,8 @@ class Conversation:
     """Messages, with all else that a chat template is given."""
 
     messages: Sequence[Message]
-    tools: Sequence[
-        Mapping[str, Any]
-    ] = ()  # {"type": "function", "function": {name, description, parameters}}
+    # {"type": "function", "function": {name, description, parameters}}
+    tools: Sequence[Mapping[str, Any]] = ()
     tool_choice: ToolChoice = "auto"
     parallel_tool_calls: bool = True
     variables: Mapping[str, Any] = field(default_factory=dict)  # of the template, as enable_thinking
@@ -36,9 +35,14 @@ class Conversation:
         """Raises InvalidRequest: a tool has to be called that is not there."""
         choice = self.tool_choice
         if choice == "required" and not self.tools:
-            raise InvalidRequest("a tool has to be called, and there is none", hint="give tools")
+            problem = "tool_choice wants a tool to be called, and there is none"
+            raise InvalidRequest(problem, hint="give tools", param="tool_choice")
         if isinstance(choice, NamedTool) and choice.name not in {_named(tool) for tool in self.tools}:
-            raise InvalidRequest(f"no tool is called {choice.name!r}", hint="choose one of the tools")
+            names = ", ".join(str(_named(tool)) for tool in self.tools)
+            problem = f"tool_choice wants {choice.name!r} to be called, which is none of the tools"
+            raise InvalidRequest(
+                problem, hint=f"there is {names}" if names else "give tools", param="tool_choice"
+            )
 
     @property
     def forces_calls(self) -> bool:

@@ -168,7 +168,7 @@ def test_slots_tell_how_many_are_computing(served: Served) -> None:
 
 
 WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
-    ("/completion", {}, 400, "invalid_request_error", "prompt: field required"),
+    ("/completion", {}, 400, "invalid_request_error", "prompt: is missing"),
     ("/completion", {"prompt": {"prompt_string": "x"}}, 400, "invalid_request_error", "prompt"),
     ("/completion", {"prompt": []}, 400, "invalid_request_error", "prompt"),
     ("/completion", {"prompt": "x", "n_predict": -2}, 400, "invalid_request_error", "n_predict"),
@@ -178,7 +178,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/completion", {"prompt": [99999999]}, 400, "invalid_request_error", "token id 99999999"),
     ("/completion", {"prompt": "x", "temperature": "hot"}, 400, "invalid_request_error", "temperature"),
     ("/completion", {"prompt": "x", "model": "llama3"}, 404, "not_found_error", "no model is called"),
-    ("/infill", {"input_suffix": "x"}, 400, "invalid_request_error", "input_prefix: field required"),
+    ("/infill", {"input_suffix": "x"}, 400, "invalid_request_error", "input_prefix: is missing"),
     ("/infill", {"input_prefix": "", "input_suffix": ""}, 400, "invalid_request_error", "no tokens for"),
     (
         "/infill",

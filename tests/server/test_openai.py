@@ -141,7 +141,7 @@ WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
     (
         {"tool_choice": {"type": "function", "function": {"name": "f"}}},
         openai.BadRequestError,
-        "no tool is called 'f'",
+        "wants 'f' to be called",
     ),
     ({"messages": [{"role": "user", "content": "word " * 900}]}, openai.BadRequestError, "length is 256"),
 ]

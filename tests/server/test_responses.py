@@ -205,7 +205,7 @@ IMAGE = {"type": "input_image", "image_url": "data:image/png;base64,aa"}
 WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
     ({"model": "gpt-5"}, openai.NotFoundError, "no model is called"),
     ({"temperature": -3}, openai.BadRequestError, "temperature"),
-    ({"max_output_tokens": 0}, openai.BadRequestError, "max_tokens"),
+    ({"max_output_tokens": 0}, openai.BadRequestError, "max_output_tokens: must be at least 1, not 0"),
     ({"previous_response_id": "resp_1"}, openai.BadRequestError, "send the whole conversation"),
     ({"conversation": "conv_1"}, openai.BadRequestError, "conversation: is not supported"),
     ({"background": True}, openai.BadRequestError, "background: is not supported"),
@@ -218,7 +218,7 @@ WRONG: list[tuple[dict[str, Any], type[openai.APIStatusError], str]] = [
     (
         {"input": [{"type": "function_call", "name": "f", "arguments": "{}"}]},
         openai.BadRequestError,
-        r"input\[0\].call_id: field required",
+        r"input\[0\].call_id: is missing",
     ),
     ({"tools": [{"type": "function"}]}, openai.BadRequestError, r"tools\[0\]: a function has a name"),
     ({"tool_choice": "required"}, openai.BadRequestError, "there is none"),

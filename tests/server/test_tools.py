@@ -139,7 +139,7 @@ def test_a_conversation_goes_on_with_its_calls(plain: Served, asked: dict[str, A
 
 def test_a_tool_has_to_be_there(plain: Served, asked: dict[str, Any]) -> None:
     named = {"type": "function", "function": {"name": "look"}}
-    with pytest.raises(openai.BadRequestError, match="no tool is called 'look'"):
+    with pytest.raises(openai.BadRequestError, match="wants 'look' to be called"):
         plain.client().chat.completions.create(**asked, tool_choice=named)
 
 

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from edgeinfer.engine.sampler import Sampling
-from edgeinfer.server.bodies import InvalidParameter, any_seed, sampling_fields
+from edgeinfer.server.bodies import InvalidParameter, NamedBody, Stops, sampling_of
+from edgeinfer.server.messages import Text, TextPart, as_parts, joined
 from edgeinfer.server.structure import ResponseFormat, naming
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
 
@@ -20,15 +20,6 @@ if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.streaming import Stream
     from edgeinfer.text.messages import Message
-
-
-class TextBlock(BaseModel):
-    """A piece of text."""
-
-    model_config = ConfigDict(strict=True)
-
-    type: Literal["text"]
-    text: str
 
 
 class ThinkingBlock(BaseModel):
@@ -62,15 +53,6 @@ class ToolUseBlock(BaseModel):
         return {"id": self.id, "type": "function", "function": function}
 
 
-def _as_blocks(content: Any) -> Any:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [] if content is None else content
-
-
-Text = Annotated[list[TextBlock], BeforeValidator(_as_blocks)]
-
-
 class ToolResultBlock(BaseModel):
     """What a call of a tool gave."""
 
@@ -83,14 +65,14 @@ class ToolResultBlock(BaseModel):
 
     def plain(self) -> Message:
         """As a conversation takes it."""
-        text = _joined(self.content)
+        text = joined(self.content)
         if self.is_error:
             text = f"Error: {text}"
         return {"role": "tool", "tool_call_id": self.tool_use_id, "content": text}
 
 
 Block = Annotated[
-    TextBlock | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock,
+    TextPart | ThinkingBlock | RedactedThinkingBlock | ToolUseBlock | ToolResultBlock,
     Field(discriminator="type"),
 ]
 
@@ -101,7 +83,7 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["user", "assistant", "system"]
-    content: Annotated[list[Block], BeforeValidator(_as_blocks)]
+    content: Annotated[list[Block], BeforeValidator(as_parts)]
 
     def blocks(self, kind: type[Any]) -> list[Any]:
         """Those of one kind."""
@@ -113,7 +95,7 @@ class ChatMessage(BaseModel):
         for result in results:
             yield result.plain()
         said: dict[str, Any] = {}
-        if text := _joined(self.blocks(TextBlock)):
+        if text := joined(self.blocks(TextPart)):
             said["content"] = text
         if thoughts := self.blocks(ThinkingBlock):
             said["reasoning_content"] = "".join(block.thinking for block in thoughts)
@@ -170,7 +152,7 @@ class OutputConfig(BaseModel):
     format: ResponseFormat = ResponseFormat(type="text")
 
 
-class PromptBody(BaseModel):
+class PromptBody(NamedBody):
     """POST /v1/messages/count_tokens, and what POST /v1/messages begins with.
 
     Besides Anthropic's fields those of `Sampling` are known by their names, as seed and min_p.
@@ -178,8 +160,7 @@ class PromptBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    model: str | None = None
-    system: Text = []
+    system: Text = Field(default_factory=list)
     messages: list[ChatMessage] = Field(min_length=1)
     tools: list[Tool] | None = None
     tool_choice: Choice | None = None
@@ -190,7 +171,7 @@ class PromptBody(BaseModel):
         """Raises InvalidParameter: it cannot be answered."""
         if self.messages[-1].role == "assistant":
             raise InvalidParameter("messages", "the last one is the assistant's; answers are not continued")
-        said: list[Message] = [{"role": "system", "content": _joined(self.system)}] if self.system else []
+        said: list[Message] = [{"role": "system", "content": joined(self.system)}] if self.system else []
         for message in self.messages:
             said += message.plain()
         choice = self.tool_choice or Choice()
@@ -211,12 +192,12 @@ class PromptBody(BaseModel):
 class MessagesBody(PromptBody):
     """POST /v1/messages."""
 
-    max_tokens: int
+    max_tokens: int = Field(ge=1)
     stream: bool = False
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None
-    stop_sequences: list[str] | None = None
+    stop_sequences: Stops | None = None
 
     def start(self, model: Model) -> Stream:
         """The answer. Raises InvalidRequest: a parameter is out of range, or the format makes no sense."""
@@ -227,9 +208,5 @@ class MessagesBody(PromptBody):
             grammar=grammar,
             max_tokens=self.max_tokens,
             stop=self.stop_sequences,
-            sampling=Sampling(**{"seed": any_seed(), **sampling_fields(self)}),
+            sampling=sampling_of(self),
         )
-
-
-def _joined(blocks: list[TextBlock]) -> str:
-    return "\n".join(block.text for block in blocks)

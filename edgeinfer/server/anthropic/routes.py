@@ -54,14 +54,14 @@ class AnthropicRoutes:
         return await kept_alive(self._reply(request, body), MessageReply.failed, streamed=body.stream)
 
     async def _reply(self, request: Request, body: MessagesBody) -> Response:
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         reply = MessageReply(uuid.uuid4().hex, model, stream)
         return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _count(self, request: Request) -> Response:
         body = parsed(PromptBody, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         ids = await asyncio.to_thread(model.encode_chat, body.conversation())
         return JSONResponse({"input_tokens": len(ids)})
 

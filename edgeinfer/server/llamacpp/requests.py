@@ -8,6 +8,7 @@ llama.cpp itself: a prompt that takes too long is found again by the next reques
 from __future__ import annotations
 
 import math
+import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -22,9 +23,8 @@ from edgeinfer.server.bodies import (
     NamedBody,
     NotSupported,
     Stops,
-    any_seed,
     check_number_of_answers,
-    sampling_fields,
+    sampling_of,
 )
 from edgeinfer.server.llamacpp.lines import Lines
 from edgeinfer.server.structure import ConstrainedBody
@@ -145,15 +145,15 @@ class Body(NamedBody, ConstrainedBody, ABC):
 
     def sampling(self, model: Model) -> Sampling:
         """Raises InvalidRequest: a value is out of range."""
-        given = sampling_fields(self)
+        spelled: dict[str, Any] = {"logit_bias": dict(self._biases(model.tokenizer))}
         if self.top_k is not None:
-            given["top_k"] = max(0, self.top_k)
-        if self.seed is None or self.seed in (-1, _ANY_SEED):
-            given["seed"] = any_seed()
+            spelled["top_k"] = max(0, self.top_k)
+        if self.seed == _ANY_SEED:
+            spelled["seed"] = -1
         if self.dry_sequence_breakers:
-            given["dry_breakers"] = model.tokens_with(self.dry_sequence_breakers)
-        given["logit_bias"] = dict(self._biases(model.tokenizer))
-        sampling = Sampling(**given)
+            spelled["dry_breakers"] = model.tokens_with(self.dry_sequence_breakers)
+        # One of our own, as the answer tells which it was.
+        sampling = sampling_of(self, seed=int.from_bytes(os.urandom(8)), **spelled)
         return sampling if self.samplers is None else _only(self.samplers, sampling)
 
     def _biases(self, tokenizer: Tokenizer) -> Iterator[tuple[int, float]]:

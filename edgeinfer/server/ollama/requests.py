@@ -12,17 +12,14 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from edgeinfer.engine.request import MOST_TOP
-from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import (
-    ChatMessage,
     NamedBody,
     NotSupported,
     RequestBody,
     Stops,
-    Tool,
-    any_seed,
-    sampling_fields,
+    sampling_of,
 )
+from edgeinfer.server.messages import ChatMessage, Tool
 from edgeinfer.server.structure import json_grammar, naming
 from edgeinfer.text.conversation import Conversation, thinking
 from edgeinfer.text.infill import Infill
@@ -40,7 +37,7 @@ class Options(RequestBody):
     num_predict: int = Field(default=-1, ge=-2)  # less than 1: until the model or the context ends
     num_ctx: int | None = Field(default=None, ge=1)
     stop: Stops | None = None
-    seed: int | None = None  # negative: any
+    seed: int | None = None
     temperature: float | None = None
     top_k: int | None = None
     top_p: float | None = None
@@ -50,13 +47,6 @@ class Options(RequestBody):
     repeat_last_n: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
-
-    def sampling(self) -> Sampling:
-        """Raises InvalidRequest: a value is out of range."""
-        given = sampling_fields(self)
-        if self.seed is None or self.seed < 0:
-            given["seed"] = any_seed()
-        return Sampling(**given)
 
 
 class ShowBody(NamedBody):
@@ -98,7 +88,7 @@ class Body(NamedBody, ABC):
             stop=options.stop,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else 0,
             grammar=self._grammar(),
-            sampling=options.sampling(),
+            sampling=sampling_of(options),
         )
         return stream
 

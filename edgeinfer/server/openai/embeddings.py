@@ -27,7 +27,7 @@ class EmbeddingsBody(NamedBody):
     encoding_format: Literal["float", "base64"] | None = None  # None: float
     dimensions: int | None = Field(default=None, ge=1)
 
-    def start(self, model: Model, *, priority: Priority) -> list[Future[Embedding]]:
+    def start(self, model: Model, *, priority: Priority = "interactive") -> list[Future[Embedding]]:
         """The vector of each text.
 
         Raises:

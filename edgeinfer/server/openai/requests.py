@@ -9,18 +9,16 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field
 
 from edgeinfer.engine.request import MOST_TOP
-from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
-    ChatMessage,
     InvalidParameter,
     NamedBody,
     NotSupported,
     Stops,
-    Tool,
     check_number_of_answers,
-    sampling_fields,
+    sampling_of,
 )
+from edgeinfer.server.messages import ChatMessage, Tool
 from edgeinfer.server.structure import ConstrainedBody, ResponseFormat
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
 from edgeinfer.text.infill import Infill
@@ -74,18 +72,18 @@ class Body(NamedBody, ConstrainedBody, ABC):
     n: int = Field(default=1, ge=1, le=128)
     response_format: ResponseFormat | None = None
 
-    def start(self, model: Model, *, seed: int, priority: Priority) -> list[Stream]:
+    def start(
+        self, model: Model, *, seed: int | None = None, priority: Priority = "interactive"
+    ) -> list[Stream]:
         """One stream for each of the n choices of each prompt, in order.
 
         Args:
-            seed: for a body without one.
+            seed: for a body without one; None: a random one.
 
         Raises:
             InvalidRequest: a parameter is out of range, the prompt is empty, or the grammar makes no sense.
         """
-        given = sampling_fields(self)
-        if self.logit_bias is not None:
-            given["logit_bias"] = dict(map(_bias, self.logit_bias.items()))
+        biases = {} if self.logit_bias is None else {"logit_bias": dict(map(_bias, self.logit_bias.items()))}
         options = {
             "max_tokens": self.most_tokens,
             "stop": self.stop,
@@ -93,7 +91,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
             "top_logprobs": self.n_top,
             "score_prompt": self.scores_prompt,
             "grammar": self.answer_grammar(),
-            "sampling": Sampling(**{"seed": seed, **given}),
+            "sampling": sampling_of(self, seed=seed, **biases),
         }
         prompts = self.prompts()
         check_number_of_answers(len(prompts) * self.n)

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgeinfer.server.bodies import any_seed, parsed
+from edgeinfer.server.bodies import parsed
 from edgeinfer.server.embeddings import gathered
 from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import read_json, while_connected
@@ -71,14 +71,14 @@ class OpenAiRoutes:
     async def _reply(self, request: Request, body: Body) -> Response:
         model = await self._models.use(request, body.model, body.keep_alive)
         # Rendering and tokenizing a long prompt takes a while: not in the loop that writes all tokens.
-        streams = await asyncio.to_thread(body.start, model, seed=any_seed(), priority="interactive")
+        streams = await asyncio.to_thread(body.start, model)
         reply = OpenAiReply(uuid.uuid4().hex, body, model)
         return await reply_with(reply, streams, request, streamed=body.stream)
 
     async def _embed(self, request: Request) -> Response:
         body = parsed(EmbeddingsBody, await read_json(request))
         model = await self._models.use(request, body.model, body.keep_alive)
-        futures = await asyncio.to_thread(body.start, model, priority="interactive")
+        futures = await asyncio.to_thread(body.start, model)
         found = await while_connected(request, gathered(futures))
         return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from edgeinfer.server.messages import as_parts, joined
 from edgeinfer.server.responses.tools import known_name
 
 if TYPE_CHECKING:
@@ -24,13 +25,7 @@ class TextPart(BaseModel):
     text: str
 
 
-def _as_parts(content: Any) -> Any:
-    if isinstance(content, str):
-        return [{"type": "text", "text": content}]
-    return [] if content is None else content
-
-
-Text = Annotated[list[TextPart], BeforeValidator(_as_parts)]
+Text = Annotated[list[TextPart], BeforeValidator(as_parts)]
 
 
 class MessageItem(BaseModel):
@@ -44,7 +39,7 @@ class MessageItem(BaseModel):
 
     def plain(self) -> Message:
         """As a conversation takes it."""
-        return {"role": self.role, "content": _joined(self.content)}
+        return {"role": self.role, "content": joined(self.content)}
 
 
 class ReasoningItem(BaseModel):
@@ -59,7 +54,7 @@ class ReasoningItem(BaseModel):
 
     def plain(self) -> Message:
         """As a conversation takes it: a part of the assistant's message that follows."""
-        text = _joined(self.content) or self.encrypted_content or _joined(self.summary)
+        text = joined(self.content) or self.encrypted_content or joined(self.summary)
         return {"role": "assistant", "reasoning_content": text}
 
 
@@ -92,7 +87,7 @@ class ResultItem(BaseModel):
 
     def plain(self) -> Message:
         """As a conversation takes it."""
-        return {"role": "tool", "tool_call_id": self.call_id, "content": _joined(self.output)}
+        return {"role": "tool", "tool_call_id": self.call_id, "content": joined(self.output)}
 
 
 def _as_item(item: Any) -> Any:
@@ -129,7 +124,3 @@ def _turn(pieces: list[Message]) -> Message:
     if calls := [call for piece in pieces for call in piece.get("tool_calls", ())]:
         turn["tool_calls"] = calls
     return {"content": "", **turn}
-
-
-def _joined(parts: list[TextPart]) -> str:
-    return "\n".join(part.text for part in parts)

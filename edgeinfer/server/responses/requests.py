@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Literal
 
-from pydantic import BaseModel, ConfigDict, model_validator
+from pydantic import BaseModel, ConfigDict, Field
 
-from edgeinfer.engine.sampler import Sampling
-from edgeinfer.errors import InvalidRequest
-from edgeinfer.server.bodies import NotSupported, any_seed, sampling_fields
+from edgeinfer.server.bodies import InvalidParameter, NamedBody, NotSupported, sampling_of
 from edgeinfer.server.responses.items import Items, messages_of
 from edgeinfer.server.responses.tools import Function, Tool
 from edgeinfer.server.structure import ResponseFormat, naming
@@ -48,14 +46,7 @@ class TextSettings(BaseModel):
     format: TextFormat = TextFormat(type="text")
 
 
-def _with_defaults(body: Any) -> Any:
-    """Null means what leaving out means: some clients write all fields."""
-    if not isinstance(body, dict):
-        return body
-    return {name: value for name, value in body.items() if value is not None}
-
-
-class ResponseBody(BaseModel):
+class ResponseBody(NamedBody):
     """POST /v1/responses, and /v1/responses/input_tokens.
 
     Besides OpenAI's fields those of `Sampling` are known by their names, as seed and min_p.
@@ -63,26 +54,23 @@ class ResponseBody(BaseModel):
 
     model_config = ConfigDict(strict=True, extra="allow")
 
-    model: str | None = None
-    input: Items = []
+    input: Items = Field(default_factory=list)
     instructions: str | None = None
-    max_output_tokens: int | None = None
+    max_output_tokens: int | None = Field(default=None, ge=1)
     stream: bool = False
     temperature: float | None = None
     top_p: float | None = None
-    tools: list[Tool] = []
+    tools: list[Tool] = Field(default_factory=list)
     tool_choice: Literal["auto", "none", "required"] | FunctionChoice = "auto"
     parallel_tool_calls: bool = True
     reasoning: Reasoning = Reasoning()
     text: TextSettings = TextSettings()
-    include: list[str] = []
+    include: list[str] = Field(default_factory=list)
     previous_response_id: str | None = None
     background: NotSupported = None
     conversation: NotSupported = None
     prompt: NotSupported = None
     top_logprobs: NotSupported = None
-
-    _nulls = model_validator(mode="before")(_with_defaults)
 
     def start(self, model: Model) -> Stream:
         """The answer.
@@ -96,7 +84,7 @@ class ResponseBody(BaseModel):
             self.asked(),
             max_tokens=self.max_output_tokens,
             grammar=grammar,
-            sampling=Sampling(**{"seed": any_seed(), **sampling_fields(self)}),
+            sampling=sampling_of(self),
         )
 
     def functions(self) -> list[Function]:
@@ -106,8 +94,9 @@ class ResponseBody(BaseModel):
     def asked(self) -> Conversation:
         """What is to be answered. Of an empty input the answer is to a user who says nothing."""
         if self.previous_response_id is not None:
-            raise InvalidRequest(
-                "previous_response_id: responses are not kept here",
+            raise InvalidParameter(
+                "previous_response_id",
+                "responses are not kept here",
                 hint="send the whole conversation as input",
             )
         said: list[Message] = []

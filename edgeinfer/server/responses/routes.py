@@ -36,13 +36,13 @@ class ResponsesRoutes:
         return await kept_alive(self._reply(request, body), failed_early, streamed=body.stream)
 
     async def _reply(self, request: Request, body: ResponseBody) -> Response:
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
         reply = ResponseReply(uuid.uuid4().hex, body, model)
         return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _count(self, request: Request) -> Response:
         body = parsed(ResponseBody, await read_json(request))
-        model = await self._models.use(request, body.model)
+        model = await self._models.use(request, body.model, body.keep_alive)
         ids = await asyncio.to_thread(model.encode_chat, body.asked())
         return JSONResponse({"object": "response.input_tokens", "input_tokens": len(ids)})
