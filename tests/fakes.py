@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable
 import numpy as np
 from numpy.typing import NDArray
 
-from edgeinfer.backends.base import Batch, KvBlock, SeqId, Traits
+from edgeinfer.backends.base import Batch, KvBlock, KvUse, SeqId, Traits
 from edgeinfer.errors import Cancelled, NoRoom
 
 
@@ -108,6 +108,13 @@ class FakeBackend:
     def room(self, without: Collection[SeqId] = ()) -> int:
         held = {block for seq, table in self._tables.items() if seq not in without for block in table}
         return (self._n_blocks - len(held)) * self._block_size
+
+    def kv_use(self, running: Collection[SeqId]) -> KvUse:
+        held = Counter(block for table in self._tables.values() for block in set(table))
+        shared = {block for block, n in held.items() if n > 1}
+        own = {block for seq in running for block in self._tables[seq]} - shared
+        n_kept = len(held) - len(shared) - len(own)
+        return KvUse(len(own), len(shared), n_kept, self._n_blocks - len(held))
 
     def forward(self, batch: Batch, out: NDArray[np.float32]) -> None:
         self._cancel.clear()

@@ -71,7 +71,8 @@ ALLOWED: dict[str, set[str]] = {
     "sessions": {"errors"},
     "tui": {
         *("errors", "client", "streaming", "parameters", "sessions", "text.conversation", "text.safe"),
-        *("engine.events", "engine.sampler", "engine.stats"),
+        *("text.sizes", "engine.events", "engine.sampler", "engine.stats", "machine", "backends.base"),
+        "hub",  # models are listed and pulled in it
     },
     "batch": {
         *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),

@@ -45,6 +45,16 @@ class Traits:
 
 
 @dataclass(frozen=True)
+class KvUse:
+    """What the blocks of keys and values are used for; where there are several pools, those of the first."""
+
+    n_running: int  # held by one sequence, which is running
+    n_shared: int  # by several sequences
+    n_kept: int  # by one that is not running
+    n_free: int
+
+
+@dataclass(frozen=True)
 class Batch:
     """New tokens for some sequences, one after another; each sequence at most once.
 
@@ -95,6 +105,9 @@ class Backend(Protocol):
 
         With `without`: if those sequences were closed.
         """
+
+    def kv_use(self, running: Collection[SeqId]) -> KvUse:
+        """What the blocks are used for, while these sequences are running."""
 
     def forward(self, batch: Batch, out: NDArray[np.float32]) -> None:
         """Append batch.tokens to their sequences and write a row for each of batch.rows.

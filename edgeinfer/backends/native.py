@@ -12,7 +12,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer import _native
-from edgeinfer.backends.base import STEP_TOKENS, Batch, KvBlock, SeqId, Traits
+from edgeinfer.backends.base import STEP_TOKENS, Batch, KvBlock, KvUse, SeqId, Traits
 from edgeinfer.errors import NoRoom
 from edgeinfer.kv.blocks import BlockPool
 from edgeinfer.kv.rows import GONE, BlockRows
@@ -139,6 +139,10 @@ class NativeBackend:
     def room(self, without: Collection[SeqId] = ()) -> int:
         """Tokens that fit into blocks which are free, or which no future token sees."""
         return self._tables.room(self._traits.n_ctx, STEP_TOKENS, without)
+
+    def kv_use(self, running: Collection[SeqId]) -> KvUse:
+        """What the blocks are used for, while these sequences are running."""
+        return self._tables.use(running)
 
     def forward(self, batch: Batch, out: NDArray[np.float32]) -> None:
         """Append batch.tokens to their sequences and write a row for each of batch.rows.

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import os
 import sys
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -16,6 +17,10 @@ from edgeinfer.cli.options import (
     take_model,
     thinking_options,
 )
+from edgeinfer.errors import DiskError
+
+if TYPE_CHECKING:
+    from edgeinfer.sessions.store import SessionStore
 
 
 @click.command("chat", short_help="Talk with a model.")
@@ -68,14 +73,11 @@ def _open_screen(
     from platformdirs import user_data_path
 
     import edgeinfer
-    from edgeinfer.hub.names import find_model
-    from edgeinfer.sessions.store import SessionStore
     from edgeinfer.tui.app import ChatApp
 
-    if name is not None:
-        find_model(name)  # tells now if there is none
-    path = user_data_path("edgeinfer", appauthor=False) / "sessions.db"
-    with SessionStore(path) as store:
+    if name is not None and Path(name).is_file():
+        name = str(Path(name).resolve())  # a session is gone on with from any folder
+    with _open_store(user_data_path("edgeinfer", appauthor=False) / "sessions.db") as store:
         last = next(iter(store.sessions()), None) if go_on else None
         if last is not None and name is None:
             name = last.model
@@ -83,7 +85,6 @@ def _open_screen(
             store,
             lambda wanted: edgeinfer.load(wanted, **loading),
             name,
-            local=_local_names,
             generation=generation,
             think=think,
             system=system,
@@ -91,12 +92,16 @@ def _open_screen(
         )
         app.run()
         app.close_model()
+    if app.bug is not None:
+        raise app.bug
     if app.return_code:
         sys.exit(app.return_code)
 
 
-def _local_names() -> list[str]:
-    from edgeinfer.hub.names import BUNDLED
-    from edgeinfer.hub.store import local_models
+def _open_store(path: Path) -> SessionStore:
+    from edgeinfer.sessions.store import SessionStore
 
-    return [*BUNDLED, *(model.name for model in local_models())]
+    try:
+        return SessionStore(path)
+    except DiskError as error:
+        return SessionStore.in_memory(error)

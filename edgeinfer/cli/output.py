@@ -11,6 +11,7 @@ from typing import IO, Any, Self
 from click.exceptions import Exit
 
 from edgeinfer.text.safe import safe_text
+from edgeinfer.text.sizes import in_bytes as in_bytes
 
 _BOLD, _DIM, _RED, _CYAN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
@@ -98,13 +99,3 @@ def table(rows: Iterable[Sequence[object]], *, title: str | None = None) -> None
     for row in cells:
         padded = [cell.ljust(width) for cell, width in zip(row, widths, strict=True)]
         data("  " + "  ".join(padded).rstrip())
-
-
-def in_bytes(n: int) -> str:
-    """A number of bytes for people: 512 B, 3.4 MiB."""
-    size = float(n)
-    for unit in ("B", "KiB", "MiB", "GiB"):
-        if size < 1024 or unit == "GiB":
-            return f"{n} B" if unit == "B" else f"{size:.1f} {unit}"
-        size /= 1024
-    raise AssertionError("unreachable")

@@ -172,6 +172,7 @@ class Scheduler:
             capacity=self._capacity,
             room=self._backend.room(),
             block_tokens=self._backend.traits.kv_block_tokens,
+            kv=self._backend.kv_use([r.seq for r in self.running if r.seq is not None]),
             queue=meter.queue.spread(),
             first_token=meter.first_token.spread(),
             between_tokens=meter.between_tokens.spread(),

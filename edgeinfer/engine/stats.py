@@ -9,6 +9,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from edgeinfer.backends.base import KvUse
 from edgeinfer.engine.events import FinishReason, Usage
 from edgeinfer.engine.request import Request
 
@@ -53,6 +54,7 @@ class Stats:
     capacity: int  # tokens that all blocks hold
     room: int  # tokens that free blocks hold
     block_tokens: int  # tokens of a block
+    kv: KvUse  # what blocks are used for
     queue: Spread  # from submission to the first computation
     first_token: Spread  # from submission to the first token (TTFT)
     between_tokens: Spread  # of one request (ITL)

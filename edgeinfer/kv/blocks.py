@@ -17,6 +17,7 @@ class BlockPool:
         self._references = [0] * n_blocks
         self._freed: list[int] = []
         self._untouched = 0  # blocks from here on were never used
+        self._n_shared = 0
 
     @property
     def n_free(self) -> int:
@@ -27,6 +28,11 @@ class BlockPool:
     def n_used(self) -> int:
         """Blocks that at least one sequence holds."""
         return self.n_blocks - self.n_free
+
+    @property
+    def n_shared(self) -> int:
+        """Blocks that more than one sequence holds."""
+        return self._n_shared
 
     def take(self) -> int:
         """A free block, now held once. Raises NoRoom when there is none."""
@@ -47,11 +53,13 @@ class BlockPool:
         """One more holder of a block in use."""
         assert self._references[block] > 0, f"block {block} is free"
         self._references[block] += 1
+        self._n_shared += self._references[block] == 2
 
     def drop(self, block: int) -> None:
         """One holder less; with the last one the block is free."""
         assert self._references[block] > 0, f"block {block} is free"
         self._references[block] -= 1
+        self._n_shared -= self._references[block] == 1
         if self._references[block] == 0:
             self._freed.append(block)
 

@@ -6,7 +6,7 @@ until then a fork or a truncation to an earlier point still finds its window.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -152,6 +152,11 @@ class BlockRows:
     def blocks_of(self, n: int, step_tokens: int) -> int:
         """Most blocks that a sequence of up to n tokens needs at once."""
         return min(self._blocks_for(n), self._blocks_for(self.span.kept(n, step_tokens)) + 1)
+
+    def n_own(self, sequences: Collection[int]) -> int:
+        """Blocks that one of these sequences holds and no other one."""
+        blocks = (block for sequence in sequences for block in self._rows[sequence].blocks)
+        return sum(1 for block in blocks if block != GONE and not self.pool.is_shared(block))
 
     def _n_available(self, lengths: Mapping[int, int]) -> int:
         """Blocks that these sequences do not hold, or would not if all were given back that none will see."""

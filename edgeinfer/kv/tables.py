@@ -11,6 +11,7 @@ from collections.abc import Collection, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinfer.backends.base import KvUse
 from edgeinfer.errors import NoRoom
 from edgeinfer.kv.rows import BlockRows
 
@@ -114,6 +115,12 @@ class BlockTables:
         """Tokens that one sequence can be given if others were closed, see `BlockRows.room`."""
         lengths = {s: n for s, n in self._lengths.items() if s not in without} if without else self._lengths
         return min(rows.room(lengths, n_ctx, step_tokens) for rows in self._rows)
+
+    def use(self, running: Collection[int]) -> KvUse:
+        """What the blocks of the first pool are used for."""
+        rows = self._rows[0]
+        pool, n_running = rows.pool, rows.n_own(running)
+        return KvUse(n_running, pool.n_shared, pool.n_used - pool.n_shared - n_running, pool.n_free)
 
     def _there(self, sequence: int, n: int) -> int:
         n = min(n, self._lengths[sequence])

@@ -16,6 +16,7 @@ def as_json(session: Session, messages: Sequence[Message]) -> str:
         {
             "role": message.role,
             "content": message.content,
+            "attachments": [asdict(attachment) for attachment in message.attachments],
             "reasoning": message.reasoning or None,
             "created_at": _moment(message.created_at),
             "finish_reason": message.finish,
@@ -38,7 +39,7 @@ def as_markdown(session: Session, messages: Sequence[Message]) -> str:
         parts.append("## You" if message.role == "user" else "## Model")
         if message.reasoning:
             parts.append(f"<details><summary>Reasoning</summary>\n\n{message.reasoning}\n\n</details>")
-        parts.append(message.content)
+        parts.append(message.told)
     return "\n\n".join(parts) + "\n"
 
 

@@ -2,23 +2,25 @@
 
 Messages form a tree: an edited or regenerated message is a sibling of the one before it, and a session points
 at the leaf that is shown. What an answer grows by is appended in a transaction of its own, so that a killed
-process loses at most the token being written (write-ahead log; SQLite documentation, "WAL mode").
+process loses at most the token being written (write-ahead log; SQLite documentation, "WAL mode"). When the
+disk takes no more, all goes on in memory.
 """
 
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Self
+from typing import Any, Literal, Self, TypeVar
 
 from edgeinfer.errors import DiskError, NotFound
 
 Role = Literal["user", "assistant"]
+_T = TypeVar("_T")
 _SCHEMA = """
 CREATE TABLE IF NOT EXISTS sessions (
   id INTEGER PRIMARY KEY, title TEXT NOT NULL, created_at REAL NOT NULL, updated_at REAL NOT NULL,
@@ -33,11 +35,25 @@ CREATE TABLE IF NOT EXISTS pieces (
   id INTEGER PRIMARY KEY, message INTEGER NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
   content TEXT NOT NULL, reasoning TEXT NOT NULL
 );
+CREATE TABLE IF NOT EXISTS attachments (
+  id INTEGER PRIMARY KEY, message INTEGER NOT NULL REFERENCES messages(id) ON DELETE CASCADE,
+  name TEXT NOT NULL, text TEXT NOT NULL
+);
+CREATE TABLE IF NOT EXISTS preferences (name TEXT PRIMARY KEY, value TEXT NOT NULL);
 CREATE INDEX IF NOT EXISTS messages_of ON messages(session);
 CREATE INDEX IF NOT EXISTS children_of ON messages(parent);
 CREATE INDEX IF NOT EXISTS pieces_of ON pieces(message);
+CREATE INDEX IF NOT EXISTS attachments_of ON attachments(message);
 """
 _VERSION = 1
+
+
+@dataclass(frozen=True)
+class Attachment:
+    """A text that came with a message: a file, or something large that was pasted."""
+
+    name: str
+    text: str
 
 
 @dataclass(frozen=True)
@@ -52,6 +68,13 @@ class Message:
     created_at: float = 0.0  # seconds since 1970
     finish: str | None = None  # why the answer ended; None: it was not told, as when the process was killed
     cost: dict[str, Any] = field(default_factory=dict)  # tokens and times, of answers
+    attachments: tuple[Attachment, ...] = ()
+
+    @property
+    def told(self) -> str:
+        """For the model: attachments, each between fences that do not occur in it, and the text."""
+        parts = [_fenced(attachment) for attachment in self.attachments]
+        return "\n\n".join([*parts, self.content] if self.content else parts)
 
 
 @dataclass(frozen=True)
@@ -73,6 +96,7 @@ class SessionStore:
 
     Attributes:
         damaged: where the file was put that could not be read, if so.
+        failure: why nothing is written to the file any more, if so; all goes on in memory.
     """
 
     def __init__(self, path: Path) -> None:
@@ -82,6 +106,7 @@ class SessionStore:
             DiskError: it can be neither read nor made.
         """
         self.damaged: Path | None = None
+        self.failure: DiskError | None = None
         self._path = path
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -94,6 +119,13 @@ class SessionStore:
                 self._db = _opened(path)
         except (OSError, sqlite3.Error) as error:
             raise DiskError(f"cannot open {path}: {error}") from error
+
+    @classmethod
+    def in_memory(cls, failure: DiskError) -> Self:
+        """For when no file can be had, and why."""
+        store = cls(Path(":memory:"))
+        store.failure = failure
+        return store
 
     def close(self) -> None:
         """Nothing is lost without it."""
@@ -108,29 +140,37 @@ class SessionStore:
     def create(self, model: str, *, system: str = "", parameters: dict[str, Any] | None = None) -> Session:
         """A session without messages or title."""
         now = time.time()
-        with self._writing() as db:
+        row = (now, now, model, system, json.dumps(parameters or {}))
+
+        def write(db: sqlite3.Connection) -> int:
             cursor = db.execute(
                 "INSERT INTO sessions (title, created_at, updated_at, model, system, parameters) "
                 "VALUES ('', ?, ?, ?, ?, ?)",
-                (now, now, model, system, json.dumps(parameters or {})),
+                row,
             )
-        return self.session(_id(cursor))
+            return _id(cursor)
+
+        return self.session(self._write(write))
+
+    def exists(self, id: int) -> bool:
+        """Whether there is such a session."""
+        return bool(self._rows("SELECT 1 FROM sessions WHERE id = ?", id))
 
     def session(self, id: int) -> Session:
         """Raises NotFound."""
-        row = self._db.execute("SELECT * FROM sessions WHERE id = ?", (id,)).fetchone()
-        if row is None:
+        rows = self._rows("SELECT * FROM sessions WHERE id = ?", id)
+        if not rows:
             raise NotFound(f"there is no session {id}")
-        return _session(row)
+        return _session(rows[0])
 
     def sessions(self, search: str = "") -> list[Session]:
         """Those with messages, the latest first; of a search those in whose title or text it occurs."""
         pattern = "%" + search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_") + "%"
-        rows = self._db.execute(
+        rows = self._rows(
             "SELECT * FROM sessions s WHERE leaf IS NOT NULL AND (title LIKE ?1 ESCAPE '\\' OR EXISTS "
             "(SELECT 1 FROM messages WHERE session = s.id AND content LIKE ?1 ESCAPE '\\')) "
             "ORDER BY updated_at DESC, id DESC",
-            (pattern,),
+            pattern,
         )
         return [_session(row) for row in rows]
 
@@ -148,82 +188,106 @@ class SessionStore:
         given = {name: value for name, value in changes.items() if value is not None}
         if parameters is not None:
             given["parameters"] = json.dumps(parameters)
-        with self._writing() as db:
+
+        def write(db: sqlite3.Connection) -> None:
             for name, value in given.items():
                 db.execute(f"UPDATE sessions SET {name} = ? WHERE id = ?", (value, id))
+
+        self._write(write)
         return self.session(id)
 
     def delete(self, id: int) -> None:
         """A session with all that was said."""
-        with self._writing() as db:
-            db.execute("DELETE FROM sessions WHERE id = ?", (id,))
+        self._write(lambda db: db.execute("DELETE FROM sessions WHERE id = ?", (id,)))
 
-    def add(self, session: int, parent: int | None, role: Role, content: str) -> Message:
+    def add(
+        self,
+        session: int,
+        parent: int | None,
+        role: Role,
+        content: str,
+        attachments: Sequence[Attachment] = (),
+    ) -> Message:
         """Something is said, in answer to `parent`; the session shows it from now on."""
         now = time.time()
-        with self._writing() as db:
+
+        def write(db: sqlite3.Connection) -> int:
             cursor = db.execute(
                 "INSERT INTO messages (session, parent, role, content, reasoning, created_at, cost) "
                 "VALUES (?, ?, ?, ?, '', ?, '{}')",
                 (session, parent, role, content, now),
             )
+            db.executemany(
+                "INSERT INTO attachments (message, name, text) VALUES (?, ?, ?)",
+                [(_id(cursor), a.name, a.text) for a in attachments],
+            )
             _show(db, session, _id(cursor), now)
-        return Message(_id(cursor), parent, role, content, created_at=now)
+            return _id(cursor)
+
+        id = self._write(write)
+        return Message(id, parent, role, content, created_at=now, attachments=tuple(attachments))
 
     def append(self, message: int, content: str, reasoning: str = "") -> None:
         """An answer grows."""
-        with self._writing() as db:
-            db.execute(
-                "INSERT INTO pieces (message, content, reasoning) VALUES (?, ?, ?)",
-                (message, content, reasoning),
-            )
+        row = (message, content, reasoning)
+        self._write(
+            lambda db: db.execute("INSERT INTO pieces (message, content, reasoning) VALUES (?, ?, ?)", row)
+        )
 
     def finish(self, message: int, reason: str, cost: dict[str, Any]) -> Message:
         """An answer has ended."""
-        content, reasoning = self._grown(message)
-        with self._writing() as db:
+
+        def write(db: sqlite3.Connection) -> None:
+            content, reasoning = self._grown(message)
             db.execute(
                 "UPDATE messages SET content = content || ?, reasoning = reasoning || ?, "
                 "finish = ?, cost = ? WHERE id = ?",
                 (content, reasoning, reason, json.dumps(cost), message),
             )
             db.execute("DELETE FROM pieces WHERE message = ?", (message,))
-        return self._message(self._row(message))
+
+        self._write(write)
+        return self._message(self._rows("SELECT * FROM messages WHERE id = ?", message)[0])
 
     def show(self, session: int, message: int) -> None:
         """Show the branch of a message: the latest one below it."""
         leaf = message
-        while child := self._db.execute("SELECT max(id) FROM messages WHERE parent = ?", (leaf,)).fetchone()[
-            0
-        ]:
+        while child := self._rows("SELECT max(id) FROM messages WHERE parent = ?", leaf)[0][0]:
             leaf = child
-        with self._writing() as db:
-            _show(db, session, leaf, time.time())
+        self._write(lambda db: _show(db, session, leaf, time.time()))
 
     def branch(self, session: int) -> list[Message]:
         """What was said on the branch that is shown, in order."""
-        rows = self._db.execute(
+        rows = self._rows(
             "WITH RECURSIVE up(id, depth) AS (SELECT leaf, 0 FROM sessions WHERE id = ? UNION ALL "
             "SELECT parent, depth + 1 FROM messages JOIN up USING (id) WHERE parent IS NOT NULL) "
             "SELECT messages.* FROM messages JOIN up USING (id) ORDER BY depth DESC",
-            (session,),
+            session,
         )
-        return [self._message(row) for row in rows.fetchall()]
+        return [self._message(row) for row in rows]
 
     def siblings(self, session: int, message: Message) -> list[int]:
         """The messages said in its place, itself among them, in the order in which they were made."""
-        rows = self._db.execute(
-            "SELECT id FROM messages WHERE session = ? AND parent IS ? ORDER BY id", (session, message.parent)
+        rows = self._rows(
+            "SELECT id FROM messages WHERE session = ? AND parent IS ? ORDER BY id", session, message.parent
         )
         return [row[0] for row in rows]
 
-    def _row(self, message: int) -> sqlite3.Row:
-        row: sqlite3.Row = self._db.execute("SELECT * FROM messages WHERE id = ?", (message,)).fetchone()
-        return row
+    def preference(self, name: str) -> str | None:
+        """What the person chose, as the theme."""
+        rows = self._rows("SELECT value FROM preferences WHERE name = ?", name)
+        return rows[0][0] if rows else None
+
+    def prefer(self, name: str, value: str) -> None:
+        """Remember a choice."""
+        self._write(
+            lambda db: db.execute("REPLACE INTO preferences (name, value) VALUES (?, ?)", (name, value))
+        )
 
     def _message(self, row: sqlite3.Row) -> Message:
         """With what an answer that was cut off had grown to."""
         content, reasoning = self._grown(row["id"]) if row["finish"] is None else ("", "")
+        files = self._rows("SELECT * FROM attachments WHERE message = ? ORDER BY id", row["id"])
         return Message(
             row["id"],
             row["parent"],
@@ -233,30 +297,58 @@ class SessionStore:
             row["created_at"],
             row["finish"],
             json.loads(row["cost"]),
+            tuple(Attachment(file["name"], file["text"]) for file in files),
         )
 
     def _grown(self, message: int) -> tuple[str, str]:
-        rows = self._db.execute("SELECT * FROM pieces WHERE message = ? ORDER BY id", (message,)).fetchall()
+        rows = self._rows("SELECT * FROM pieces WHERE message = ? ORDER BY id", message)
         return "".join(row["content"] for row in rows), "".join(row["reasoning"] for row in rows)
 
-    @contextmanager
-    def _writing(self) -> Iterator[sqlite3.Connection]:
-        """One transaction. Raises DiskError."""
+    def _rows(self, query: str, *parameters: Any) -> list[sqlite3.Row]:
+        """Raises DiskError."""
+        try:
+            return self._db.execute(query, parameters).fetchall()
+        except sqlite3.Error as error:
+            raise DiskError(f"cannot read {self._path}: {error}") from error
+
+    def _write(self, change: Callable[[sqlite3.Connection], _T]) -> _T:
+        """One transaction; in memory if the disk takes it no more. Raises DiskError."""
         try:
             with self._db as db:
-                yield db
+                return change(db)
         except sqlite3.Error as error:
-            raise DiskError(f"cannot write {self._path}: {error}", hint="free some disk space") from error
+            failure = DiskError(f"cannot write {self._path}: {error}", hint="free some disk space")
+            if self.failure is not None or isinstance(error, sqlite3.IntegrityError):
+                raise failure from error
+            self._leave_disk()
+            self.failure = failure
+        with self._db as db:
+            return change(db)
+
+    def _leave_disk(self) -> None:
+        """Go on with a copy in memory. Raises DiskError."""
+        copy = sqlite3.connect(":memory:")
+        try:
+            self._db.backup(copy)
+        except sqlite3.Error as error:
+            copy.close()
+            raise DiskError(f"cannot read {self._path}: {error}") from error
+        self._db.close()
+        self._db = _prepared(copy)
+
+
+def _fenced(attachment: Attachment) -> str:
+    runs = (len(run) for run in re.findall(r"`{3,}", attachment.text))
+    fence = "`" * max(3, 1 + max(runs, default=0))
+    return f"{attachment.name}:\n{fence}\n{attachment.text}\n{fence}"
 
 
 def _opened(path: Path) -> sqlite3.Connection:
     """A connection to a file that was looked through. Raises sqlite3.DatabaseError."""
-    db = sqlite3.connect(path, timeout=5)
+    db = _prepared(sqlite3.connect(path, timeout=5))
     try:
-        db.row_factory = sqlite3.Row
         db.execute("PRAGMA journal_mode = WAL")
         db.execute("PRAGMA synchronous = NORMAL")  # a power cut may lose the last moments, never the file
-        db.execute("PRAGMA foreign_keys = ON")
         if db.execute("PRAGMA quick_check(1)").fetchone()[0] != "ok":
             raise sqlite3.DatabaseError("damaged")
         version = db.execute("PRAGMA user_version").fetchone()[0]
@@ -266,6 +358,12 @@ def _opened(path: Path) -> sqlite3.Connection:
     except BaseException:
         db.close()
         raise
+    return db
+
+
+def _prepared(db: sqlite3.Connection) -> sqlite3.Connection:
+    db.row_factory = sqlite3.Row
+    db.execute("PRAGMA foreign_keys = ON")
     return db
 
 

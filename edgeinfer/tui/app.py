@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable, Sequence
+import contextlib
+import os
+import signal
+from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from textual import work
 from textual.app import App, SystemCommand
 from textual.screen import Screen
+from textual.worker import WorkerFailed
 
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.sessions.store import Session, SessionStore
@@ -24,11 +28,11 @@ _GREETING = """\
 This is edgeinfer, on this machine and nowhere else.
 
 Ask something below. F1 tells what there is to press and to type."""
-_TINY = """\
+_TINY = """
 
 
-The model that answers is edgeinfer-tiny: it came with the program, knows how edgeinfer is used and little \
-else. F3 shows the other models of this machine."""
+The model that answers is edgeinfer-tiny: it came with the program, is very small, knows how edgeinfer is \
+used and little else. F3 shows the models of this machine and fetches new ones; {names} fit here."""
 
 
 class ChatApp(App[None]):
@@ -38,11 +42,13 @@ class ChatApp(App[None]):
         store: where sessions are kept.
         load: opens a model by name or path; called in a thread.
         name: of the first model; None: the one that came with the program.
-        local: gives the names of the models that can be chosen; called in a thread.
         generation: keyword arguments of `Model.chat`.
         think: whether models that can shall think first; None: as they do by themselves.
         system: message of new sessions.
         session: to open; None: a new one.
+
+    Attributes:
+        bug: what ended the app, if something did that nobody foresaw.
     """
 
     TITLE = "edgeinfer"
@@ -54,7 +60,6 @@ class ChatApp(App[None]):
         load: Callable[[str | None], Model],
         name: str | None,
         *,
-        local: Callable[[], Sequence[str]],
         generation: dict[str, Any],
         think: bool | None = None,
         system: str = "",
@@ -63,33 +68,59 @@ class ChatApp(App[None]):
         super().__init__()
         self._store = store
         self._load = load
-        self._first = name
-        self._local = local
+        self._wanted = name  # of the model that is open, as it was asked for
         self._generation = generation
         self._think = think
         self._system = system
         self._session = session
         self._model: Model | None = None
+        self._told_unsaved = False
+        self.bug: BaseException | None = None
         self.chat = ChatScreen()
 
     @property
     def greeting(self) -> str:
         """What an empty conversation shows; it says what the bundled model is."""
-        tiny = self._model is not None and self._model.name == "edgeinfer-tiny"
-        return _GREETING + (_TINY if tiny else "")
+        if self._model is None or self._model.name != "edgeinfer-tiny":
+            return _GREETING
+        from edgeinfer.tui.choices import suggested
+
+        return _GREETING + _TINY.format(names=", ".join(suggested()))
 
     async def on_mount(self) -> None:
         """Show where to write, and open the model meanwhile."""
-        for theme in THEMES:
-            self.register_theme(theme)
+        self._take_theme()
+        self._take_signals()
         await self.push_screen(self.chat)
         if self._store.damaged is not None:
-            self.notify(
-                f"The file of sessions was damaged; it is now {self._store.damaged}",
-                severity="warning",
-                timeout=20,
-            )
-        self.open_model(self._first)
+            self._warn("The file of sessions was damaged", f"It is now {self._store.damaged}")
+        self.tell_unsaved()
+        self.open_model(self._wanted)
+
+    def _take_theme(self) -> None:
+        for theme in THEMES:
+            self.register_theme(theme)
+        with self.telling():
+            theme_name = self._store.preference("theme")
+            if theme_name in self.available_themes:
+                self.theme = theme_name
+        self.theme_changed_signal.subscribe(self, lambda theme: self._keep_theme(theme.name))
+
+    def _keep_theme(self, name: str) -> None:
+        with self.telling():
+            self._store.prefer("theme", name)
+
+    def _take_signals(self) -> None:
+        if self.is_headless:
+            return
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGTERM, lambda: self.exit(return_code=128 + signal.SIGTERM))
+        loop.add_signal_handler(signal.SIGHUP, self._leave_lost_terminal)
+
+    def _leave_lost_terminal(self) -> None:
+        """Nothing can be drawn or restored any more, and writing to it would wait for ever."""
+        self.close_model()
+        os._exit(128 + signal.SIGHUP)
 
     @work(group="model", exclusive=True)
     async def open_model(self, name: str | None) -> None:
@@ -99,34 +130,37 @@ class ChatApp(App[None]):
             model = await asyncio.to_thread(self._load, name)
         except EdgeInferError as error:
             self.chat.tell("")
-            self.tell_error(error)
             if self._model is None:
-                self.action_models()
+                self.chat.tell("No model is open: F3 shows what there is")
+                self._choose_model("\n".join(filter(None, [error.message, error.hint])))
+            else:
+                self.tell_error(error)
             return
-        former, self._model = self._model, model
-        try:
-            await self.chat.open(self._talk(self._session_for(model), model))
-        except EdgeInferError as error:
-            self.tell_error(error)
+        former, self._model, self._wanted = self._model, model, name
+        with self.telling():
+            await self.chat.open(self._talk(self._session_for(model)))
         if former is not None:
             await asyncio.to_thread(former.close)
 
-    def _talk(self, session: Session, model: Model) -> Talk:
-        return Talk(self._store, session, model, self._generation, think=self._think)
+    def _talk(self, session: Session) -> Talk:
+        assert self._model is not None
+        return Talk(self._store, session, self._model, self._generation, think=self._think)
 
     def _session_for(self, model: Model) -> Session:
         """The one that is open, or that was asked for, or a new one."""
+        name = self._wanted or model.name
         if self.chat.talk is not None:
-            return self._store.update(self.chat.talk.session.id, model=model.name)
+            return self._store.update(self.chat.talk.session.id, model=name)
         if self._session is not None:
             return self._store.session(self._session)
-        return self._store.create(model.name, system=self._system)
+        return self._store.create(name, system=self._system)
 
     async def action_new_session(self) -> None:
         """Begin anew; what was said is kept."""
         if self._model is not None:
-            session = self._store.create(self._model.name, system=self._system)
-            await self.chat.open(self._talk(session, self._model))
+            with self.telling():
+                session = self._store.create(self._wanted or self._model.name, system=self._system)
+                await self.chat.open(self._talk(session))
 
     @work
     async def action_sessions(self) -> None:
@@ -134,19 +168,44 @@ class ChatApp(App[None]):
         from edgeinfer.tui.screens.sessions import SessionsScreen
 
         id = await self.push_screen_wait(SessionsScreen(self._store))
-        if id is not None and self._model is not None:
-            await self.chat.open(self._talk(self._store.session(id), self._model))
+        if self.chat.talk is None:
+            return
+        with self.telling():
+            open_now = self.chat.talk.session.id
+            if id is not None:
+                await self.chat.open(self._talk(self._store.session(id)))
+            elif self._store.exists(open_now):
+                self.chat.talk.session = self._store.session(open_now)  # perhaps it has another title
+                self.chat.tell_session()
+            else:
+                await self.action_new_session()
+
+    def action_models(self) -> None:
+        """Choose one and answer with it."""
+        self._choose_model()
 
     @work
-    async def action_models(self) -> None:
-        """Choose one and answer with it."""
+    async def _choose_model(self, problem: str = "") -> None:
+        from edgeinfer.tui.choices import Choice, choices
         from edgeinfer.tui.screens.models import ModelsScreen
 
         current = self._model.name if self._model is not None else ""
-        names = await asyncio.to_thread(self._local)
-        name = await self.push_screen_wait(ModelsScreen(names, current))
-        if name is not None:
-            self.open_model(name)
+        found = await asyncio.to_thread(choices)
+        chosen = await self.push_screen_wait(ModelsScreen(found, current, problem))
+        if isinstance(chosen, str):
+            self.open_model(chosen)
+        elif isinstance(chosen, Choice) and (chosen.is_here or await self._fetched(chosen.name)):
+            self.open_model(chosen.name)
+
+    async def _fetched(self, name: str) -> bool:
+        """Whether a model could be fetched; what was wrong is told."""
+        from edgeinfer.tui.screens.pull import PullScreen
+
+        result = await self.push_screen_wait(PullScreen(name))
+        if isinstance(result, EdgeInferError):
+            self.tell_error(result)
+            return False
+        return result is not None
 
     @work
     async def action_parameters(self) -> None:
@@ -159,7 +218,13 @@ class ChatApp(App[None]):
         kept = await self.push_screen_wait(ParametersScreen(talk.session.system, talk.session.parameters))
         if kept is not None:
             system, parameters = kept
-            talk.update(system=system, parameters=parameters)
+            with self.telling():
+                talk.update(system=system, parameters=parameters)
+
+    async def action_quit(self) -> None:
+        """End; an answer that is being written ends first."""
+        await self.chat.stopped()
+        self.exit()
 
     def action_help(self) -> None:
         """Tell what there is."""
@@ -167,24 +232,45 @@ class ChatApp(App[None]):
 
         self.push_screen(HelpScreen())
 
+    @contextlib.contextmanager
+    def telling(self) -> Iterator[None]:
+        """What goes wrong inside is told, and the app goes on."""
+        try:
+            yield
+        except EdgeInferError as error:
+            self.tell_error(error)
+
     def tell_error(self, error: EdgeInferError) -> None:
         """What is wrong and what to do."""
-        self.notify(
-            safe_text(error.hint or ""),
-            title=safe_text(error.message),
-            severity="error",
-            timeout=12,
-            markup=False,
-        )
+        self._tell(error.message, error.hint or "", "error", 12)
+
+    def tell_unsaved(self) -> None:
+        """Once, when conversations cannot be saved any more."""
+        failure = self._store.failure
+        if failure is not None and not self._told_unsaved:
+            self._told_unsaved = True
+            text = f"{failure.message}. /save FILE keeps this one."
+            self._warn("What is said from now on is lost at the end", text)
+
+    def _warn(self, title: str, text: str) -> None:
+        self._tell(title, text, "warning", 30)
+
+    def _tell(self, title: str, text: str, severity: Any, seconds: float) -> None:
+        title, text = safe_text(title), safe_text(text)
+        self.notify(text, title=title.replace("[", "\\["), severity=severity, timeout=seconds, markup=False)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """What the palette offers."""
+        chat = self.chat
         yield SystemCommand("New conversation", "Begin anew; what was said is kept", self.action_new_session)
-        yield SystemCommand("Sessions", "Open, search, rename, delete", self.action_sessions)
-        yield SystemCommand("Models", "Answer with another model", self.action_models)
+        yield SystemCommand("Sessions", "Open, search, rename, save, delete", self.action_sessions)
+        yield SystemCommand("Models", "Answer with another model, fetch one", self.action_models)
         yield SystemCommand("Parameters", "System message, temperature and so on", self.action_parameters)
-        yield SystemCommand("Engine", "Speeds, cache, memory", self.chat.action_engine)
-        yield SystemCommand("Theme", "Colours", self.action_change_theme)
+        yield SystemCommand("Engine", "Speeds, cache, memory", chat.action_engine)
+        yield SystemCommand("Another answer", "In the place of the last one", chat.action_regenerate)
+        yield SystemCommand("Copy the answer", "The last one", chat.action_copy_answer)
+        yield SystemCommand("Copy the code", "The last block of the last answer", chat.action_copy_code)
+        yield SystemCommand("Theme", "Colours: light, dark, high contrast", self.action_change_theme)
         yield SystemCommand("Help", "Keys and commands", self.action_help)
         yield SystemCommand("Quit", "End", self.action_quit)
 
@@ -192,3 +278,13 @@ class ChatApp(App[None]):
         """After the app has ended."""
         if self._model is not None:
             self._model.close()
+
+    def _handle_exception(self, error: Exception) -> None:
+        """End without Textual's traceback over the terminal: the command line tells what `bug` is."""
+        if self.bug is None:
+            self.bug = error.error if isinstance(error, WorkerFailed) else error
+        self._return_code = 1
+        if self._exception is None:  # for Textual's pilot
+            self._exception = error
+            self._exception_event.set()
+        self.panic()

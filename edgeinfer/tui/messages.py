@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
 from textual.message import Message as TextualMessage
 
-from edgeinfer.sessions.store import Message
+from edgeinfer.sessions.store import Attachment, Message
 
 
 @dataclass
@@ -15,6 +16,7 @@ class Submitted(TextualMessage):
     """The person has written something and pressed Enter."""
 
     text: str
+    attachments: Sequence[Attachment]
 
 
 @dataclass
@@ -23,3 +25,10 @@ class Asked(TextualMessage):
 
     what: Literal["edit", "regenerate", "copy", "copy code", "former", "next"]
     message: Message
+
+
+@dataclass
+class Scrolled(TextualMessage):
+    """Whether the end of the transcript is in view."""
+
+    at_end: bool

@@ -1,18 +1,27 @@
-"""Commands that are typed where messages are: /model, /system, /clear, /save, /set, /help, /bye."""
+"""Commands that are typed where messages are: /model, /system, /attach, /clear, /save, /set, /help, /bye."""
 
 from __future__ import annotations
 
+import asyncio
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeinfer.errors import DiskError, EdgeInferError, InvalidRequest
+from edgeinfer.errors import InvalidRequest
 from edgeinfer.parameters import changed
-from edgeinfer.sessions.export import as_json, as_markdown
+from edgeinfer.tui.attach import read_attachment
+from edgeinfer.tui.saving import save
 from edgeinfer.tui.talk import Talk
+from edgeinfer.tui.widgets.prompt import Prompt
 
 if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
     from edgeinfer.tui.screens.chat import ChatScreen
+
+
+def is_command(text: str) -> bool:
+    """Whether it is one line that begins like a command, and no path: /usr/bin is none."""
+    return re.fullmatch(r"/[a-z?]+( .*)?", text) is not None
 
 
 class Slash:
@@ -25,15 +34,13 @@ class Slash:
         """Whatever is wrong with it is told on the screen."""
         name, _, rest = line[1:].strip().partition(" ")
         rest = rest.strip()
-        try:
+        with self._app.telling():
             await self._obey(name, rest)
-        except EdgeInferError as error:
-            self._app.tell_error(error)
 
     async def _obey(self, name: str, rest: str) -> None:
         app = self._app
         if name in ("bye", "exit", "quit", "q"):
-            app.exit()
+            await app.action_quit()
         elif name in ("help", "?"):
             app.action_help()
         elif name in ("clear", "new"):
@@ -49,6 +56,10 @@ class Slash:
             self._set(rest)
         elif name == "system":
             self._system(rest)
+        elif name in ("attach", "file"):
+            await self._attach(rest)
+        elif name == "rename":
+            self._rename(rest)
         elif name in ("save", "export"):
             self._save(rest)
         else:
@@ -61,7 +72,8 @@ class Slash:
         talk = self._talk()
         name, _, value = rest.partition(" ")
         talk.update(parameters=changed(talk.session.parameters, name, value.strip()))
-        self._screen.notify(f"{name} is {value.strip()} from the next answer on")
+        told = f"is {value.strip()}" if value.strip() else "has its default"
+        self._screen.notify(f"{name} {told} from the next answer on", markup=False)
 
     def _system(self, rest: str) -> None:
         if not rest:
@@ -70,17 +82,22 @@ class Slash:
         self._talk().update(system=rest)
         self._screen.notify("the model is told so from the next answer on")
 
+    async def _attach(self, rest: str) -> None:
+        if not rest:
+            raise InvalidRequest("/attach needs the path of a text file", hint="@path in a message does too")
+        self._screen.query_one(Prompt).attach(await asyncio.to_thread(read_attachment, Path(rest)))
+
+    def _rename(self, rest: str) -> None:
+        if not rest:
+            raise InvalidRequest("/rename needs a title")
+        self._talk().update(title=rest)
+        self._screen.tell_session()
+
     def _save(self, rest: str) -> None:
         talk = self._talk()
-        path = Path(rest or f"conversation-{talk.session.id}.md").expanduser()
-        write = as_json if path.suffix == ".json" else as_markdown
-        try:
-            path.write_text(write(talk.session, talk.messages), encoding="utf-8")
-        except OSError as error:
-            raise DiskError(f"cannot write {path}: {error.strerror}") from error
-        self._screen.notify(f"saved as {path}")
+        self._screen.notify(save(talk.session, talk.messages, rest), markup=False)
 
     def _talk(self) -> Talk:
         if self._screen.talk is None:
-            raise InvalidRequest("the model is still being opened")
+            raise InvalidRequest("no model is open yet")
         return self._screen.talk

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer.errors import EdgeInferError
-from edgeinfer.sessions.store import Message, Session, SessionStore
+from edgeinfer.sessions.store import Attachment, Message, Session, SessionStore
 from edgeinfer.streaming import Progress, Stream, Token
 from edgeinfer.text.conversation import Conversation, thinking
 
@@ -43,35 +43,29 @@ class Talk:
         self.model = model
         self.messages = store.branch(session.id)
         self._stream: Stream | None = None
+        self._stopped = False  # perhaps before there was a stream
 
     @property
     def parameters(self) -> dict[str, Any]:
         """What the next answer is sampled with, as far as it is not by default."""
         return {**self._generation, **self.session.parameters}
 
-    def say(self, text: str, parent: int | None = None) -> Message:
-        """A message of the person, after `parent` or at the end.
+    def say(
+        self, text: str, attachments: Sequence[Attachment] = (), instead: Message | None = None
+    ) -> Message:
+        """A message of the person, at the end or in the place of another one, which stays beside it.
 
         Raises:
             DiskError: it could not be stored.
         """
-        if parent is None and self.messages:
-            parent = self.messages[-1].id
-        said = self._store.add(self.session.id, parent, "user", text)
+        before = self.messages if instead is None else self.messages[: self._index(instead)]
+        parent = before[-1].id if before else None
+        said = self._store.add(self.session.id, parent, "user", text, attachments)
         if not self.session.title:
-            title = " ".join(text.split())[:_TITLE_CHARACTERS]
-            self.session = self._store.update(self.session.id, title=title)
+            title = " ".join(text.split()) or attachments[0].name
+            self.session = self._store.update(self.session.id, title=title[:_TITLE_CHARACTERS])
         self._reload()
         return said
-
-    def rewrite(self, message: Message, text: str) -> Message:
-        """Say something else in the place of a message of the person; the old one stays beside it."""
-        self.messages = self.messages[: self._index(message)]
-        if not self.messages:
-            said = self._store.add(self.session.id, None, "user", text)
-            self._reload()
-            return said
-        return self.say(text, message.parent)
 
     def forget_answer(self, answer: Message) -> None:
         """Before another answer in its place; the old one stays beside it."""
@@ -101,42 +95,45 @@ class Talk:
         """An empty answer to the last message, for `write`. Raises DiskError."""
         message = self._store.add(self.session.id, self.messages[-1].id, "assistant", "")
         self._reload()
+        self._stopped = False
         return message
 
     async def write(self, message: Message) -> AsyncIterator[Token | Progress]:
         """An answer as it comes; `messages` has all of it once this has ended.
 
-        Raises:
-            EdgeInferError: what was written until then is kept.
+        What went wrong ends it too: it is told in the cost of the message, and what was written is kept.
         """
-        reason, cost = "cancelled", {}
+        reason: str = "cancelled"
+        cost: dict[str, Any] = {}
         try:
-            self._stream = await asyncio.to_thread(self._start)
-            async for event in self._stream.events():
-                if isinstance(event, Token):
-                    self._keep(message, event)
-                yield event
-            reason = self._stream.finish_reason or reason
-        except EdgeInferError:
+            stream = self._stream = await asyncio.to_thread(self._start)
+            if not self._stopped:
+                async for event in stream.events():
+                    if isinstance(event, Token):
+                        self._keep(message, event)
+                    yield event
+                reason = stream.finish_reason or reason
+        except EdgeInferError as error:
             reason = "error"
-            raise
+            cost = {"error": error.message, "hint": error.hint}
         finally:
             if self._stream is not None:
                 self._stream.cancel()
-                cost = _cost(self._stream)
+                cost = {**_cost(self._stream, self.model.context_length), **cost}
             self._stream = None
             self._store.finish(message.id, reason, cost)
             self._reload()
 
     def stop(self) -> None:
         """End the answer that is being written; what is there stays."""
+        self._stopped = True
         if self._stream is not None:
             self._stream.cancel()
 
     def _start(self) -> Stream:
         system = self.session.system
         said: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
-        said += [{"role": m.role, "content": m.content} for m in self.messages[:-1]]
+        said += [{"role": m.role, "content": m.told} for m in self.messages[:-1]]
         return self.model.chat(Conversation(said, variables=self._variables), **self.parameters)
 
     def _keep(self, message: Message, token: Token) -> None:
@@ -150,9 +147,11 @@ class Talk:
         self.messages = self._store.branch(self.session.id)
 
 
-def _cost(stream: Stream) -> dict[str, Any]:
+def _cost(stream: Stream, context_length: int) -> dict[str, Any]:
     usage = stream.usage
     return {
+        "context_full": usage.n_prompt + usage.n_generated >= context_length,
+        "dropped_tokens": usage.n_dropped,
         "prompt_tokens": usage.n_prompt,
         "cached_tokens": usage.n_cached,
         "completion_tokens": usage.n_generated,

@@ -24,7 +24,6 @@ ASKED = "How do I download a model?"
 async def chat(folder: Path, **options: Any) -> AsyncIterator[tuple[ChatApp, Pilot[None], SessionStore]]:
     """The app, once its model is open."""
     settings: dict[str, Any] = {
-        "local": lambda: ["edgeinfer-tiny", "edgeinfer-nano"],
         "generation": {"temperature": 0.0},
     }
     with SessionStore(folder / "sessions.db") as store:
@@ -99,7 +98,7 @@ def test_another_answer_and_another_question_stay_beside_the_first(tmp_path: Pat
 def test_escape_stops_an_answer_and_keeps_what_is_there(tmp_path: Path) -> None:
     async def scenario() -> None:
         never_ends = dict.fromkeys(edgeinfer.loading.load_tokenizer().eog_ids, -float("inf"))
-        endless = {"temperature": 0.0, "logit_bias": never_ends}
+        endless = {"temperature": 0.0, "logit_bias": never_ends, "context_shift": True}
         async with chat(tmp_path, generation=endless) as (app, pilot, store):
             await pilot.press(*ASKED, "enter")
             await until(pilot, lambda: bool(store.sessions()) and len(store.branch(1)) == 2)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from typing import TYPE_CHECKING
 
@@ -9,16 +10,19 @@ from textual import on, work
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical
+from textual.content import Content
+from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
 
-from edgeinfer.engine.events import QueuedEvent, ReadingEvent
+from edgeinfer.engine.events import QueuedEvent, ReadingEvent, ShiftedEvent
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.sessions.store import Message
 from edgeinfer.streaming import Progress, Token
 from edgeinfer.text.safe import safe_text
-from edgeinfer.tui.messages import Asked, Submitted
-from edgeinfer.tui.slash import Slash
+from edgeinfer.tui.attach import read_mentioned
+from edgeinfer.tui.messages import Asked, Scrolled, Submitted
+from edgeinfer.tui.slash import Slash, is_command
 from edgeinfer.tui.talk import Talk
 from edgeinfer.tui.widgets.engine_panel import EnginePanel
 from edgeinfer.tui.widgets.message import AnswerView
@@ -28,7 +32,8 @@ from edgeinfer.tui.widgets.transcript import Transcript
 if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
 
-_CODE = re.compile(r"^```[^\n]*\n(.*?)^```", re.MULTILINE | re.DOTALL)
+_CODE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_LEAST = (40, 10)  # columns and lines of a terminal that anything can be shown on
 
 
 class ChatScreen(Screen[None]):
@@ -36,27 +41,34 @@ class ChatScreen(Screen[None]):
 
     app: ChatApp
     BINDINGS = [  # noqa: RUF012
-        Binding("escape", "stop", "Stop"),
+        Binding("f1,question_mark", "app.help", "Help", key_display="f1"),
         Binding("f2", "app.sessions", "Sessions"),
         Binding("f3", "app.models", "Models"),
         Binding("f4", "app.parameters", "Parameters"),
         Binding("f5", "engine", "Engine"),
         Binding("ctrl+n", "app.new_session", "New"),
+        Binding("escape", "stop", "Stop", show=False),
         Binding("ctrl+y", "copy_answer", "Copy", show=False),
-        Binding("f1", "app.help", "Help"),
+        Binding("f6", "copy_code", "Copy code", show=False),
+        Binding("ctrl+r", "regenerate", "Another answer", show=False),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self.talk: Talk | None = None
         self._editing: Message | None = None  # what the next message is said in the place of
+        self._writing: AnswerView | None = None  # whose first token has come
 
     def compose(self) -> ComposeResult:
         """A line above, the conversation, where to write; the engine beside it on demand."""
-        yield Static(id="top")
-        with Horizontal():
+        yield Static(Content(f"The terminal needs at least {_LEAST[0]} x {_LEAST[1]}"), id="small")
+        with Horizontal(id="top"):
+            yield Static(id="title")
+            yield Static(id="model")
+        with Horizontal(id="body"):
             with Vertical():
                 yield Transcript()
+                yield Static("\u2193 more below: Ctrl+End", id="below")
                 yield Static(id="status")
                 yield Prompt()
             yield EnginePanel()
@@ -65,11 +77,16 @@ class ChatScreen(Screen[None]):
     def on_mount(self) -> None:
         """Write at once."""
         self.query_one(EnginePanel).display = False
+        self.query_one("#below").display = False
         self.query_one(Prompt).focus()
+
+    def on_resize(self, event: Resize) -> None:
+        """Say so where nothing could be read."""
+        self.set_class(event.size.width < _LEAST[0] or event.size.height < _LEAST[1], "small")
 
     async def open(self, talk: Talk) -> None:
         """Show a conversation and go on with it."""
-        self.action_stop()
+        await self.stopped()
         self.talk = talk
         self._editing = None
         self.query_one(EnginePanel).model = talk.model
@@ -82,36 +99,42 @@ class ChatScreen(Screen[None]):
         """In the line above: which session, who answers."""
         assert self.talk is not None
         title = safe_text(self.talk.session.title) or "New conversation"
-        model = self.talk.model
-        self.query_one("#top", Static).update(f"{title} \u00b7 {safe_text(model.name)}")
+        self.query_one("#title", Static).update(Content(title))
+        self.query_one("#model", Static).update(Content(safe_text(self.talk.model.name)))
 
     def tell(self, text: str) -> None:
         """Above the prompt: what is going on."""
         line = self.query_one("#status", Static)
-        line.update(text)
+        line.update(Content(safe_text(text)))
         line.display = bool(text)
+
+    @on(Scrolled)
+    def _scrolled(self, event: Scrolled) -> None:
+        self.query_one("#below").display = not event.at_end
 
     @on(Submitted)
     async def _submitted(self, event: Submitted) -> None:
-        if event.text.startswith("/") and "\n" not in event.text:
+        if event.text.startswith("/") and is_command(event.text):
+            if event.attachments:  # they are for the next message
+                self.query_one(Prompt).write("", event.attachments)
             await Slash(self.app, self).run(event.text)
         elif self.talk is None:
-            self.query_one(Prompt).text = event.text
-            self.notify("the model is still being opened")
+            self.query_one(Prompt).write(event.text, event.attachments)
+            self.notify("no model is open yet")
         else:
-            await self._say(self.talk, event.text)
+            await self._say(self.talk, event)
 
-    async def _say(self, talk: Talk, text: str) -> None:
-        await self._stopped()
+    async def _say(self, talk: Talk, event: Submitted) -> None:
+        await self.stopped()
         try:
-            if self._editing is not None:
-                await self.query_one(Transcript).cut(self._editing.id)
-                talk.rewrite(self._editing, text)
-                self._editing = None
-            else:
-                talk.say(text)
+            mentioned = await asyncio.to_thread(read_mentioned, event.text)
+            attachments = list(dict.fromkeys([*event.attachments, *mentioned]))  # once, if edited
+            editing, self._editing = self._editing, None
+            if editing is not None:
+                await self.query_one(Transcript).cut(editing.id)
+            talk.say(event.text, attachments, editing)
         except EdgeInferError as error:
-            self.query_one(Prompt).text = text  # nothing that was written is lost
+            self.query_one(Prompt).write(event.text, event.attachments)  # nothing that was written is lost
             self.app.tell_error(error)
             return
         await self.query_one(Transcript).add(talk)
@@ -123,25 +146,31 @@ class ChatScreen(Screen[None]):
         """Have the last message answered, on the screen and in the store."""
         try:
             message = talk.begin_answer()
-        except EdgeInferError as error:
-            self.app.tell_error(error)
-            return
-        view = await self.query_one(Transcript).add(talk)
-        assert isinstance(view, AnswerView)
-        try:
+            view = await self.query_one(Transcript).add(talk)
+            assert isinstance(view, AnswerView)
+            self.tell("Reading")
             async for event in talk.write(message):
                 if isinstance(event, Token):
-                    self.tell("")
-                    await view.grow(event.text, event.reasoning)
+                    self._tell_writing(view)
+                    view.grow(event.text, event.reasoning)
                 else:
+                    self._writing = None
                     self.tell(_progress(event))
-        except EdgeInferError as error:
+            written = next(m for m in talk.messages if m.id == message.id)
+            if view.is_attached:
+                await view.end(written, talk.place(written))
+        except EdgeInferError as error:  # of the store
             self.app.tell_error(error)
         finally:
-            self.tell("")
-            written = next((m for m in talk.messages if m.id == message.id), None)
-            if view.is_mounted and written is not None:
-                await view.end(written, talk.place(written))
+            self._writing = None
+            if self.is_running:  # else the app is ending
+                self.tell("")
+                self.app.tell_unsaved()
+
+    def _tell_writing(self, view: AnswerView) -> None:
+        if self._writing is not view:  # once an answer: the line is laid out anew
+            self._writing = view
+            self.tell("Answering \u00b7 Esc stops")
 
     @on(Asked)
     async def _asked(self, event: Asked) -> None:
@@ -151,61 +180,97 @@ class ChatScreen(Screen[None]):
         if event.what == "copy":
             self.copy(message.content)
         elif event.what == "copy code":
-            self.copy("\n".join(_CODE.findall(message.content)) or message.content)
+            self._copy_code(message, slice(None))
         elif event.what in ("former", "next"):
-            await self._stopped()
+            await self.stopped()
             if talk.other(message, 1 if event.what == "next" else -1):
                 await self.query_one(Transcript).show(talk, self.app.greeting)
         elif event.what == "edit":
             self._editing = message
             prompt = self.query_one(Prompt)
-            prompt.text = message.content
-            prompt.move_cursor(prompt.document.end)
+            prompt.write(message.content, message.attachments)
             prompt.focus()
             self.tell("Editing an earlier message: Enter sends it again, Escape leaves it as it was")
         else:
-            await self._stopped()
-            talk.forget_answer(message)
-            await self.query_one(Transcript).cut(message.id)
-            self.answer(talk)
-            self.query_one(Prompt).focus()
+            await self._regenerate(talk, message)
+
+    async def _regenerate(self, talk: Talk, message: Message) -> None:
+        await self.stopped()
+        talk.forget_answer(message)
+        await self.query_one(Transcript).cut(message.id)
+        self.answer(talk)
+        self.query_one(Prompt).focus()
+
+    async def action_regenerate(self) -> None:
+        """Another answer in the place of the last one."""
+        talk = self.talk
+        if talk is not None and talk.messages and talk.messages[-1].role == "assistant":
+            await self._regenerate(talk, talk.messages[-1])
 
     def copy(self, text: str) -> None:
         """To the clipboard of the terminal."""
         self.app.copy_to_clipboard(text)
-        self.notify(f"{len(text)} characters copied")
+        self.notify(f"{len(text):,} characters copied")
 
     def action_copy_answer(self) -> None:
         """The last one."""
         if self.talk is not None and self.talk.messages:
             self.copy(self.talk.messages[-1].content)
 
-    def action_stop(self) -> None:
-        """End the answer, or an edit that was begun."""
+    def action_copy_code(self) -> None:
+        """The last block of the last answer."""
+        if self.talk is not None and self.talk.messages:
+            self._copy_code(self.talk.messages[-1], slice(-1, None))
+
+    def _copy_code(self, message: Message, which: slice) -> None:
+        blocks = [code for _, code in _CODE.findall(message.content)][which]
+        if blocks:
+            self.copy("\n".join(blocks))
+        else:
+            self.notify("there is no code in it")
+
+    async def action_stop(self) -> None:
+        """End the answer, or an edit that was begun; then follow what comes again."""
         if self._editing is not None:
             self._editing = None
-            self.query_one(Prompt).clear()
+            self.query_one(Prompt).write("", ())
             self.tell("")
         elif self.talk is not None:
             self.talk.stop()
         self.query_one(Prompt).focus()
+
+    async def action_scroll(self, where: str) -> None:
+        """Move the conversation while one writes."""
+        transcript = self.query_one(Transcript)
+        if where == "home":
+            await transcript.show_all()
+        elif where == "end":
+            transcript.anchor()
+        elif where == "page_up":
+            transcript.release_anchor()
+            transcript.scroll_page_up(animate=False)
+        else:
+            transcript.scroll_page_down(animate=False)
 
     def action_engine(self) -> None:
         """Show or hide what the engine does."""
         panel = self.query_one(EnginePanel)
         panel.display = not panel.display
 
-    async def _stopped(self) -> None:
-        """Once no answer is being written any more."""
+    async def stopped(self) -> None:
+        """Stop the answer, and wait until nothing of it is written any more."""
         if self.talk is not None:
             self.talk.stop()
         running = [worker for worker in self.workers if worker.group == "answer" and not worker.is_finished]
-        await self.workers.wait_for_complete(running)
+        if running:  # of none Textual makes all
+            await self.workers.wait_for_complete(running)
 
 
 def _progress(event: Progress) -> str:
     if isinstance(event, QueuedEvent):
         return f"Waiting: number {event.position} in the queue"
     if isinstance(event, ReadingEvent):
-        return f"Reading: {event.n_read} of {event.n_prompt} tokens"
+        return f"Reading: {event.n_read:,} of {event.n_prompt:,} tokens"
+    if isinstance(event, ShiftedEvent):
+        return f"The context was full: {event.n_dropped:,} tokens are forgotten"
     return ""

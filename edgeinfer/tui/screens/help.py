@@ -4,40 +4,55 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
+from textual.containers import Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
-from textual.widgets import Footer, Markdown
+from textual.widgets import Footer, Static
 
-_HELP = """\
-# Keys
-| | |
-|---|---|
-| Enter | send |
-| Ctrl+J, Shift+Enter | a new line |
-| Up, Down | what you said before |
-| Esc | stop the answer |
-| Tab, Shift+Tab | to the messages and back |
-| F2, F3, F4, F5 | sessions, models, parameters, engine |
-| Ctrl+N | a new conversation |
-| Ctrl+Y | copy the last answer |
-| Ctrl+P | all commands |
-| Ctrl+Q | end |
-
-On a message: **c** copies it, **k** its code, **e** edits yours and sends it again, **r** gives another
-answer; **left** and **right** go through the versions.
-
-# Commands
-`/model NAME` `/system TEXT` `/set NAME VALUE` `/save FILE` (.md or .json) `/sessions` `/clear` `/help` `/bye`
-"""
+_SECTIONS = {
+    "While you write": (
+        ("Enter", "send"),
+        ("Ctrl+J, Shift+Enter", "a new line; also \\ before Enter"),
+        ("Up, Down", "what you said before"),
+        ("@path", "in a message sends that text file along"),
+        ("Esc", "stop the answer"),
+        ("Page Up, Page Down", "read; Ctrl+Home and Ctrl+End: first and last message"),
+        ("Ctrl+R", "another answer in the place of the last one"),
+        ("Ctrl+Y, F6", "copy the last answer, its last block of code"),
+    ),
+    "On a message (Tab, Shift+Tab)": (
+        ("c, k", "copy it, copy its code"),
+        ("e", "edit yours and send it again"),
+        ("r", "another answer; t: show its reasoning"),
+        ("Left, Right", "through the versions"),
+    ),
+    "Around it": (
+        ("F2, Ctrl+N", "sessions, a new one"),
+        ("F3, F4, F5", "models, parameters, engine"),
+        ("Ctrl+P", "all commands, themes"),
+        ("Ctrl+Q", "end"),
+    ),
+    "To type": (
+        ("/model NAME", "answer with another model; alone: choose one"),
+        ("/attach PATH", "send a text file along with the next message"),
+        ("/system TEXT", "what the model should know and be"),
+        ("/set NAME VALUE", "a parameter: /set temperature 0.2"),
+        ("/save FILE", "as Markdown, or as JSON if it ends in .json"),
+        ("/rename TITLE", "/sessions, /clear, /help, /bye"),
+    ),
+}
 
 
 class HelpScreen(ModalScreen[None]):
     """Any of these keys closes it."""
 
-    BINDINGS = [Binding("escape,f1,q", "dismiss(None)", "Close")]  # noqa: RUF012
+    BINDINGS = [Binding("escape,f1,q,question_mark", "dismiss(None)", "Close", key_display="esc")]  # noqa: RUF012
 
     def compose(self) -> ComposeResult:
         """One page."""
         with Vertical(classes="dialog"):
-            yield Markdown(_HELP, open_links=False)
+            with VerticalScroll():
+                for title, rows in _SECTIONS.items():
+                    yield Static(Content(title), classes="title")
+                    yield Static(Content("\n".join(f"  {keys:<22}{what}" for keys, what in rows)))
             yield Footer()

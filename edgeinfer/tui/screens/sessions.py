@@ -1,29 +1,37 @@
-"""The list of sessions: open, search, rename, delete."""
+"""The list of sessions: open, search, rename, export, delete."""
 
 from __future__ import annotations
 
 from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from edgeinfer.sessions.store import Session, SessionStore
 from edgeinfer.text.safe import safe_text
+from edgeinfer.tui.saving import save
+
+if TYPE_CHECKING:
+    from edgeinfer.tui.app import ChatApp
 
 
 class SessionsScreen(ModalScreen[int | None]):
     """Gives the session to open, or None."""
 
+    app: ChatApp
     BINDINGS = [  # noqa: RUF012
-        Binding("escape", "dismiss(None)", "Close"),
-        Binding("f2", "dismiss(None)", "Close", show=False),
-        Binding("ctrl+r", "rename", "Rename"),
-        Binding("delete,ctrl+d", "delete", "Delete"),
+        Binding("escape,f2", "close", "Close", key_display="esc"),
+        Binding("ctrl+r", "rename", "Rename", priority=True),
+        Binding("ctrl+s", "export", "Save as a file", priority=True),
+        Binding("ctrl+d,delete", "delete", "Delete", key_display="^d", priority=True),
         Binding("down", "to_list", show=False),
     ]
 
@@ -38,9 +46,10 @@ class SessionsScreen(ModalScreen[int | None]):
         """What to look for, what there is."""
         with Vertical(classes="dialog"):
             yield Static("Sessions", classes="title")
-            yield Input(placeholder="Search titles and messages", id="search")
+            yield Input(placeholder="Search titles and messages", id="search", compact=True, classes="search")
             yield OptionList()
-            yield Input(id="rename")
+            yield Static("No session yet, or none with these words", id="none")
+            yield Input(id="rename", compact=True, classes="search")
             yield Footer()
 
     def on_mount(self) -> None:
@@ -49,10 +58,13 @@ class SessionsScreen(ModalScreen[int | None]):
         self._list("")
 
     def _list(self, search: str) -> None:
-        self._sessions = self._store.sessions(search)
+        with self.app.telling():
+            self._sessions = self._store.sessions(search)
         options = self.query_one(OptionList)
         options.clear_options()
         options.add_options([Option(_line(session)) for session in self._sessions])
+        options.display = bool(self._sessions)
+        self.query_one("#none").display = not self._sessions
         if self._sessions:
             options.highlighted = 0
 
@@ -71,6 +83,13 @@ class SessionsScreen(ModalScreen[int | None]):
         if chosen is not None:
             self.dismiss(chosen.id)
 
+    def action_close(self) -> None:
+        """The list, or what asks for a title."""
+        if self.query_one("#rename").display:
+            self._end_renaming()
+        else:
+            self.dismiss(None)
+
     def action_to_list(self) -> None:
         """From the search to what was found."""
         self.query_one(OptionList).focus()
@@ -87,9 +106,19 @@ class SessionsScreen(ModalScreen[int | None]):
     def _rename(self, event: Input.Submitted) -> None:
         if self._renaming is not None and event.value.strip():
             self._store.update(self._renaming.id, title=event.value.strip())
+        self._end_renaming()
+
+    def _end_renaming(self) -> None:
         self.query_one("#rename").display = False
         self._list(self.query_one("#search", Input).value)
         self.query_one(OptionList).focus()
+
+    def action_export(self) -> None:
+        """As Markdown, in the folder where edgeinfer was started."""
+        chosen = self._chosen()
+        if chosen is not None:
+            with self.app.telling():
+                self.notify(save(chosen, self._store.branch(chosen.id)), markup=False)
 
     def action_delete(self) -> None:
         """After asking once."""
@@ -98,12 +127,14 @@ class SessionsScreen(ModalScreen[int | None]):
             return
         if self._deleting != chosen.id:
             self._deleting = chosen.id
-            self.notify("Delete again to delete this session for good", severity="warning")
+            self.notify("Ctrl+D again deletes this session for good", severity="warning")
             return
         self._store.delete(chosen.id)
         self._list(self.query_one("#search", Input).value)
 
 
-def _line(session: Session) -> str:
+def _line(session: Session) -> Content:
     day = datetime.fromtimestamp(session.updated_at).strftime("%d %b %H:%M")
-    return f"{day}  {safe_text(session.title)}  \u00b7 {safe_text(session.model)}".replace("[", "\\[")
+    model = Path(session.model).stem if session.model.endswith(".gguf") else session.model
+    title = Content(f"{day}  {safe_text(session.title)}  ")
+    return title + Content.styled(safe_text(model), "dim")

@@ -7,11 +7,14 @@ from typing import Any
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Vertical
-from textual.widgets import Collapsible, Markdown, Static
+from textual.content import Content
+from textual.widgets import Collapsible, Static
 
 from edgeinfer.sessions.store import Message
 from edgeinfer.text.safe import safe_text
+from edgeinfer.tui.attach import label
 from edgeinfer.tui.messages import Asked
+from edgeinfer.tui.widgets.markdown import GrowingMarkdown
 
 
 class MessageView(Vertical, can_focus=True):
@@ -45,74 +48,114 @@ class QuestionView(MessageView):
     BINDINGS = [Binding("e", "ask('edit')", "Edit and send again")]  # noqa: RUF012
 
     def compose(self) -> ComposeResult:
-        """Plain text: it is shown as it was written."""
-        yield Static(safe_text(self.message.content), markup=False, classes="text")
+        """Plain text, as it was written; of attachments their names."""
+        for attachment in self.message.attachments:
+            yield Static(Content(f"+ {label(attachment)}"), classes="attached")
+        if self.message.content:
+            yield Static(Content(safe_text(self.message.content)), classes="text")
         if self.versions:
-            yield Static(self.versions, classes="footer")
+            yield Static(Content(self.versions), classes="footer")
 
 
 class AnswerView(MessageView):
-    """What the model said, as Markdown; reasoning is folded once the answer begins."""
+    """What the model said, as Markdown, its reasoning folded."""
 
     BINDINGS = [  # noqa: RUF012
-        Binding("r", "ask('regenerate')", "Another answer"),
         Binding("k", "ask('copy code')", "Copy code"),
+        Binding("r", "ask('regenerate')", "Another answer"),
+        Binding("t", "reasoning", "Reasoning"),
     ]
 
     def compose(self) -> ComposeResult:
         """The parts of an answer; those that are empty are hidden."""
-        reasoning = Static(safe_text(self.message.reasoning), markup=False)
-        folded = Collapsible(reasoning, title="Reasoning", collapsed=True)
+        reasoning = GrowingMarkdown(safe_text(self.message.reasoning))
+        folded = Collapsible(reasoning, collapsed=True)
         folded.display = bool(self.message.reasoning)
         yield folded
-        yield Markdown(safe_text(self.message.content), open_links=False)
+        yield GrowingMarkdown(safe_text(self.message.content))
+        yield Static(classes="problem")
         yield Static(classes="footer")
 
     def on_mount(self) -> None:
         """Where writing goes from here on."""
-        self._reasoning = self.message.reasoning
-        self._stream = Markdown.get_stream(self.query_one(Markdown))
-        self._tell_cost()
+        self._content, self._reasoning = self._parts()
+        self._n_thoughts = 0  # tokens
+        self._tell_end()
 
-    async def grow(self, content: str, reasoning: str) -> None:
+    def _parts(self) -> tuple[GrowingMarkdown, GrowingMarkdown]:
+        folded = self.query_one(Collapsible)
+        return self.query_children(GrowingMarkdown).first(), folded.query_one(GrowingMarkdown)
+
+    def grow(self, content: str, reasoning: str) -> None:
         """More of the answer."""
         if reasoning:
-            self._reasoning += reasoning
+            self._n_thoughts += 1
             folded = self.query_one(Collapsible)
-            folded.display, folded.collapsed = True, False
-            folded.query_one(Static).update(safe_text(self._reasoning))
+            folded.display = True
+            folded.title = f"Thinking, {self._n_thoughts} tokens"
+            self._reasoning.grow(safe_text(reasoning))
         if content:
-            if self._reasoning:
-                self.query_one(Collapsible).collapsed = True
-            await self._stream.write(safe_text(content))
-
-    def tell(self, text: str) -> None:
-        """In the line below: what is going on."""
-        self.query_one(".footer", Static).update(text)
+            self._content.grow(safe_text(content))
 
     async def end(self, message: Message, place: tuple[int, int]) -> None:
         """The answer is whole."""
-        await self._stream.stop()
         self.message, self._place = message, place
-        self._tell_cost()
+        await self._content.end()
+        await self._reasoning.end()
+        self._tell_end()
 
-    def _tell_cost(self) -> None:
-        self.tell("  ".join(filter(None, [_cost(self.message), self.versions])))
+    def action_reasoning(self) -> None:
+        """Fold or unfold it."""
+        folded = self.query_one(Collapsible)
+        folded.collapsed = not folded.collapsed
+
+    def _tell_end(self) -> None:
+        n_words = len(self.message.reasoning.split())
+        self.query_one(Collapsible).title = f"Reasoning, {n_words:,} words"
+        _show(self.query_one(".problem", Static), _problem(self.message))
+        told = "  ".join(filter(None, [_cost(self.message), self.versions]))
+        _show(self.query_one(".footer", Static), told)
+
+
+def _show(line: Static, text: str) -> None:
+    line.update(Content(text))
+    line.display = bool(text)
+
+
+def _problem(message: Message) -> str:
+    if message.finish != "error":
+        return ""
+    told = [message.cost.get("error") or "it failed", message.cost.get("hint") or ""]
+    return safe_text("\n".join(filter(None, told)))
 
 
 def _cost(message: Message) -> str:
-    cost = message.cost
-    if not cost:
-        return "" if message.finish else "not finished"
-    cached = f", {cost['cached_tokens']} cached" if cost["cached_tokens"] else ""
-    told = (
-        f"{cost['completion_tokens']} tokens, {cost['tokens_per_s']:.0f}/s \u00b7 "
-        f"read {cost['prompt_tokens']}{cached} \u00b7 first after {cost['first_token_s'] * 1000:.0f} ms"
-    )
-    endings = {
-        "length": "the context is full or the limit reached",
-        "cancelled": "stopped",
-        "error": "failed",
-    }
-    ending = endings.get(message.finish or "")
-    return f"{told} \u00b7 {ending}" if ending else told
+    cost, ending = message.cost, _ending(message)
+    if "completion_tokens" not in cost:
+        return ending
+    told = []
+    if cost["completion_tokens"]:
+        told += [
+            f"{cost['completion_tokens']:,} tokens",
+            f"{cost['tokens_per_s']:.0f}/s",
+            f"first after {_time(cost['first_token_s'])}",
+        ]
+    cached = f" ({cost['cached_tokens']:,} cached)" if cost["cached_tokens"] else ""
+    told.append(f"prompt {cost['prompt_tokens']:,}{cached}")
+    if cost.get("dropped_tokens"):
+        told.append(f"{cost['dropped_tokens']:,} forgotten")
+    return " \u00b7 ".join([*told, ending] if ending else told)
+
+
+def _ending(message: Message) -> str:
+    if message.finish is None:
+        return "cut off" if message.content or message.reasoning else ""
+    if message.finish == "length":
+        full = message.cost.get("context_full")
+        return "the context is full: Ctrl+N begins anew" if full else "cut at max_tokens"
+    endings = {"cancelled": "stopped", "error": "failed", "deadline": "the time was over"}
+    return endings.get(message.finish, "")
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds * 1000:.0f} ms" if seconds < 1 else f"{seconds:.1f} s"

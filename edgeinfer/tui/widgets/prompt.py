@@ -1,11 +1,16 @@
-"""Where the person writes."""
+"""Where the person writes, and what goes along with it."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from textual import events
 from textual.binding import Binding
+from textual.content import Content
 from textual.widgets import TextArea
 
+from edgeinfer.sessions.store import Attachment
+from edgeinfer.tui.attach import folded, label
 from edgeinfer.tui.messages import Submitted
 
 _MOST_LINES = 10  # the box grows up to here
@@ -15,8 +20,10 @@ class Prompt(TextArea):
     """Enter sends; Shift+Enter, Ctrl+J or a backslash before Enter begins a new line; Up and Down recall."""
 
     BINDINGS = [  # noqa: RUF012  # as Textual wants it
-        Binding("enter", "send", "Send", show=False, priority=True),
-        Binding("shift+enter,ctrl+j", "new_line", "New line", show=False, priority=True),
+        Binding("pageup", "screen.scroll('page_up')", "Back", show=False),
+        Binding("pagedown", "screen.scroll('page_down')", "Forth", show=False),
+        Binding("ctrl+home", "screen.scroll('home')", "To the first message", show=False),
+        Binding("ctrl+end", "screen.scroll('end')", "To the last message", show=False),
     ]
 
     def __init__(self) -> None:
@@ -27,6 +34,7 @@ class Prompt(TextArea):
             highlight_cursor_line=False,
             placeholder="Ask something; F1 tells what there is to press",
         )
+        self._attached: list[Attachment] = []
         self._said: list[str] = []
         self._recalled = 0  # index into `_said`; its length: what is being written
         self._draft = ""
@@ -36,22 +44,51 @@ class Prompt(TextArea):
         self._said = said
         self._recalled = len(said)
 
-    def action_send(self) -> None:
+    def write(self, text: str, attachments: Sequence[Attachment]) -> None:
+        """Put something there, in place of what is there."""
+        self.text = text
+        self.move_cursor(self.document.end)
+        self._attached = list(attachments)
+        self._tell_attached()
+
+    def attach(self, attachment: Attachment) -> None:
+        """Send this along with the next message."""
+        self._attached.append(attachment)
+        self._tell_attached()
+
+    async def _on_key(self, event: events.Key) -> None:
+        """Here and not by a binding with priority: that overtakes letters that were typed just before."""
+        if event.key == "enter":
+            self._send()
+        elif event.key in ("shift+enter", "ctrl+j"):
+            self.insert("\n")
+        else:
+            await super()._on_key(event)
+            return
+        event.stop()
+        event.prevent_default()
+
+    def _send(self) -> None:
         """Hand the text over, unless there is none."""
         if self.text.endswith("\\") and self.cursor_at_end_of_text:
             self.action_delete_left()
             self.insert("\n")
             return
-        text = self.text.strip()
-        if text:
-            self.clear()
-            self._said.append(text)
+        text, attachments = self.text.strip(), self._attached
+        if text or attachments:
+            self.write("", ())
+            if text:
+                self._said.append(text)
             self._recalled = len(self._said)
-            self.post_message(Submitted(text))
+            self.post_message(Submitted(text, attachments))
 
-    def action_new_line(self) -> None:
-        """Below."""
-        self.insert("\n")
+    def action_delete_left(self) -> None:
+        """A character, or before the first one an attachment."""
+        if self.cursor_location == (0, 0) and self.selection.is_empty and self._attached:
+            self._attached.pop()
+            self._tell_attached()
+        else:
+            super().action_delete_left()
 
     def action_cursor_up(self, select: bool = False) -> None:
         """One line up; from the first line to what was said before."""
@@ -72,9 +109,20 @@ class Prompt(TextArea):
         self.styles.height = min(_MOST_LINES, max(1, self.wrapped_document.height)) + 2
 
     async def _on_paste(self, event: events.Paste) -> None:
-        """As it is, but for line ends."""
+        """As it is, but for line ends; what is large goes along instead."""
         event.prevent_default()
-        self.insert(event.text.replace("\r\n", "\n").replace("\r", "\n"))
+        event.stop()
+        text = event.text.replace("\r\n", "\n").replace("\r", "\n")
+        large = folded(text)
+        if large is None:
+            self.insert(text)
+        else:
+            self.attach(large)
+
+    def _tell_attached(self) -> None:
+        names = "  ".join(f"+ {label(attachment)}" for attachment in self._attached)
+        self.border_title = Content(names)
+        self.border_subtitle = Content("Backspace takes the last one away" if names else "")
 
     def _recall(self, index: int) -> None:
         if not 0 <= index <= len(self._said):
