@@ -78,7 +78,7 @@ ALLOWED: dict[str, set[str]] = {
         *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),
         "server.openai",
     },
-    "bench": {"errors", "machine", "models", "backends", "engine", "_native"},
+    "bench": {"errors", "machine", "models", "backends", "engine", "client", "server", "_native"},
     "cli": {
         *(
             "errors",

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import statistics
 from collections.abc import Iterable, Sequence
 
 from edgeinfer.bench.beside import BesideReport
+from edgeinfer.bench.http import HttpReport
 from edgeinfer.bench.kernels import KernelFigures
 from edgeinfer.bench.limits import Limits
 from edgeinfer.bench.model import ModelReport, ProfileRow, Row
@@ -105,6 +107,15 @@ def of_beside(report: BesideReport) -> str:
     ]
     table = markdown_table(heads, rows)
     return "\n\n".join([f"{report.model}, {report.ours}", table, f"The machine: {report.disturbance}."])
+
+
+def of_http(report: HttpReport) -> str:
+    """One line."""
+    times = (report.in_process, report.over_http)
+    per_token = [f"{1e3 * statistics.median(rounds) / report.n_answer:.2f}" for rounds in times]
+    heads = ["streams", "tokens each", "ms/token in the process", "over HTTP", "added"]
+    row = [str(report.n_streams), str(report.n_answer), *per_token, f"{report.added_ms:.2f}"]
+    return "\n\n".join([report.model, markdown_table(heads, [row]), f"The machine: {report.disturbance}."])
 
 
 def of_limits(limits: list[Limits]) -> str:

@@ -249,6 +249,32 @@ def beside(
     _write(found.as_json(), report.of_beside(found), json_to, None)
 
 
+@command.command("http", short_help="What the port adds to a token.")
+@click.argument("model", required=False)
+@click.option("-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Default: one a core.")
+@_repetitions(9)
+@click.option("--streams", type=click.IntRange(1, 64), default=8, show_default=True, metavar="N")
+@click.option("--answer", type=click.IntRange(16), default=256, metavar="N", help="Tokens of each.  [256]")
+@_json
+def http(
+    model: str | None, threads: int | None, repetitions: int, streams: int, answer: int, json_to: str | None
+) -> None:
+    """Streams to a client in another process, in turns with the same streams read in this one."""
+    import edgeinfer
+    from edgeinfer.bench import report
+    from edgeinfer.bench.http import measure_http
+
+    with edgeinfer.load(model, threads=threads) as opened, _progress(repetitions) as bar:
+        found = measure_http(
+            opened,
+            n_streams=streams,
+            n_answer=answer,
+            repetitions=repetitions,
+            advance=lambda: bar.update(1),
+        )
+    _write(found.as_json(), report.of_http(found), json_to, None)
+
+
 def _measures(prefill: list[int], depth: list[int], batch: list[int], verify: list[int]) -> list[Measure]:
     from edgeinfer.bench.runner import Measure
 

@@ -154,3 +154,13 @@ def test_streams_refuses_a_peer_that_is_no_program(edgeinfer_command: Run, rando
     assert (code, "is not a program" in err) == (2, True)
     code, _, err = edgeinfer_command(*line, "--prompt", "4", "--answer", "1", "--against", "/bin/false")
     assert (code, "false ended with 1" in err) == (1, True)
+
+
+def test_http_reads_the_same_streams_over_the_port(edgeinfer_command: Run, random_model: Path) -> None:
+    line = ("http", str(random_model), "-r", "2", "-t", "1", "--streams", "3", "--answer", "20")
+    code, out, err = edgeinfer_command("bench", *line, "--json", "-")
+    assert code == 0, err
+    report = json.loads(out)
+    assert (report["streams"], report["answer"]) == (3, 20)
+    assert len(report["in_process_s"]) == len(report["over_http_s"]) == 2
+    assert all(seconds > 0 for seconds in report["in_process_s"] + report["over_http_s"])
