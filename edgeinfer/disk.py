@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -20,6 +21,18 @@ def sync_folder(folder: Path) -> None:
         os.fsync(opened)
     finally:
         os.close(opened)
+
+
+def require_space(place: Path, n_bytes: int, what: str, otherwise: str) -> None:
+    """Raises DiskError, with advice, if a place that need not exist yet has no room for so many bytes."""
+    while not place.exists():
+        place = place.parent
+    free = shutil.disk_usage(place).free
+    if n_bytes > free:
+        raise DiskError(
+            f"no space: {what} needs {n_bytes:,} bytes more, {free:,} are free in {place}",
+            hint=f"free some, or {otherwise}",
+        )
 
 
 @contextlib.contextmanager

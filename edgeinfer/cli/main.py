@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "rm": "Remove models that edgeinfer keeps",
     "cp": "Call a model by one more name",
     "import": "Call a model file by a name",
+    "bundle": "Carry models to a machine without a network, in one file",
     "show": "Tell what is in a model file",
     "check": "Parse and validate model files, run nothing",
     "embed": "Turn texts into vectors",
@@ -62,7 +63,8 @@ def _imported(name: str) -> click.Command:
     module = f"{name}_" if keyword.iskeyword(name) else name
     command = importlib.import_module(f"edgeinfer.cli.{module}").command
     assert isinstance(command, click.Command)
-    command.params.append(_offline_option(hidden=True))  # people put it anywhere
+    for each in (command, *(command.commands.values() if isinstance(command, click.Group) else ())):
+        each.params.append(_offline_option(hidden=True))  # people put it anywhere
     return command
 
 

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinfer.cli import output
+from edgeinfer.cli.progress import bar_of
 from edgeinfer.errors import BadModelFile, DiskError, NetworkError, NotEnoughMemory, Offline
 from edgeinfer.text.safe import safe_text
 
@@ -102,23 +103,9 @@ def _tell_whether_it_fits(plan: Plan, *, ask: bool) -> None:
 
 def _pull(plan: Plan) -> Path:
     """Fetch it, with a bar for people."""
-    from tqdm import tqdm
-
     from edgeinfer.hub.pull import pull
 
-    with tqdm(
-        total=plan.size_bytes,
-        initial=plan.here_bytes(),
-        desc=safe_text(plan.name),
-        unit="B",
-        unit_scale=True,
-        unit_divisor=1024,
-        disable=not output.is_terminal(sys.stderr),
-    ) as bar:
-
-        def report(n_bytes: int) -> None:
-            bar.update(n_bytes - bar.n)
-
+    with bar_of(plan.name, plan.size_bytes, plan.here_bytes()) as report:
         return pull(plan, report=report)
 
 

@@ -133,6 +133,8 @@ class _Walk:
             return key, kind + self._take(self._scalar_bytes(n))
         what = self._take(12)
         element, count = struct.unpack("<IQ", what)
+        if count > self._file.size_bytes:
+            raise self._lost()
         if element == _STRING:
             if count > _LONG:
                 self._pass_strings(count)

@@ -10,24 +10,20 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from filelock import FileLock, Timeout
-
-from edgeinfer.disk import changing, sync_folder
-from edgeinfer.errors import AmbiguousName, DiskError, IntegrityError, InvalidRequest, NotFound
+from edgeinfer.disk import changing, require_space, sync_folder
+from edgeinfer.errors import AmbiguousName, IntegrityError, InvalidRequest, NotFound
 from edgeinfer.hub.catalog import catalog
+from edgeinfer.hub.lock import only_writer
 from edgeinfer.hub.names import BUNDLED, Address, Digest, HubName, nearest, parse
 from edgeinfer.hub.network import RemoteFile, Repository, read_address, read_repository
 from edgeinfer.hub.store.huggingface import repo_folder
 from edgeinfer.hub.store.own import web_file
-from edgeinfer.hub.transfer import Patience, Report, fetch, is_right, part_of, patiently
+from edgeinfer.hub.transfer import Patience, Report, behind, fetch, is_right, part_of, patiently
 from edgeinfer.hub.variants import Variant, variants
-
-_LOOK_S = 0.2  # how often to look whether another process is done
 
 
 @dataclass(frozen=True)
@@ -114,11 +110,12 @@ def pull(plan: Plan, patience: Patience | None = None, report: Report = lambda n
     Raises:
         DiskError, IntegrityError, BadModelFile, and what `plan_pull` raises.
     """
-    _refuse_full_disk(plan)
+    missing = plan.size_bytes - plan.here_bytes()
+    require_space(plan.items[0].place, missing, plan.name, "let HF_HOME name a folder on another disk")
     before = 0
     with changing(plan.path.parent):
         for item in plan.items:
-            _pull_item(item, patience or Patience(), _behind(before, report))
+            _pull_item(item, patience or Patience(), behind(before, report))
             before += item.file.size_bytes
         _show(plan)
     from edgeinfer import _native
@@ -127,12 +124,8 @@ def pull(plan: Plan, patience: Patience | None = None, report: Report = lambda n
     return plan.path
 
 
-def _behind(n_before: int, report: Report) -> Report:
-    return lambda n_bytes: report(n_before + n_bytes)
-
-
 def _pull_item(item: Item, patience: Patience, report: Report) -> None:
-    with _only_writer(item, lambda: report(item.here_bytes())):
+    with only_writer(item.lock, lambda: report(item.here_bytes())):
         if not any(is_right(item.file, path, report) for path in item.places()):
             fetch(item.file, item.place, patience, report)
 
@@ -215,35 +208,6 @@ def _of_address(name: str, wanted: Address, patience: Patience) -> Plan:
     asked = patiently(lambda: read_address(wanted.url), patience)
     file = RemoteFile(place.name, asked.url, asked.size_bytes, wanted.sha256, etag=asked.etag)
     return Plan(name, (Item(file, place, place.with_name(place.name + ".lock")),))
-
-
-def _refuse_full_disk(plan: Plan) -> None:
-    folder = plan.items[0].place
-    while not folder.exists():
-        folder = folder.parent
-    needed, free = plan.size_bytes - plan.here_bytes(), shutil.disk_usage(folder).free
-    if needed > free:
-        raise DiskError(
-            f"no space: {plan.name} needs {needed:,} bytes more, {free:,} are free in {folder}",
-            hint="free some, or let HF_HOME name a folder on another disk",
-        )
-
-
-@contextlib.contextmanager
-def _only_writer(item: Item, waiting: Callable[[], None]) -> Iterator[None]:
-    """One process at a time; the others see how far it is. Its end, even by a kill, frees the lock."""
-    item.lock.parent.mkdir(parents=True, exist_ok=True)
-    lock = FileLock(item.lock)
-    while True:
-        try:
-            lock.acquire(timeout=_LOOK_S)
-            break
-        except Timeout:
-            waiting()
-    try:
-        yield
-    finally:
-        lock.release()
 
 
 def _show(plan: Plan) -> None:

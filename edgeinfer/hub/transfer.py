@@ -57,6 +57,11 @@ def patiently(ask: Callable[[], _T], patience: Patience) -> _T:
     raise AssertionError("unreachable")
 
 
+def behind(n_before: int, report: Report) -> Report:
+    """Reports of a file, told as those of several with so many bytes before it."""
+    return lambda n_bytes: report(n_before + n_bytes)
+
+
 def part_of(place: Path, file: RemoteFile) -> Path:
     """Where the bytes are that are here already: of this file, not of what its address gave before."""
     version = hashlib.sha256(file.etag.encode()).hexdigest()[:8] + "." if file.etag else ""

@@ -71,16 +71,69 @@ def test_offline_no_library_of_the_process_reaches_another_machine(hub: FakeHub)
     assert done.stdout.split() == ["refused"] * 7 + ["200"], done.stderr
 
 
-def test_without_any_network_models_are_found_and_run(home: Path, random_model: Path) -> None:
-    in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
-    isolated = ["unshare", "--user", "--map-root-user", "--net"]
-    if subprocess.run([*isolated, "true"], capture_output=True).returncode:
+ISOLATED = ("unshare", "--user", "--map-root-user", "--net")
+
+
+@pytest.fixture
+def isolated() -> tuple[str, ...]:
+    """What runs a command where there are no network interfaces."""
+    if subprocess.run([*ISOLATED, "true"], capture_output=True).returncode:
         pytest.skip("needs a network namespace")
-    for line in (("list",), ("run", "a/b", "hi", "-n", "2"), ("show", "a/b")):
+    return ISOLATED
+
+
+def test_without_any_network_models_are_found_and_run(
+    home: Path, random_model: Path, isolated: tuple[str, ...], tmp_path: Path
+) -> None:
+    in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
+    bundled = str(tmp_path / "b.tar")
+    for line in (
+        ("list",),
+        ("run", "a/b", "hi", "-n", "2"),
+        ("show", "a/b"),
+        ("fit", "a/b"),
+        ("bundle", "create", "a/b", "edgeinfer-nano", "-o", bundled),
+        ("bundle", "verify", bundled),
+        ("bundle", "install", bundled),
+        ("run", "a/b", "hi", "-n", "2"),
+    ):
         done = subprocess.run([*isolated, *COMMAND, *line], capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, "")
+        assert (done.returncode, done.stderr) == (0, ""), line
+    talk = [*isolated, *COMMAND, "chat", "a/b", "--plain", "-n", "2"]
+    done = subprocess.run(talk, input="hi\n/bye\n", capture_output=True, text=True)
+    assert (done.returncode, bool(done.stdout.strip())) == (0, True), done.stderr
     done = subprocess.run([*isolated, *COMMAND, "pull", "a/b"], capture_output=True, text=True)
     assert (done.returncode, "is this machine connected?" in done.stderr) == (5, True)
+
+
+SERVED = """
+ip link set lo up 2>/dev/null || "$0" -c 'import fcntl, socket, struct
+ask = struct.pack("16sH14s", b"lo", 1, b"")
+fcntl.ioctl(socket.socket(), 0x8914, ask)'
+"$0" -P -c "from edgeinfer.cli.main import console; console()" serve "$1" --offline --port 8123 &
+"$0" -c 'import http.client, json, time
+body = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2})
+for _ in range(200):
+    try:
+        asked = http.client.HTTPConnection("127.0.0.1", 8123, timeout=30)
+        asked.request("POST", "/v1/chat/completions", body, {"Content-Type": "application/json"})
+        print(json.load(asked.getresponse())["usage"]["completion_tokens"])
+        break
+    except OSError:
+        time.sleep(0.1)'
+kill $!
+wait $!
+"""
+
+
+def test_without_any_network_a_model_is_served(
+    home: Path, random_model: Path, isolated: tuple[str, ...]
+) -> None:
+    """But for the loopback, which is no way out."""
+    in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
+    command = [*isolated, "sh", "-c", SERVED, sys.executable, "a/b"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.split()[-1:] in (["1"], ["2"]), done.stderr
 
 
 def test_run_and_list_make_no_connection(home: Path, random_model: Path, tmp_path: Path) -> None:
@@ -91,6 +144,12 @@ def test_run_and_list_make_no_connection(home: Path, random_model: Path, tmp_pat
         subprocess.run([*traced, "true"], check=True, capture_output=True)
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("needs strace")
-    for line in (("list",), ("run", "a/b", "hi", "-n", "2")):
+    bundled = str(tmp_path / "b.tar")
+    for line in (
+        ("list",),
+        ("run", "a/b", "hi", "-n", "2"),
+        ("bundle", "create", "a/b", "-o", bundled),
+        ("bundle", "install", bundled),
+    ):
         subprocess.run([*traced, *COMMAND, *line], check=True, capture_output=True)
         assert "AF_INET" not in log.read_text()

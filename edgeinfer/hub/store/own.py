@@ -9,6 +9,7 @@ Names and addresses are quoted as in URLs, so that no name leads out of its fold
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import re
@@ -78,23 +79,55 @@ def copy(name: str, files: tuple[Path, ...]) -> Path:
         InvalidRequest: it is no name, or something is called so.
         DiskError.
     """
-    with changing(_root()):
-        _free_place(name)
-        folder = _root() / "files" / quote(name, safe="")
-        part = _root() / "part" / f"{folder.name}.{os.getpid()}"
-        part.mkdir(parents=True)
-        folder.parent.mkdir(exist_ok=True)
+    with arriving(name, f"{quote(name, safe='')}.{os.getpid()}") as part:
         try:
             for path in files:
                 shutil.copyfile(path, part / path.name)
                 with (part / path.name).open("rb") as copied:
                     os.fsync(copied.fileno())
-            part.rename(folder)
-            sync_folder(folder.parent)
         except BaseException:
             shutil.rmtree(part, ignore_errors=True)
             raise
-    return folder
+    return place_of(name)
+
+
+@contextlib.contextmanager
+def arriving(name: str, key: str) -> Iterator[Path]:
+    """A folder for the shards of a model, that is called so when the `with` statement ends well.
+
+    Else it stays, and what is in it is there again for the same key.
+
+    Raises:
+        InvalidRequest: it is no name, or something is called so.
+        DiskError.
+    """
+    with changing(_root()):
+        _free_place(name)
+        part = _root() / "part" / key
+        part.mkdir(parents=True, exist_ok=True)
+        yield part
+        folder = place_of(name)
+        folder.parent.mkdir(exist_ok=True)
+        part.rename(folder)
+        sync_folder(folder.parent)
+
+
+def place_of(name: str) -> Path:
+    """The folder of a copy of this name. Raises DiskError for a user without a home."""
+    return _root() / "files" / quote(name, safe="")
+
+
+def lock_of(key: str) -> Path:
+    """What the only process that writes what arrives holds."""
+    return _root() / "part" / f"{key}.lock"
+
+
+def require_name(name: str) -> None:
+    """Raises InvalidRequest if a model cannot be called so."""
+    if not _NAME.fullmatch(name) or ".." in name or name.endswith(".gguf"):
+        raise InvalidRequest(
+            f"{name!r} cannot be the name of a model", hint="letters, digits and any of . _ : / @ -"
+        )
 
 
 def remove(model: LocalModel) -> int:
@@ -121,10 +154,7 @@ def shards(path: Path) -> tuple[Path, ...]:
 
 
 def _free_place(name: str) -> Path:
-    if not _NAME.fullmatch(name) or ".." in name or name.endswith(".gguf"):
-        raise InvalidRequest(
-            f"{name!r} cannot be the name of a model", hint="letters, digits and any of . _ : / @ -"
-        )
+    require_name(name)
     if any(name.lower() == known.lower() for model in models() for known in model.names):
         raise InvalidRequest(f"a model is called {name!r} already", hint=f"`edgeinfer rm {name}` forgets it")
     place = _root() / "names" / f"{quote(name, safe='')}.gguf"

@@ -1,0 +1,102 @@
+"""`edgeinfer bundle`: models, and edgeinfer itself, in one file for a machine without a network."""
+
+from __future__ import annotations
+
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgeinfer.cli import output
+from edgeinfer.cli.progress import bar_of
+from edgeinfer.text.safe import safe_text
+
+if TYPE_CHECKING:
+    from edgeinfer.hub.bundle import Contents
+
+_file = click.argument("file", type=click.Path(path_type=Path))
+_json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
+
+
+@click.group("bundle", short_help="Carry models to a machine without a network, in one file.")
+def command() -> None:
+    """Carry models, and edgeinfer itself, to a machine without a network.
+
+    \b
+    edgeinfer bundle create qwen3:4b -o models.tar --with-wheels
+    edgeinfer bundle verify models.tar
+    edgeinfer bundle install models.tar
+
+    A bundle is a plain tar. Where edgeinfer is not installed yet, its wheels come first:
+
+    \b
+    tar -xf models.tar wheels
+    pip install --no-index --find-links wheels edgeinfer
+    """
+
+
+@command.command("create", short_help="Write a bundle of models that are here.")
+@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, metavar="FILE")
+@click.option("--with-wheels", is_flag=True, help="Add what installs edgeinfer itself; pip gathers it.")
+@_json
+def create(names: tuple[str, ...], out: Path, with_wheels: bool, as_json: bool) -> None:
+    """Write the models NAME... of this machine to one file, with checksums of everything.
+
+    The wheels of --with-wheels are for the same Python on the same kind of machine.
+    """
+    from edgeinfer.hub import bundle
+    from edgeinfer.hub.wheels import gather_wheels
+
+    with tempfile.TemporaryDirectory(prefix="edgeinfer-") as folder:
+        wheels = gather_wheels(Path(folder)) if with_wheels else []
+        planned = bundle.plan(names, out, wheels)
+        with bar_of(str(out), planned.size_bytes) as report:
+            _tell(out, bundle.create(planned, report), as_json)
+
+
+@command.command("verify", short_help="Check all of a bundle, write nothing.")
+@_file
+@_json
+def verify(file: Path, as_json: bool) -> None:
+    """Read all of FILE and compare it with its checksums. Exits with 8 if anything is wrong."""
+    from edgeinfer.hub import bundle
+
+    opened = bundle.open_bundle(file)
+    with bar_of(str(file), opened.contents.size_bytes) as report:
+        bundle.verify(opened, report)
+    _tell(file, opened.contents, as_json)
+
+
+@command.command("install", short_help="Install the models of a bundle.")
+@_file
+@_json
+def install(file: Path, as_json: bool) -> None:
+    """Put the models of FILE where every command finds them by name. No network is touched.
+
+    An installation that was interrupted goes on where it stopped; a model appears when all of it is here and
+    its checksums are right.
+    """
+    from edgeinfer.hub import bundle
+
+    opened = bundle.open_bundle(file)
+    with bar_of(str(file), opened.contents.size_bytes) as report:
+        bundle.install(opened, report)
+    _tell(file, opened.contents, as_json)
+
+
+def _tell(file: Path, contents: Contents, as_json: bool) -> None:
+    models: list[dict[str, Any]] = [
+        {"name": model.name, "bytes": sum(entry.size_bytes for entry in model.files)}
+        for model in contents.models
+    ]
+    if as_json:
+        wheels = [wheel.file for wheel in contents.wheels]
+        output.as_json({"path": str(file), "bytes": contents.size_bytes, "models": models, "wheels": wheels})
+        return
+    rows = [(model["name"], output.in_bytes(model["bytes"])) for model in models]
+    if contents.wheels:
+        size = sum(wheel.size_bytes for wheel in contents.wheels)
+        rows.append((f"{len(contents.wheels)} wheels", output.in_bytes(size)))
+    output.table(rows, title=safe_text(str(file)))

@@ -1,0 +1,437 @@
+"""Bundles: one file that carries models, and edgeinfer itself if asked to, to machines without a network.
+
+A plain tar, so that `tar` can read it too:
+
+    manifest.json          what is in it: names, sizes, sha256
+    wheels/<file>.whl      to install edgeinfer, if asked for
+    models/0/<file>.gguf   the shards of each model, uncompressed
+    manifest.sha256        of manifest.json
+
+A bundle comes from strangers. Its layout follows from its manifest, byte for byte; where the tar says
+anything else it is refused before anything is written, and names become paths only by rules of ours.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+import tarfile
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, BinaryIO
+
+import edgeinfer
+from edgeinfer.disk import changing, require_space, sync_folder
+from edgeinfer.errors import DiskError, IntegrityError, InvalidRequest, NotFound
+from edgeinfer.hub.lock import only_writer
+from edgeinfer.hub.names import locate
+from edgeinfer.hub.store import own
+from edgeinfer.hub.transfer import Report, behind
+
+if TYPE_CHECKING:
+    from hashlib import _Hash
+
+_FORMAT = "edgeinfer bundle 1"
+_BLOCK = 512  # of a tar
+_LARGE = 8 << 30  # bytes: ustar has 11 octal digits for a size
+_PIECE = 1 << 20
+_MOST_MANIFEST = 1 << 20  # bytes
+_MANIFEST, _SEAL = "manifest.json", "manifest.sha256"
+_UNKNOWN = "0" * 64  # a checksum that is not known yet
+_MODEL_FILE = re.compile(r"[A-Za-z0-9][\w.+-]{0,70}\.gguf", re.ASCII)
+_WHEEL_FILE = re.compile(r"[A-Za-z0-9][\w.+-]{0,94}\.whl", re.ASCII)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A file in a bundle."""
+
+    file: str  # its name, without folders
+    size_bytes: int
+    sha256: str
+
+
+@dataclass(frozen=True)
+class BundledModel:
+    """A model in a bundle."""
+
+    name: str
+    files: tuple[Entry, ...]  # its shards in order
+
+    @property
+    def key(self) -> str:
+        """Equal only for the same files."""
+        return hashlib.sha256("".join(entry.sha256 for entry in self.files).encode()).hexdigest()[:32]
+
+
+@dataclass(frozen=True)
+class Contents:
+    """What a bundle says is in it."""
+
+    models: tuple[BundledModel, ...]
+    wheels: tuple[Entry, ...]
+    edgeinfer: str = edgeinfer.__version__  # that made it
+
+    def members(self) -> Iterator[tuple[str, Entry]]:
+        """(name in the tar, file) of all between manifest and seal, in order."""
+        for wheel in self.wheels:
+            yield f"wheels/{wheel.file}", wheel
+        for i, model in enumerate(self.models):
+            for entry in model.files:
+                yield f"models/{i}/{entry.file}", entry
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return sum(entry.size_bytes for _, entry in self.members())
+
+    def as_json(self) -> bytes:
+        """The manifest."""
+        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
+
+
+@dataclass(frozen=True)
+class Bundle:
+    """A bundle whose layout is right; what its files hold is not yet checked."""
+
+    path: Path
+    contents: Contents
+    offsets: dict[str, int]  # name in the tar -> where its bytes begin
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A bundle that is not written yet."""
+
+    out: Path
+    contents: Contents  # without checksums
+    sources: tuple[Path, ...]  # the file of each member, in order
+
+    @property
+    def size_bytes(self) -> int:
+        """Of all files."""
+        return self.contents.size_bytes
+
+
+def plan(names: Sequence[str], out: Path, wheels: Sequence[Path] = ()) -> Plan:
+    """A bundle of models on this machine, and of wheels.
+
+    Raises:
+        NotFound, AmbiguousName: a model.
+        InvalidRequest: two are called alike, or `out` exists.
+        DiskError: there is no room for it.
+    """
+    if out.exists():
+        raise InvalidRequest(f"{out} exists", hint="remove it, or choose another file")
+    models = [_model(name) for name in names]
+    if len({name.lower() for name, _ in models}) < len(models):
+        raise InvalidRequest("two of these models have one name")
+    contents = Contents(
+        tuple(BundledModel(name, _entries(files, _file_names(files))) for name, files in models),
+        _entries(wheels, [wheel.name for wheel in wheels]),
+    )
+    require_space(out.absolute().parent, contents.size_bytes, str(out), "write to another disk")
+    return Plan(out, contents, (*wheels, *(file for _, files in models for file in files)))
+
+
+def create(plan: Plan, report: Report) -> Contents:
+    """Write it. It appears when it is whole. Raises DiskError."""
+    part = plan.out.with_name(f"{plan.out.name}.{os.getpid()}.part")
+    with changing(plan.out):
+        try:
+            with part.open("wb") as opened:
+                contents = _write(opened, plan, report)
+                opened.flush()
+                os.fsync(opened.fileno())
+            part.replace(plan.out)
+        finally:
+            part.unlink(missing_ok=True)
+        sync_folder(plan.out.absolute().parent)
+    return contents
+
+
+def _model(name: str) -> tuple[str, tuple[Path, ...]]:
+    """(what it will be called, its files)."""
+    path, called = locate(name)
+    if not os.path.isfile(name):
+        called = name  # as people here know it
+    own.require_name(called)
+    return called, own.shards(path)
+
+
+def _file_names(files: Sequence[Path]) -> list[str]:
+    """Their own if they can be, as Ollama's cannot."""
+    names = [path.name for path in files]
+    if all(_MODEL_FILE.fullmatch(name) for name in names):
+        return names
+    n = len(files)
+    return ["model.gguf"] if n == 1 else [f"model-{i:05}-of-{n:05}.gguf" for i in range(1, n + 1)]
+
+
+def _entries(files: Sequence[Path], names: Sequence[str]) -> tuple[Entry, ...]:
+    with changing(files[0] if files else Path()):
+        pairs = zip(files, names, strict=True)
+        return tuple(Entry(name, path.stat().st_size, _UNKNOWN) for path, name in pairs)
+
+
+def _write(out: BinaryIO, plan: Plan, report: Report) -> Contents:
+    """All of it; the manifest again when the checksums are known, which are as long as unknown ones."""
+    _put(out, _MANIFEST, plan.contents.as_json())
+    checksums, done = [], 0
+    for (name, entry), source in zip(plan.contents.members(), plan.sources, strict=True):
+        out.write(_header(name, entry.size_bytes))
+        with source.open("rb") as opened:
+            checksums.append(_copy(opened, out, entry.size_bytes, behind(done, report)).hexdigest())
+        out.write(bytes(-entry.size_bytes % _BLOCK))
+        done += entry.size_bytes
+    contents = _with_checksums(plan.contents, checksums)
+    manifest = contents.as_json()
+    _put(out, _SEAL, _seal(manifest))
+    out.write(bytes(2 * _BLOCK))  # the end of a tar
+    out.seek(0)
+    _put(out, _MANIFEST, manifest)
+    return contents
+
+
+def _with_checksums(contents: Contents, checksums: list[str]) -> Contents:
+    rest = iter(checksums)
+    wheels = tuple(replace(wheel, sha256=next(rest)) for wheel in contents.wheels)
+    models = (
+        replace(model, files=tuple(replace(entry, sha256=next(rest)) for entry in model.files))
+        for model in contents.models
+    )
+    return replace(contents, wheels=wheels, models=tuple(models))
+
+
+def _put(out: BinaryIO, name: str, data: bytes) -> None:
+    out.write(_header(name, len(data)) + data + bytes(-len(data) % _BLOCK))
+
+
+def _header(name: str, size_bytes: int) -> bytes:
+    """Of a member, in one block: ustar's form has long names of wheels, GNU's has large models."""
+    info = tarfile.TarInfo(name)
+    info.size = size_bytes
+    in_ustar = size_bytes < _LARGE
+    header = info.tobuf(tarfile.USTAR_FORMAT if in_ustar else tarfile.GNU_FORMAT, "ascii", "strict")
+    assert len(header) == _BLOCK, name
+    return header
+
+
+def _seal(manifest: bytes) -> bytes:
+    """As sha256sum writes it."""
+    return f"{hashlib.sha256(manifest).hexdigest()}  {_MANIFEST}\n".encode()
+
+
+def open_bundle(path: Path) -> Bundle:
+    """Read the manifest of a bundle, and check that the rest is laid out as it says.
+
+    Raises:
+        NotFound: no such file.
+        IntegrityError: it is no bundle, damaged, or not complete.
+        DiskError.
+    """
+    if not path.is_file():
+        raise NotFound(f"no bundle is called {str(path)!r}", hint="`edgeinfer bundle create` writes one")
+    with changing(path), path.open("rb") as opened:
+        size = _expect(opened, _MANIFEST, None)
+        manifest = opened.read(size)
+        _gap(opened, size)
+        contents = _read_manifest(manifest)
+        offsets = {}
+        for name, entry in contents.members():
+            _expect(opened, name, entry.size_bytes)
+            offsets[name] = opened.tell()
+            opened.seek(entry.size_bytes, os.SEEK_CUR)
+            _gap(opened, entry.size_bytes)
+        seal = _seal(manifest)
+        _expect(opened, _SEAL, len(seal))
+        if opened.read(len(seal)) != seal:
+            raise _damaged("its manifest has another checksum")
+        _gap(opened, len(seal))
+        if opened.read() != bytes(2 * _BLOCK):
+            raise _damaged("something follows its end")
+    return Bundle(path, contents, offsets)
+
+
+def _expect(opened: BinaryIO, name: str, size: int | None) -> int:
+    """Read the header of a member that has to be the next. Returns its size."""
+    block = opened.read(_BLOCK)
+    try:
+        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
+    except (tarfile.HeaderError, ValueError) as error:
+        raise _damaged(f"{name} is missing") from error
+    if size is None and 0 < info.size <= _MOST_MANIFEST:
+        size = info.size
+    if size is None or block != _header(name, size):  # no links, no other names, sizes or kinds
+        raise _damaged(f"in place of {name} there is something else")
+    return size
+
+
+def _gap(opened: BinaryIO, size: int) -> None:
+    """Pass what fills the last block of a member."""
+    n = -size % _BLOCK
+    if opened.read(n) != bytes(n):
+        raise _damaged("it ends too early")
+
+
+def _read_manifest(data: bytes) -> Contents:
+    try:
+        read = json.loads(data)
+        if read["format"] != _FORMAT:
+            raise IntegrityError(
+                f"this bundle is of another kind, {read['format']!r:.40}", hint="install a newer edgeinfer"
+            )
+        models = tuple(
+            BundledModel(str(model["name"]), tuple(_entry(file, _MODEL_FILE) for file in model["files"]))
+            for model in read["models"]
+        )
+        wheels = tuple(_entry(file, _WHEEL_FILE) for file in read["wheels"])
+        contents = Contents(models, wheels, str(read["edgeinfer"]))
+        for model in models:
+            own.require_name(model.name)
+            if not model.files:
+                raise ValueError(model.name)
+        _refuse_doubles(contents)
+    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, InvalidRequest) as error:
+        raise _damaged(f"its manifest cannot be read: {error!r:.80}") from error
+    return contents
+
+
+def _entry(row: Any, allowed: re.Pattern[str]) -> Entry:
+    entry = Entry(row["file"], row["size_bytes"], row["sha256"])
+    if not allowed.fullmatch(entry.file) or not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
+        raise ValueError(entry.file)
+    if type(entry.size_bytes) is not int or not 0 < entry.size_bytes < 1 << 62:
+        raise ValueError(entry.size_bytes)
+    return entry
+
+
+def _refuse_doubles(contents: Contents) -> None:
+    """File systems that do not tell large letters from small ones would see one file."""
+    names = [name.lower() for name, _ in contents.members()]
+    called = [model.name.lower() for model in contents.models]
+    if len(set(names)) < len(names) or len(set(called)) < len(called):
+        raise ValueError("two of its files have one name")
+
+
+def _damaged(what: str) -> IntegrityError:
+    return IntegrityError(f"this is no bundle, or a damaged one: {what}", hint="copy it again")
+
+
+def verify(bundle: Bundle, report: Report) -> None:
+    """Read all of it. Raises IntegrityError, naming the file that is not what the manifest promises."""
+    done = 0
+    with changing(bundle.path), bundle.path.open("rb") as opened:
+        for name, entry in bundle.contents.members():
+            opened.seek(bundle.offsets[name])
+            found = _copy(opened, None, entry.size_bytes, behind(done, report))
+            if found.hexdigest() != entry.sha256:
+                raise _wrong(entry)
+            done += entry.size_bytes
+
+
+def install(bundle: Bundle, report: Report) -> None:
+    """Put its models into our own store. What was cut off goes on; each appears when it is whole and right.
+
+    Raises:
+        InvalidRequest: another model is called so.
+        IntegrityError: a file is not what the manifest promises. BadModelFile: it is, and is no model.
+        DiskError.
+    """
+    done = sum(wheel.size_bytes for wheel in bundle.contents.wheels)
+    for i, model in enumerate(bundle.contents.models):
+        size = sum(entry.size_bytes for entry in model.files)
+        with only_writer(own.lock_of(model.key), lambda: None):
+            if not _is_here(model):
+                _install(bundle, i, model, behind(done, report))
+        done += size
+        report(done)
+
+
+def _install(bundle: Bundle, i: int, model: BundledModel, report: Report) -> None:
+    from edgeinfer import _native
+
+    with own.arriving(model.name, model.key) as folder:
+        missing = sum(entry.size_bytes - _size(folder / entry.file) for entry in model.files)
+        require_space(folder, missing, model.name, "let XDG_DATA_HOME name a folder on another disk")
+        done = 0
+        for entry in model.files:
+            offset = bundle.offsets[f"models/{i}/{entry.file}"]
+            _extract(bundle.path, offset, entry, folder / entry.file, behind(done, report))
+            done += entry.size_bytes
+        _native.gguf_open(str(folder / model.files[0].file))
+
+
+def _is_here(model: BundledModel) -> bool:
+    """Whether the same was installed before."""
+    folder = own.place_of(model.name)
+    return all(
+        _size(folder / entry.file) == entry.size_bytes and _sha256(folder / entry.file) == entry.sha256
+        for entry in model.files
+    )
+
+
+def _extract(path: Path, offset: int, entry: Entry, place: Path, report: Report) -> None:
+    """One file, from where an earlier attempt stopped; from its beginning if that led to something else."""
+    for begun in (_size(place) > 0, False):
+        if _append(path, offset, entry, place, report) == entry.sha256:
+            return
+        place.unlink()
+        if not begun:
+            break
+    raise _wrong(entry)
+
+
+def _append(path: Path, offset: int, entry: Entry, place: Path, report: Report) -> str:
+    """What of a file is not there yet. Returns the checksum of all of it."""
+    with path.open("rb") as source, place.open("a+b") as out:
+        n_here = out.seek(0, os.SEEK_END)
+        if n_here > entry.size_bytes:
+            n_here = out.truncate(0)
+        out.seek(0)
+        digest = _copy(out, None, n_here, report)
+        source.seek(offset + n_here)
+        _copy(source, out, entry.size_bytes - n_here, behind(n_here, report), digest)
+        out.flush()
+        os.fsync(out.fileno())
+    return digest.hexdigest()
+
+
+def _copy(
+    source: BinaryIO, out: BinaryIO | None, n_bytes: int, report: Report, digest: _Hash | None = None
+) -> _Hash:
+    """So many bytes, to a file if there is one. Returns their sha256, with what it has seen before."""
+    digest, left = digest or hashlib.sha256(), n_bytes
+    while left:
+        piece = source.read(min(left, _PIECE))
+        if not piece:
+            raise DiskError(f"{source.name} has become shorter while it was read")
+        digest.update(piece)
+        if out is not None:
+            out.write(piece)
+        left -= len(piece)
+        report(n_bytes - left)
+    return digest
+
+
+def _wrong(entry: Entry) -> IntegrityError:
+    return IntegrityError(
+        f"{entry.file} is not what the manifest promises: its checksum should be {entry.sha256}",
+        hint="nothing of it is kept; copy the bundle again",
+    )
+
+
+def _size(path: Path) -> int:
+    """0 if it is not there."""
+    try:
+        return path.stat().st_size
+    except FileNotFoundError:
+        return 0
+
+
+def _sha256(path: Path) -> str:
+    with path.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").hexdigest()
