@@ -7,6 +7,7 @@ from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mappi
 from contextlib import aclosing
 from typing import Any
 
+from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
@@ -14,10 +15,11 @@ from edgeinfer.errors import EdgeInferError
 from edgeinfer.server import sse
 from edgeinfer.server.exchange import until_disconnected
 from edgeinfer.server.failure import Failure
+from edgeinfer.server.record import Record, record_of
 
 _NOT_HELD = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no proxy may hold tokens back
-_AT_FIRST = 1.0  # seconds after which the response begins, whatever it will be
-_QUIET = 5.0  # seconds of silence after which a sign of life is sent
+AT_FIRST_S = 1.0  # after which the response begins, whatever it will be
+QUIET_S = 5.0  # of silence after which a sign of life is sent
 
 
 class Pieces(Response):
@@ -71,13 +73,14 @@ class Pieces(Response):
     async def _show_life(self, send: Send) -> None:
         while True:
             quiet_s = asyncio.get_running_loop().time() - self._sent_at
-            if self._sending or quiet_s < _QUIET:
-                await asyncio.sleep(_QUIET if self._sending else _QUIET - quiet_s)
+            if self._sending or quiet_s < QUIET_S:
+                await asyncio.sleep(QUIET_S if self._sending else QUIET_S - quiet_s)
             else:
                 await self._send(send, _body(self._sign_of_life))
 
 
 async def kept_alive(
+    request: Request,
     answering: Coroutine[Any, Any, Response],
     failed: Callable[[Failure], Iterator[str]],
     *,
@@ -96,17 +99,21 @@ async def kept_alive(
         return await answering
     working = asyncio.ensure_future(answering)
     try:
-        await asyncio.wait((working,), timeout=_AT_FIRST)
+        await asyncio.wait((working,), timeout=AT_FIRST_S)
     except asyncio.CancelledError:
         working.cancel()
         raise
     if working.done():
         return working.result()
-    return Pieces(_late(working, failed, sign_of_life), media_type, sign_of_life)
+    record = record_of(request)
+    return Pieces(_late(working, record, failed, sign_of_life), media_type, sign_of_life)
 
 
 async def _late(
-    working: asyncio.Future[Response], failed: Callable[[Failure], Iterator[str]], sign_of_life: str
+    working: asyncio.Future[Response],
+    record: Record,
+    failed: Callable[[Failure], Iterator[str]],
+    sign_of_life: str,
 ) -> AsyncGenerator[str, None]:
     try:
         yield sign_of_life
@@ -118,6 +125,7 @@ async def _late(
             async for piece in pieces:
                 yield piece
     except EdgeInferError as error:
+        record.error = error
         yield "".join(failed(Failure.of(error)))
     finally:
         working.cancel()

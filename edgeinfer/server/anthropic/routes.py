@@ -51,7 +51,9 @@ class AnthropicRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = parsed(MessagesBody, await read_json(request))
-        return await kept_alive(self._reply(request, body), MessageReply.failed, streamed=body.stream)
+        return await kept_alive(
+            request, self._reply(request, body), MessageReply.failed, streamed=body.stream
+        )
 
     async def _reply(self, request: Request, body: MessagesBody) -> Response:
         model = await self._models.use(request, body.model, body.keep_alive)

@@ -63,7 +63,9 @@ class LlamaCppRoutes:
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = parsed(kind, await read_json(request))
-        return await kept_alive(self._reply(request, body), LlamaCppReply.failed, streamed=body.stream)
+        return await kept_alive(
+            request, self._reply(request, body), LlamaCppReply.failed, streamed=body.stream
+        )
 
     async def _reply(self, request: Request, body: Body) -> Response:
         model = await self._models.use(request, body.model, body.keep_alive)

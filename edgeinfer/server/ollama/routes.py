@@ -81,6 +81,7 @@ class OllamaRoutes:
             entry = await self._models.unload(body.model)
             return JSONResponse(done(body, entry.name, "unload"))
         return await kept_alive(
+            request,
             self._reply(request, body),
             OllamaReply.failed,
             streamed=body.stream,

@@ -66,7 +66,7 @@ class OpenAiRoutes:
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = parsed(kind, await read_json(request))
-        return await kept_alive(self._reply(request, body), OpenAiReply.failed, streamed=body.stream)
+        return await kept_alive(request, self._reply(request, body), OpenAiReply.failed, streamed=body.stream)
 
     async def _reply(self, request: Request, body: Body) -> Response:
         model = await self._models.use(request, body.model, body.keep_alive)

@@ -33,7 +33,7 @@ class ResponsesRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = parsed(ResponseBody, await read_json(request))
-        return await kept_alive(self._reply(request, body), failed_early, streamed=body.stream)
+        return await kept_alive(request, self._reply(request, body), failed_early, streamed=body.stream)
 
     async def _reply(self, request: Request, body: ResponseBody) -> Response:
         model = await self._models.use(request, body.model, body.keep_alive)
