@@ -10,7 +10,7 @@ import json
 import re
 import threading
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -18,6 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.errors import EdgeInferError, InvalidRequest
+from edgeinfer.text.lexemes import lark_of_gbnf, with_numbers
 
 if TYPE_CHECKING:
     from llguidance import LLMatcher, LLParserLimits, LLTokenizer
@@ -85,20 +86,9 @@ class Grammar:
 
     @classmethod
     def gbnf(cls, text: str) -> Grammar:
-        """What `root` of a grammar in llama.cpp's format stands for.
-
-        Unlike there, rules and texts without references to others match as much as they can.
-        """
-        from llguidance.gbnf_to_lark import gbnf_to_lark
-
+        """What `root` of a grammar in llama.cpp's format stands for."""
         _check_size("GBNF grammar", text)
-        try:
-            lark = gbnf_to_lark(re.sub(r"\\(?:u([0-9a-fA-F]{4})|U([0-9a-fA-F]{8})|.)", _written_out, text))
-        except RecursionError:
-            raise InvalidRequest("the GBNF grammar is nested too deeply") from None
-        except Exception as wrong:  # of several types, for whatever it cannot read
-            raise InvalidRequest(f"the GBNF grammar cannot be read: {wrong}") from None
-        return cls("GBNF grammar", lark)
+        return cls("GBNF grammar", lark_of_gbnf(text))
 
     @classmethod
     def lark(cls, text: str) -> Grammar:
@@ -137,7 +127,11 @@ class GrammarCompiler:
         """Raises InvalidRequest: it is wrong, too complex, or no answer of this model can satisfy it."""
         with self._lock:  # built once
             tokens = self._tokens
-        return _in_deep_thread(lambda: CompiledGrammar(grammar, tokens, self._n_vocab))
+        unknown = range(self._tokenizer.n_vocab, self._n_vocab)
+        lark = with_numbers(grammar.lark_text, self._tokenizer.find, {*self._tokenizer.eog_ids, *unknown})
+        return _in_deep_thread(
+            lambda: CompiledGrammar(replace(grammar, lark_text=lark), tokens, self._n_vocab)
+        )
 
     @cached_property
     def _tokens(self) -> LLTokenizer:
@@ -240,14 +234,6 @@ def _check_size(kind: Kind, text: str) -> None:
         raise InvalidRequest(f"the {kind} is no Unicode text: it has half a surrogate pair") from None
     if size > _MOST_BYTES:
         raise InvalidRequest(f"the {kind} is too large: more than {_MOST_BYTES} bytes")
-
-
-def _written_out(escape: re.Match[str]) -> str:
-    """The character of an escape that the converter gets wrong; others as they are."""
-    code = escape[1] or escape[2]
-    if code is None:
-        return escape[0]
-    return f"\\x{int(code, 16):02x}" if int(code, 16) < 128 else chr(int(code, 16))
 
 
 def _reason(problem: str) -> str:

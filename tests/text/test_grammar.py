@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -85,6 +86,41 @@ def test_a_grammar_takes_what_it_means_and_nothing_else(
 ) -> None:
     assert [text for text in right if not accepts(grammar, text)] == []
     assert [text for text in wrong if accepts(grammar, text)] == []
+
+
+GOLDENS = json.loads(Path(__file__, "../../goldens/grammars.json").resolve().read_text())
+
+
+def test_gbnf_allows_what_llama_cpp_does() -> None:
+    for golden in GOLDENS:
+        if golden["allows"] is not None:
+            compiled = compiler().compile(Grammar.gbnf(golden["grammar"]))
+            for text, allowed in golden["allows"].items():
+                constraint = compiled.constraint()
+                found = takes(constraint, ids_of(text)) and constraint.mask()[2] == 0
+                assert found == allowed, (golden["grammar"], text)
+
+
+def test_gbnf_is_refused_where_llama_cpp_refuses_it() -> None:
+    refused = [golden["grammar"] for golden in GOLDENS if golden["allows"] is None]
+    for grammar in refused:
+        with pytest.raises(InvalidRequest):
+            compiler().compile(Grammar.gbnf(grammar))
+    assert refused
+
+
+def test_gbnf_names_tokens() -> None:
+    tool, space_ab = 260, 259
+    by_name = compiler().compile(Grammar.gbnf('root ::= "a"+ <tool> !<tool>* <[1]> "x"'))
+    assert takes(by_name.constraint(), [*ids_of("aa"), tool, *ids_of("<to"), space_ab, 1, *ids_of("x")])
+    assert not takes(by_name.constraint(), ids_of("a<"))
+    assert not takes(by_name.constraint(), [*ids_of("a"), tool, tool])
+    assert takes(compiler().compile(Grammar.gbnf("root ::= <s>")).constraint(), [1])
+    inside = by_name.constraint()
+    assert takes(inside, [*ids_of("a"), tool])
+    assert [i for i, value in enumerate(inside.mask()) if value == 0 and (i in (2, tool) or i > tool)] == []
+    with pytest.raises(InvalidRequest, match="<nobody>"):
+        compiler().compile(Grammar.gbnf("root ::= <nobody>"))
 
 
 def test_it_is_complete_where_nothing_can_follow() -> None:
@@ -186,6 +222,12 @@ HEAVY = {
     "many ways to parse": lambda: Grammar.lark('start: s\ns: s s s | s s | "a" | ""'),
     "left recursion": lambda: Grammar.gbnf('root ::= root "a" | root root | ""'),
     "killer by rules": lambda: Grammar.gbnf('root ::= x{100}\nx ::= y{100}\ny ::= "a"? z\nz ::= root?'),
+    "ends everywhere": lambda: Grammar.gbnf("root ::= x " + "[a-c]? " * 5000 + "\nx ::= [a-z]* root?"),
+    "sets of places": lambda: Grammar.gbnf("root ::= x\nx ::= [ab]* [a]" + " [ab]" * 60 + " x?"),
+    "doubled rules": lambda: Grammar.gbnf(
+        "root ::= r0\n" + "".join(f"r{i} ::= r{i + 1} r{i + 1}\n" for i in range(60)) + 'r60 ::= "a"'
+    ),
+    "many words": lambda: Grammar.gbnf("root ::= x\nx ::= " + " x? |".join(f'"w{i}"' for i in range(5000))),
     "endless and certain": lambda: Grammar.gbnf('root ::= as "a"\nas ::= [a]*'),
     "chain": lambda: Grammar.gbnf(
         "root ::= r0\n" + "".join(f"r{i} ::= r{i + 1}\n" for i in range(400)) + 'r400 ::= "a"'
