@@ -17,6 +17,7 @@ from pydantic import (
     ConfigDict,
     Field,
     ValidationError,
+    WithJsonSchema,
     model_validator,
 )
 
@@ -28,6 +29,8 @@ if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
 _SAMPLING = set(Sampling.names()) - {"dry_breakers"}
+_MOST_STOPS, _LONGEST_STOPS = 256, 1 << 16  # each is looked for at every character
+_MOST_PAIRS = 1 << 18  # vocabularies have as many tokens
 MOST_ANSWERS = 2048  # to one request
 _ANY_SEED = -1  # as llama.cpp, Ollama and LM Studio have it
 _NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
@@ -77,12 +80,38 @@ def _seconds(duration: object) -> float | None:
 KeepAlive = Annotated[float | None, BeforeValidator(_seconds)]
 
 
+Item = TypeVar("Item")
+
+# The first wrong item is told about, a million of them would take a minute.
+Many = Annotated[list[Item], Field(fail_fast=True)]
+
+
 def _several(value: Any) -> Any:
     texts = [value] if isinstance(value, str) else value
     return [text for text in texts if text != ""] if isinstance(texts, list) else texts
 
 
-Stops = Annotated[list[str], BeforeValidator(_several)]  # one or several; an empty one stops nothing
+def _not_too_many(stops: list[str]) -> list[str]:
+    if len(stops) > _MOST_STOPS or sum(map(len, stops)) > _LONGEST_STOPS:
+        raise ValueError(f"must be at most {_MOST_STOPS} texts of {_LONGEST_STOPS} characters together")
+    return stops
+
+
+# one or several; an empty one stops nothing
+Stops = Annotated[Many[str], BeforeValidator(_several), AfterValidator(_not_too_many)]
+
+
+def _pairs(given: Any) -> Any:
+    return list(given.items()) if isinstance(given, Mapping) else given
+
+
+# a JSON object as pairs, or a list of them
+Pairs = Annotated[
+    list[Item],
+    Field(fail_fast=True, max_length=_MOST_PAIRS),
+    BeforeValidator(_pairs),
+    WithJsonSchema({"type": ["object", "array"]}),
+]
 
 
 class RequestBody(BaseModel):

@@ -7,6 +7,7 @@ import re
 
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)"
+_LONGEST = 1e9  # 30 years; JSON has numbers that are no floats
 _DURATION = re.compile(f"(-?)((?:{_PART})+)")
 
 
@@ -18,9 +19,9 @@ def seconds_of(duration: object) -> float:
     """
     if isinstance(duration, str):
         duration = _parsed(duration.strip())
-    if isinstance(duration, bool) or not isinstance(duration, int | float) or math.isnan(duration):
+    if isinstance(duration, bool) or not isinstance(duration, int | float) or duration != duration:
         raise ValueError("is no duration: give seconds, or 5m, 1h30m, -1")
-    return math.inf if duration < 0 else float(min(duration, math.inf))
+    return math.inf if duration < 0 else float(min(duration, _LONGEST))
 
 
 def _parsed(text: str) -> float | None:

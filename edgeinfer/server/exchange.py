@@ -6,17 +6,21 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
+from pydantic import BaseModel
 from starlette.requests import ClientDisconnect, Request
 from starlette.types import Receive
 
 from edgeinfer.errors import Cancelled, InvalidRequest
+from edgeinfer.server.bodies import parsed
 from edgeinfer.server.strict_json import decoded
 
 MOST_BODY_BYTES = 16 << 20  # a prompt that fills a context of a million tokens has 5 MB
 _TOO_LARGE = f"the body has more than {MOST_BODY_BYTES >> 20} MiB"
 _BODY_S = 60  # for all of it to come
+_LARGE_BYTES = 64 << 10  # takes longer to decode than to hand to a thread
 
 Answer = TypeVar("Answer")
+Body = TypeVar("Body", bound=BaseModel)
 
 
 class BodyTooLarge(InvalidRequest):
@@ -31,13 +35,20 @@ class BodyTooSlow(InvalidRequest):
     code = "body_too_slow"
 
 
-async def read_json(request: Request) -> Any:
-    """The decoded body, whatever its content type says: not all editors set one.
+async def read_body(kind: type[Body], request: Request) -> Body:
+    """The body as its type, whatever its content type says: not all editors set one.
 
     Raises:
-        BodyTooLarge, BodyTooSlow, InvalidParameter: it is not a JSON document of a sensible size.
+        BodyTooLarge, BodyTooSlow, InvalidParameter: it is not such a document, of a sensible size.
         Cancelled: the client went before its end.
     """
+    body = await _received(request)
+    if len(body) < _LARGE_BYTES:
+        return parsed(kind, decoded(body))
+    return await asyncio.to_thread(lambda: parsed(kind, decoded(body)))
+
+
+async def _received(request: Request) -> bytes:
     chunks, size = [], 0
     if int(request.headers.get("content-length", 0)) > MOST_BODY_BYTES:
         raise BodyTooLarge(_TOO_LARGE)
@@ -52,7 +63,7 @@ async def read_json(request: Request) -> Any:
         raise BodyTooSlow(f"the body took longer than {_BODY_S} seconds") from None
     except ClientDisconnect:
         raise Cancelled("the client has gone") from None
-    return decoded(b"".join(chunks))
+    return b"".join(chunks)
 
 
 async def while_connected(request: Request, work: Coroutine[Any, Any, Answer]) -> Answer:

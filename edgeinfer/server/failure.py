@@ -7,6 +7,8 @@ from typing import Self
 
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
 
+_LONGEST_MESSAGE = 2000  # characters; many quote what the client sent
+
 
 @dataclass(frozen=True)
 class Failure:
@@ -24,6 +26,8 @@ class Failure:
     def of(cls, error: EdgeInferError) -> Self:
         """With the hint as part of the message: clients show nothing else."""
         message = f"{error.message}; {error.hint}" if error.hint else error.message
+        if len(message) > _LONGEST_MESSAGE:
+            message = f"{message[:_LONGEST_MESSAGE]}..."
         param = error.param if isinstance(error, InvalidRequest) else None
         n_prompt = n_context = None
         if isinstance(error, ContextLengthExceeded):

@@ -7,6 +7,8 @@ from typing import Annotated, Any, Literal, Protocol
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from edgeinfer.server.bodies import Many
+
 
 class TextPart(BaseModel):
     """A piece of a message."""
@@ -33,7 +35,7 @@ def joined(parts: Sequence[_HasText]) -> str:
     return "\n".join(part.text for part in parts)
 
 
-Text = Annotated[list[TextPart], BeforeValidator(as_parts)]
+Text = Annotated[Many[TextPart], BeforeValidator(as_parts)]
 
 
 class CalledFunction(BaseModel):
@@ -61,7 +63,7 @@ class ChatMessage(BaseModel):
 
     role: Literal["system", "developer", "user", "assistant", "tool", "function"]
     content: Text = []
-    tool_calls: list[CalledTool] | None = None
+    tool_calls: Many[CalledTool] | None = None
     tool_call_id: str | None = None
 
     def plain(self) -> dict[str, Any]:

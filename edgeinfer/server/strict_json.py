@@ -10,9 +10,10 @@ from typing import Any
 from edgeinfer.server.bodies import InvalidParameter
 
 MOST_DEPTH = 64  # as much as anybody's tools have, and little enough for templates and schemas
+_MOST_VALUES = 1 << 20  # a prompt of a million tokens
+_MOST_STRINGS = 300_000  # a bias for each token of a vocabulary
 _MOST_CONTAINERS = 200_000
 
-_STRING = re.compile(rb'"(?:[^"\\]++|\\.)*+"', re.DOTALL)
 _BRACKET = re.compile(rb"[][{}]")
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]|\xed[\xa0-\xbf]")  # escaped, or encoded on its own
 
@@ -24,7 +25,7 @@ def decoded(data: bytes) -> Any:
         InvalidParameter: it is none, or has what can mean two things or nothing: a key twice, NaN or an
             infinity; or it is nested deeper than anybody needs.
     """
-    _check_depth(data)
+    _check_shape(data)
     odd: list[str] = []
     try:
         document = json.loads(
@@ -40,18 +41,41 @@ def decoded(data: bytes) -> Any:
     return _with_whole_characters(document) if _SURROGATE.search(data) else document
 
 
-def _check_depth(data: bytes) -> None:
-    """Before anything recurses."""
-    if data.count(b"[") + data.count(b"{") <= MOST_DEPTH:
+def _check_shape(data: bytes) -> None:
+    """Before anything recurses, or takes 100 bytes for each byte."""
+    if _n_values(data) <= MOST_DEPTH:  # even with what is said in strings
         return
-    bare = _STRING.sub(b"", data)
-    if bare.count(b"[") + bare.count(b"{") > _MOST_CONTAINERS:
-        raise InvalidParameter("", f"the body has more than {_MOST_CONTAINERS} lists and objects")
+    bare = _without_strings(data)
+    if _n_values(bare) > _MOST_VALUES:
+        raise _too_many(_MOST_VALUES, "values")
+    if _n_containers(bare) > _MOST_CONTAINERS:
+        raise _too_many(_MOST_CONTAINERS, "lists and objects")
     depth = 0
     for bracket in _BRACKET.finditer(bare):
         depth += 1 if bracket[0] in b"[{" else -1
         if depth > MOST_DEPTH:
             raise InvalidParameter("", f"the body is nested deeper than {MOST_DEPTH} levels")
+
+
+def _without_strings(data: bytes) -> bytes:
+    """In time that does not depend on what the quotes are around."""
+    bare = data.replace(b"\\\\", b"").replace(b'\\"', b"")
+    if bare.count(b'"') > 2 * _MOST_STRINGS:
+        raise _too_many(_MOST_STRINGS, "strings")
+    return b"".join(bare.split(b'"')[::2])
+
+
+def _n_values(data: bytes) -> int:
+    """At most: each begins a list or an object, or is behind a comma."""
+    return _n_containers(data) + data.count(b",") + 1
+
+
+def _n_containers(data: bytes) -> int:
+    return data.count(b"[") + data.count(b"{")
+
+
+def _too_many(most: int, what: str) -> InvalidParameter:
+    return InvalidParameter("", f"the body has more than {most} {what}")
 
 
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:

@@ -7,7 +7,7 @@ order is that of training: prefix, suffix, middle for all families but Mistral's
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -112,7 +112,10 @@ def _with_files(
     own = [separator, *_plain(tokenizer, "file\n")] if separator is not None else []
     pieces: list[list[int]] = []
     room -= len(head) + len(own)
-    for piece in _pieces(tokenizer, reversed(files), separator):
+    for file in reversed(files):
+        if tokenizer.least_tokens([file.text]) > room:  # seconds of work for megabytes
+            break
+        piece = _piece(tokenizer, file, separator)
         room -= len(piece)
         if room < 0:
             break
@@ -122,9 +125,7 @@ def _with_files(
     return Framed([*begin, *head, *(i for piece in pieces for i in piece), *own, *around], len(pieces))
 
 
-def _pieces(tokenizer: Tokenizer, files: Iterator[File], separator: int | None) -> Iterator[list[int]]:
-    for file in files:
-        if separator is None:
-            yield _plain(tokenizer, _SNIPPET + file.text)
-        else:
-            yield [separator, *_plain(tokenizer, f"{file.name}\n{file.text}")]
+def _piece(tokenizer: Tokenizer, file: File, separator: int | None) -> list[int]:
+    if separator is None:
+        return _plain(tokenizer, _SNIPPET + file.text)
+    return [separator, *_plain(tokenizer, f"{file.name}\n{file.text}")]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from edgeinfer.text.conversation import Conversation
 from edgeinfer.text.headers import without_volatile_header
 from edgeinfer.text.messages import one_call_each, uniform
-from edgeinfer.text.template import ChatTemplate
+from edgeinfer.text.template import ChatTemplate, refuse_reserved
 from edgeinfer.text.toolcalls.families import family_of
 from edgeinfer.text.toolcalls.told import knows_tools, told, with_calls_as_content
 
@@ -18,7 +18,9 @@ def chat_prompt(template: ChatTemplate, asked: Conversation, *, keep_headers: bo
 
     Raises:
         TemplateError: the template refuses it.
+        InvalidRequest: a variable has a fixed meaning.
     """
+    refuse_reserved(asked.variables)  # before they meet the names of arguments
     said = asked.messages if keep_headers else without_volatile_header(asked.messages)
     said, tools = uniform(said), asked.callable_tools
     if not knows_tools(template.source):

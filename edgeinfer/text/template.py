@@ -24,7 +24,13 @@ T = TypeVar("T")
 _KEY = "tokenizer.chat_template"
 _GIVEN = ("messages", "tools", "documents", "add_generation_prompt", "bos_token", "eos_token")
 _FUNCTIONS = ("raise_exception", "strftime_now", "range", "dict", "namespace")
-_RESERVED = frozenset((*_GIVEN, *_FUNCTIONS))
+_RESERVED = frozenset((*_GIVEN, *_FUNCTIONS, "now"))
+
+
+def refuse_reserved(variables: Mapping[str, Any]) -> None:
+    """Raises InvalidRequest: one has a fixed meaning in templates, or for `ChatTemplate.render`."""
+    if taken := _RESERVED & variables.keys():
+        raise InvalidRequest(f"{', '.join(sorted(taken))} cannot be given as template variables")
 
 
 class ChatTemplate:
@@ -74,6 +80,7 @@ class ChatTemplate:
     def render(
         self,
         messages: Sequence[Message],
+        /,
         *,
         add_generation_prompt: bool = True,
         tools: Sequence[Mapping[str, Any]] | None = None,
@@ -99,9 +106,7 @@ class ChatTemplate:
             TemplateError: the template is broken, refuses the messages, or costs more than its limits.
             InvalidRequest: a variable that has a fixed meaning.
         """
-        taken = _RESERVED & variables.keys()
-        if taken:
-            raise InvalidRequest(f"{', '.join(sorted(taken))} cannot be given as template variables")
+        refuse_reserved(variables)
         if not all(isinstance(message, Mapping) for message in messages):
             raise InvalidRequest("a message is a dictionary with a role and a content")
         values = {

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from edgeinfer.server.bodies import InvalidParameter, NamedBody, Stops, sampling_of
+from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody, Stops, sampling_of
 from edgeinfer.server.messages import Text, TextPart, as_parts, joined
 from edgeinfer.server.structure import ResponseFormat, naming
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
@@ -83,7 +83,7 @@ class ChatMessage(BaseModel):
     model_config = ConfigDict(strict=True)
 
     role: Literal["user", "assistant", "system"]
-    content: Annotated[list[Block], BeforeValidator(as_parts)]
+    content: Annotated[Many[Block], BeforeValidator(as_parts)]
 
     def blocks(self, kind: type[Any]) -> list[Any]:
         """Those of one kind."""
@@ -161,8 +161,8 @@ class PromptBody(NamedBody):
     model_config = ConfigDict(strict=True, extra="allow")
 
     system: Text = Field(default_factory=list)
-    messages: list[ChatMessage] = Field(min_length=1)
-    tools: list[Tool] | None = None
+    messages: Many[ChatMessage] = Field(min_length=1)
+    tools: Many[Tool] | None = None
     tool_choice: Choice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig = OutputConfig()

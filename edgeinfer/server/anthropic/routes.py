@@ -15,9 +15,8 @@ from starlette.types import Scope
 
 from edgeinfer.server.anthropic.answers import MessageReply
 from edgeinfer.server.anthropic.requests import MessagesBody, PromptBody
-from edgeinfer.server.bodies import parsed
 from edgeinfer.server.entry import Entry
-from edgeinfer.server.exchange import read_json
+from edgeinfer.server.exchange import read_body
 from edgeinfer.server.models import Models
 from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
@@ -50,7 +49,7 @@ class AnthropicRoutes:
         ]
 
     async def _answer(self, request: Request) -> Response:
-        body = parsed(MessagesBody, await read_json(request))
+        body = await read_body(MessagesBody, request)
         return await kept_alive(
             request, self._reply(request, body), MessageReply.failed, streamed=body.stream
         )
@@ -62,7 +61,7 @@ class AnthropicRoutes:
         return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _count(self, request: Request) -> Response:
-        body = parsed(PromptBody, await read_json(request))
+        body = await read_body(PromptBody, request)
         model = await self._models.use(request, body.model, body.keep_alive)
         ids = await asyncio.to_thread(model.encode_chat, body.conversation())
         return JSONResponse({"input_tokens": len(ids)})

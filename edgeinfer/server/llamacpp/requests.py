@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -20,8 +20,10 @@ from edgeinfer.engine.sampler import Sampling
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
     InvalidParameter,
+    Many,
     NamedBody,
     NotSupported,
+    Pairs,
     Stops,
     check_number_of_answers,
     sampling_of,
@@ -35,7 +37,7 @@ if TYPE_CHECKING:
     from edgeinfer.streaming import Stream
     from edgeinfer.text.tokenizer import Tokenizer
 
-Mixed = list[int | str]  # tokens and texts, one after another
+Mixed = Many[int | str]  # tokens and texts, one after another
 _Bias = float | Literal[False]  # false: never
 _Pair = Annotated[tuple[int | str, _Bias], Strict(False)]  # JSON has lists only
 _ANY_SEED = 2**32 - 1  # what llama.cpp makes of -1
@@ -51,6 +53,8 @@ _NEUTRAL: dict[tuple[str, ...], dict[str, float]] = {
     ("xtc",): {"xtc_probability": 0.0},
     ("temperature",): {"temperature": 1.0},
 }
+_MOST_BREAKERS = 64  # each is looked for in all tokens
+_LONGEST_BIASED = 1000  # characters
 _INFILL_MIN_P = 0.2  # the sampler "infill" leaves out tokens that are less likely than this
 
 
@@ -82,7 +86,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
     n_probs: int = Field(default=0, ge=0, validation_alias=AliasChoices("n_probs", "logprobs"))
     return_tokens: bool = False
     return_progress: bool = False
-    response_fields: list[str] = Field(default_factory=list)  # only these of the answer; "a/b" is b of a
+    response_fields: Many[str] = Field(default_factory=list)  # only these of the answer; "a/b" is b of a
     t_max_predict_ms: int | None = None  # from the first token; then the answer ends with the next line
     n_indent: int = Field(default=0, ge=0)  # white space that each line but the first has at least
     temperature: float | None = None
@@ -98,11 +102,11 @@ class Body(NamedBody, ConstrainedBody, ABC):
     dry_base: float | None = None
     dry_allowed_length: int | None = None
     dry_last_n: int | None = Field(default=None, validation_alias="dry_penalty_last_n")
-    dry_sequence_breakers: list[str] | None = None
+    dry_sequence_breakers: Annotated[Many[str], Field(max_length=_MOST_BREAKERS)] | None = None
     xtc_probability: float | None = None
     xtc_threshold: float | None = None
-    samplers: list[str] | None = None  # the others do nothing; their order is ours
-    logit_bias: dict[str, _Bias] | list[_Pair] | None = None
+    samplers: Many[str] | None = None  # the others do nothing; their order is ours
+    logit_bias: Pairs[_Pair] | None = None
     ignore_eos: bool = False
     mirostat: NotSupported = None
     dynatemp_range: NotSupported = None
@@ -157,8 +161,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
         return sampling if self.samplers is None else _only(self.samplers, sampling)
 
     def _biases(self, tokenizer: Tokenizer) -> Iterator[tuple[int, float]]:
-        given = self.logit_bias or {}
-        for token, bias in given.items() if isinstance(given, Mapping) else given:
+        for token, bias in self.logit_bias or ():
             of = -math.inf if bias is False else bias
             for id in _tokens(token, tokenizer):
                 yield id, of
@@ -169,7 +172,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
 class CompletionBody(Body):
     """POST /completion."""
 
-    prompt: str | Mixed | list[str | Mixed]
+    prompt: str | Mixed | Many[str | Mixed]
 
     def prompts(self, model: Model) -> tuple[list[list[int]], bool]:
         """One or several; special tokens are read in texts."""
@@ -198,7 +201,7 @@ class InfillBody(Body):
 
     input_prefix: str
     input_suffix: str
-    input_extra: list[Extra] = Field(default_factory=list)
+    input_extra: Many[Extra] = Field(default_factory=list)
     prompt: str = ""  # the beginning of what is wanted
 
     def prompts(self, model: Model) -> tuple[list[list[int]], bool]:
@@ -222,7 +225,7 @@ class TokenizeBody(NamedBody):
 class DetokenizeBody(NamedBody):
     """POST /detokenize."""
 
-    tokens: list[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=list)
+    tokens: Many[Annotated[int, Field(ge=0, lt=2**31)]] = Field(default_factory=list)
 
 
 def mixed_ids(
@@ -254,4 +257,6 @@ def _tokens(token: int | str, tokenizer: Tokenizer) -> list[int]:
         return [int(token)]
     if not token:
         raise InvalidParameter("logit_bias", "a text is empty")
+    if len(token) > _LONGEST_BIASED:
+        raise InvalidParameter("logit_bias", f"a text has more than {_LONGEST_BIASED} characters")
     return tokenizer.encode(token, add_special=False)

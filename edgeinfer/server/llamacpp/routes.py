@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgeinfer.server.bodies import parsed
-from edgeinfer.server.exchange import read_json
+from edgeinfer.server.exchange import read_body
 from edgeinfer.server.llamacpp.answers import LlamaCppReply
 from edgeinfer.server.llamacpp.properties import properties, slots
 from edgeinfer.server.llamacpp.requests import (
@@ -62,7 +61,7 @@ class LlamaCppRoutes:
         return await self._answer(request, InfillBody)
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
-        body = parsed(kind, await read_json(request))
+        body = await read_body(kind, request)
         return await kept_alive(
             request, self._reply(request, body), LlamaCppReply.failed, streamed=body.stream
         )
@@ -74,12 +73,12 @@ class LlamaCppRoutes:
         return await reply_with(reply, started.streams, request, streamed=body.stream)
 
     async def _tokenize(self, request: Request) -> Response:
-        body = parsed(TokenizeBody, await read_json(request))
+        body = await read_body(TokenizeBody, request)
         model = await self._models.use(request, body.model, body.keep_alive)
         return JSONResponse({"tokens": await asyncio.to_thread(_tokens, model.tokenizer, body)})
 
     async def _detokenize(self, request: Request) -> Response:
-        body = parsed(DetokenizeBody, await read_json(request))
+        body = await read_body(DetokenizeBody, request)
         model = await self._models.use(request, body.model, body.keep_alive)
         text = await asyncio.to_thread(
             model.tokenizer.decode, body.tokens, skip_special=False, continuation=True
@@ -87,7 +86,7 @@ class LlamaCppRoutes:
         return JSONResponse({"content": text})
 
     async def _apply_template(self, request: Request) -> Response:
-        body = parsed(ChatBody, await read_json(request))
+        body = await read_body(ChatBody, request)
         model = await self._models.use(request, body.model, body.keep_alive)
         return JSONResponse({"prompt": await asyncio.to_thread(model.prompts.chat_text, body.prompts()[0])})
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from edgeinfer.server.bodies import NamedBody
+from edgeinfer.server.bodies import Many, NamedBody
 from edgeinfer.server.embeddings import MOST_TEXTS
 from edgeinfer.server.ollama.answers import nanoseconds
 from edgeinfer.server.ollama.requests import Options
@@ -25,7 +25,7 @@ class EmbedBody(NamedBody):
     Nothing is cut in silence: other than with Ollama a longer text is refused if `truncate` is not given.
     """
 
-    input: str | Annotated[list[str], Field(max_length=MOST_TEXTS)] = ""
+    input: str | Annotated[Many[str], Field(max_length=MOST_TEXTS)] = ""
     truncate: bool | None = None
     dimensions: int | None = Field(default=None, ge=1)
     options: Options | None = None

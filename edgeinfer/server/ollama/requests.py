@@ -13,6 +13,7 @@ from pydantic import Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.server.bodies import (
+    Many,
     NamedBody,
     NotSupported,
     RequestBody,
@@ -116,8 +117,8 @@ class OllamaMessage(ChatMessage):
 class ChatBody(Body):
     """POST /api/chat."""
 
-    messages: list[OllamaMessage] = Field(default_factory=list)
-    tools: list[Tool] | None = None
+    messages: Many[OllamaMessage] = Field(default_factory=list)
+    tools: Many[Tool] | None = None
 
     def prompt(self) -> str | Conversation:
         """The conversation."""

@@ -14,9 +14,9 @@ from starlette.routing import Route
 
 import edgeinfer
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.server.bodies import NamedBody, parsed
+from edgeinfer.server.bodies import NamedBody
 from edgeinfer.server.embeddings import gathered
-from edgeinfer.server.exchange import read_json, while_connected
+from edgeinfer.server.exchange import read_body, while_connected
 from edgeinfer.server.models import Models, UnknownModel
 from edgeinfer.server.ollama.answers import OllamaReply, done, empty_line
 from edgeinfer.server.ollama.embeddings import EmbedBody, EmbeddingsBody
@@ -65,7 +65,7 @@ class OllamaRoutes:
         return await _listed([partial(running, entry) for entry in entries])
 
     async def _show(self, request: Request) -> Response:
-        body = parsed(ShowBody, await read_json(request))
+        body = await read_body(ShowBody, request)
         entry = await self._models.look_up(body.model)
         return JSONResponse(await asyncio.to_thread(shown, entry, verbose=body.verbose))
 
@@ -76,7 +76,7 @@ class OllamaRoutes:
         return await self._answer(request, GenerateBody)
 
     async def _answer(self, request: Request, kind: type[ChatBody] | type[GenerateBody]) -> Response:
-        body = parsed(kind, await read_json(request))
+        body = await read_body(kind, request)
         if body.asks_to_unload:
             entry = await self._models.unload(body.model)
             return JSONResponse(done(body, entry.name, "unload"))
@@ -105,14 +105,14 @@ class OllamaRoutes:
         return await self._vectors(request, EmbeddingsBody)
 
     async def _vectors(self, request: Request, kind: type[EmbedBody] | type[EmbeddingsBody]) -> Response:
-        body = parsed(kind, await read_json(request))
+        body = await read_body(kind, request)
         model = await self._models.use(request, body.model, body.keep_alive)
         futures = await asyncio.to_thread(body.start, model)
         found = await while_connected(request, gathered(futures))
         return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
 
     async def _pull(self, request: Request) -> Response:
-        name = parsed(NamedBody, await read_json(request)).model
+        name = (await read_body(NamedBody, request)).model
         try:
             await self._models.find(name)
         except UnknownModel as error:

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from pydantic import Field
 
-from edgeinfer.server.bodies import InvalidParameter, NamedBody
+from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody
 from edgeinfer.server.embeddings import MOST_TEXTS
 
 if TYPE_CHECKING:
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 class EmbeddingsBody(NamedBody):
     """POST /v1/embeddings."""
 
-    input: str | list[str] | list[int] | list[list[int]]
+    input: str | Many[str] | Many[int] | Many[Many[int]]
     encoding_format: Literal["float", "base64"] | None = None  # None: float
     dimensions: int | None = Field(default=None, ge=1)
 

@@ -4,16 +4,18 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, ClassVar, Literal, cast
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field
+from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Strict
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
     InvalidParameter,
+    Many,
     NamedBody,
     NotSupported,
+    Pairs,
     Stops,
     check_number_of_answers,
     sampling_of,
@@ -66,7 +68,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
     top_p: float | None = None
     frequency_penalty: float | None = None
     presence_penalty: float | None = None
-    logit_bias: dict[str, float] | None = None
+    logit_bias: Pairs[Annotated[tuple[str, float], Strict(False)]] | None = None  # JSON has lists only
     seed: int | None = None
     stop: Stops | None = None
     n: int = Field(default=1, ge=1, le=128)
@@ -83,7 +85,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
         Raises:
             InvalidRequest: a parameter is out of range, the prompt is empty, or the grammar makes no sense.
         """
-        biases = {} if self.logit_bias is None else {"logit_bias": dict(map(_bias, self.logit_bias.items()))}
+        biases = {} if self.logit_bias is None else {"logit_bias": dict(map(_bias, self.logit_bias))}
         options = {
             "max_tokens": self.most_tokens,
             "stop": self.stop,
@@ -128,10 +130,10 @@ class Body(NamedBody, ConstrainedBody, ABC):
 class ChatBody(Body):
     """POST /v1/chat/completions."""
 
-    messages: list[ChatMessage] = Field(min_length=1)
+    messages: Many[ChatMessage] = Field(min_length=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
-    tools: list[Tool] | None = None
+    tools: Many[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None
@@ -174,7 +176,7 @@ class CompletionBody(Body):
 
     as_message: ClassVar[bool] = False
 
-    prompt: str | list[str] | list[int] | list[list[int]]
+    prompt: str | Many[str] | Many[int] | Many[Many[int]]
     max_tokens: int | None = Field(default=16, validation_alias=MOST_TOKENS)
     logprobs: int | None = Field(default=None, ge=0, le=5)  # 0: of the chosen tokens only
     best_of: Literal[1] | None = None
@@ -229,4 +231,4 @@ def _bias(item: tuple[str, float]) -> tuple[int, float]:
     try:
         return int(token), bias
     except ValueError:
-        raise InvalidParameter("logit_bias", f"{token!r} is not a token id") from None
+        raise InvalidParameter("logit_bias", f"{token[:40]!r} is not a token id") from None

@@ -11,10 +11,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgeinfer.server.bodies import parsed
 from edgeinfer.server.embeddings import gathered
 from edgeinfer.server.entry import Entry
-from edgeinfer.server.exchange import read_json, while_connected
+from edgeinfer.server.exchange import read_body, while_connected
 from edgeinfer.server.models import Models
 from edgeinfer.server.openai.answers import OpenAiReply
 from edgeinfer.server.openai.embeddings import EmbeddingsBody
@@ -65,7 +64,7 @@ class OpenAiRoutes:
         return await self._answer(request, FimBody)
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
-        body = parsed(kind, await read_json(request))
+        body = await read_body(kind, request)
         return await kept_alive(request, self._reply(request, body), OpenAiReply.failed, streamed=body.stream)
 
     async def _reply(self, request: Request, body: Body) -> Response:
@@ -76,7 +75,7 @@ class OpenAiRoutes:
         return await reply_with(reply, streams, request, streamed=body.stream)
 
     async def _embed(self, request: Request) -> Response:
-        body = parsed(EmbeddingsBody, await read_json(request))
+        body = await read_body(EmbeddingsBody, request)
         model = await self._models.use(request, body.model, body.keep_alive)
         futures = await asyncio.to_thread(body.start, model)
         found = await while_connected(request, gathered(futures))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
+from edgeinfer.server.bodies import Many
 from edgeinfer.server.messages import as_parts, joined
 from edgeinfer.server.responses.tools import known_name
 
@@ -25,7 +26,7 @@ class TextPart(BaseModel):
     text: str
 
 
-Text = Annotated[list[TextPart], BeforeValidator(as_parts)]
+Text = Annotated[Many[TextPart], BeforeValidator(as_parts)]
 
 
 class MessageItem(BaseModel):
@@ -104,7 +105,7 @@ def _as_items(given: Any) -> Any:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
-Items = Annotated[list[Item], BeforeValidator(_as_items)]
+Items = Annotated[Many[Item], BeforeValidator(_as_items)]
 
 
 def messages_of(items: Iterable[Item]) -> Iterator[Message]:

@@ -9,8 +9,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgeinfer.server.bodies import parsed
-from edgeinfer.server.exchange import read_json
+from edgeinfer.server.exchange import read_body
 from edgeinfer.server.models import Models
 from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
@@ -32,7 +31,7 @@ class ResponsesRoutes:
         ]
 
     async def _answer(self, request: Request) -> Response:
-        body = parsed(ResponseBody, await read_json(request))
+        body = await read_body(ResponseBody, request)
         return await kept_alive(request, self._reply(request, body), failed_early, streamed=body.stream)
 
     async def _reply(self, request: Request, body: ResponseBody) -> Response:
@@ -42,7 +41,7 @@ class ResponsesRoutes:
         return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _count(self, request: Request) -> Response:
-        body = parsed(ResponseBody, await read_json(request))
+        body = await read_body(ResponseBody, request)
         model = await self._models.use(request, body.model, body.keep_alive)
         ids = await asyncio.to_thread(model.encode_chat, body.asked())
         return JSONResponse({"object": "response.input_tokens", "input_tokens": len(ids)})

@@ -11,6 +11,8 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
+from edgeinfer.server.bodies import Many
+
 
 class Declared(BaseModel):
     """A function, or something that is left out."""
@@ -32,7 +34,7 @@ class Declared(BaseModel):
 class Tool(Declared):
     """Also a namespace: Codex has all functions of an MCP server in one."""
 
-    tools: list[Declared] = []
+    tools: Many[Declared] = []
 
     def functions(self) -> list[Function]:
         """What can be called."""
