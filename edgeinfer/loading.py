@@ -5,7 +5,8 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from edgeinfer.errors import BadModelFile
+from edgeinfer.errors import BadModelFile, DiskError
+from edgeinfer.paths import cache_folder
 from edgeinfer.settings import Settings, kv_type_named
 
 if TYPE_CHECKING:
@@ -117,16 +118,14 @@ def _saved_prefixes(path: Path, n_shards: int, traits: Traits, settings: Setting
     """Where the keys and values of this model are saved; None if they are not."""
     if settings.kv_disk_bytes == 0 or n_shards > 1:  # the key knows one file only
         return None
-    from platformdirs import user_cache_path
-
     from edgeinfer import __version__
     from edgeinfer.kv.disk import SavedPrefixes, model_key
 
     try:
-        folder = user_cache_path("edgeinfer", appauthor=False) / "kv"
+        folder = cache_folder() / "kv"
         key = model_key(path, f"{__version__} {traits.kv_format}")
         return SavedPrefixes(folder, key, traits.kv_block_tokens, settings.kv_disk_bytes)
-    except (OSError, RuntimeError):  # no home, no permission: without them
+    except (OSError, DiskError):  # no home, no permission: without them
         return None
 
 

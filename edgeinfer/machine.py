@@ -14,6 +14,11 @@ from pathlib import Path
 
 _SYS_CPU = Path("sys/devices/system/cpu")
 _CGROUP = Path("sys/fs/cgroup")
+_FEATURES = {
+    *("sse4_2", "avx", "avx2", "fma", "f16c", "avx_vnni", "amx_int8"),
+    *("avx512f", "avx512bw", "avx512_vnni", "avx512_bf16"),
+    *("asimd", "asimdhp", "asimddp", "i8mm", "bf16", "sve", "sve2"),
+}
 _BACKGROUND = 10  # niceness of `nice`
 
 
@@ -25,14 +30,29 @@ class Memory:
     available: int  # without pushing others out
 
 
-def n_threads(root: Path = Path("/")) -> int:
-    """How many threads a computation should use: the physical performance cores that we may run on."""
-    allowed = _allowed_cpus()
+@dataclass(frozen=True)
+class Cores:
+    """Physical cores that we may run on."""
+
+    performance: int
+    efficiency: int  # slower ones; 0 where the system does not tell them apart
+    quota: int | None  # whole cores that the container lets us use; None: all
+
+
+def cores(root: Path = Path("/")) -> Cores:
+    """Which there are."""
+    allowed, quota = _allowed_cpus(), _cpu_quota(root)
+    if sys.platform != "linux":
+        return Cores(_psutil_cores(len(allowed)), 0, quota)
     fast = _parse_cpu_list(_read(root / "sys/devices/cpu_core/cpus")) & allowed or allowed  # hybrid Intel
-    cores = {_core_of(root, cpu) for cpu in _fastest(root, fast)}
-    quota = _cpu_quota(root)
-    n = len(cores) if sys.platform == "linux" else _psutil_cores(len(allowed))
-    return max(1, n if quota is None else min(n, quota))
+    performance = {_core_of(root, cpu) for cpu in _fastest(root, fast)}
+    return Cores(len(performance), len({_core_of(root, cpu) for cpu in allowed} - performance), quota)
+
+
+def n_threads(root: Path = Path("/")) -> int:
+    """How many threads a computation should use: the performance cores, as far as we may."""
+    found = cores(root)
+    return max(1, found.performance if found.quota is None else min(found.performance, found.quota))
 
 
 def memory(root: Path = Path("/")) -> Memory:
@@ -55,6 +75,13 @@ def processor(root: Path = Path("/")) -> str:
     lines = (line.partition(":") for line in _read(root / "proc/cpuinfo").splitlines())
     named = (value.strip() for key, _, value in lines if key.strip() in ("model name", "Model"))
     return next(named, "") or platform.processor() or platform.machine()
+
+
+def processor_features(root: Path = Path("/")) -> list[str]:
+    """Of the instructions that kernels like ours live on, those that it has, as Linux names them."""
+    lines = (line.partition(":") for line in _read(root / "proc/cpuinfo").splitlines())
+    flags = (value.split() for key, _, value in lines if key.strip() in ("flags", "Features"))
+    return sorted(_FEATURES & set(next(flags, [])))
 
 
 def lower_priority() -> None:

@@ -310,8 +310,8 @@ def test_too_little_memory_is_told_before_anything_is_taken(
 ) -> None:
     from edgeinfer import machine
 
-    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(8 << 30, 64 << 20))
-    with pytest.raises(NotEnoughMemory, match=r"needs .* GB KV .* 0.1 GB are available"):
+    monkeypatch.setattr(machine, "memory", lambda: machine.Memory(8 << 30, 32 << 20))
+    with pytest.raises(NotEnoughMemory, match=r"needs .* GB KV .* 0.0 GB are available"):
         edgeinfer.load(random_model, context_length=256)
 
 

@@ -39,6 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "loading": {
         *(
             "errors",
+            "paths",
             "settings",
             "machine",
             "client",
@@ -78,7 +79,7 @@ ALLOWED: dict[str, set[str]] = {
         *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),
         "server.openai",
     },
-    "bench": {"errors", "machine", "models", "backends", "engine", "client", "server", "_native"},
+    "bench": {"errors", "machine", "paths", "models", "backends", "engine", "client", "server", "_native"},
     "cli": {
         *(
             "errors",

@@ -70,3 +70,19 @@ def test_memory_of_a_container_is_what_its_limit_leaves(tmp_path: Path) -> None:
 def test_this_machine_has_cores_and_memory() -> None:
     assert machine.n_threads() >= 1
     assert 0 < machine.memory().available <= machine.memory().total
+
+
+def test_the_processor_is_named_with_what_it_can(tmp_path: Path) -> None:
+    put(tmp_path, "proc/cpuinfo", "processor : 0\nmodel name : Fast 9000\nflags : fpu avx2 fma avx512_vnni\n")
+    assert machine.processor(tmp_path) == "Fast 9000"
+    assert machine.processor_features(tmp_path) == ["avx2", "avx512_vnni", "fma"]
+    put(tmp_path, "proc/cpuinfo", "processor : 0\nFeatures : fp asimd asimddp\n")
+    assert machine.processor_features(tmp_path) == ["asimd", "asimddp"]
+    assert machine.processor(tmp_path)
+
+
+@pytest.mark.usefixtures("eight_cpus")
+def test_slower_cores_are_told_apart(tmp_path: Path) -> None:
+    threads_of_cores(tmp_path, "0-1", "2-3", "4", "5", "6", "7")
+    put(tmp_path, "sys/devices/cpu_core/cpus", "0-3\n")
+    assert machine.cores(tmp_path) == machine.Cores(2, 4, None)

@@ -16,6 +16,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer import machine
+from edgeinfer.errors import DiskError
+from edgeinfer.paths import cache_folder
 
 if TYPE_CHECKING:
     from edgeinfer.bench.work import Work
@@ -51,7 +53,7 @@ def stored_speed() -> Speed | None:
     try:
         kept = json.loads(_place().read_text())
         return Speed(**kept["speed"]) if kept["machine"] == _identity() else None
-    except (OSError, ValueError, KeyError, TypeError, RuntimeError):
+    except (OSError, DiskError, ValueError, KeyError, TypeError):
         return None
 
 
@@ -103,7 +105,7 @@ def _seconds(values: Mapping[str, int], per_s: dict[str, float]) -> float:
 
 
 def _keep(speed: Speed) -> Speed:
-    with contextlib.suppress(OSError, RuntimeError):  # no home, no permission: measured again next time
+    with contextlib.suppress(OSError, DiskError):  # no home, no permission: measured again next time
         place = _place()
         place.parent.mkdir(parents=True, exist_ok=True)
         new = place.with_name(f"{place.name}.{os.getpid()}.tmp")
@@ -113,10 +115,7 @@ def _keep(speed: Speed) -> Speed:
 
 
 def _place() -> Path:
-    """Raises RuntimeError for a user without a home."""
-    from platformdirs import user_cache_path
-
-    return user_cache_path("edgeinfer", appauthor=False) / "speed.json"
+    return cache_folder() / "speed.json"
 
 
 def _identity() -> dict[str, Any]:

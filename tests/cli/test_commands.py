@@ -224,12 +224,6 @@ def test_perplexity_of_a_random_model_is_near_its_vocabulary(
     assert edgeinfer_command("perplexity", "no.txt", "-m", str(random_model))[0] == 9
 
 
-def test_doctor_tells_threads_and_kernels(edgeinfer_command: Run) -> None:
-    facts = json.loads(edgeinfer_command("doctor", "--json")[1])
-    assert int(facts["threads"]) >= 1
-    assert "scalar" in facts["kernels"]
-
-
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_completion_prints_a_script_that_calls_us(edgeinfer_command: Run, shell: str) -> None:
     code, out, _ = edgeinfer_command("completion", shell)
