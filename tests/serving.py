@@ -7,8 +7,10 @@ import json
 import socket
 import threading
 import time
-from contextlib import ExitStack
-from typing import Any
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Any, Self
 
 import openai
 
@@ -44,6 +46,12 @@ class Served:
             time.sleep(0.01)
         self._clients = ExitStack()
 
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *exception: object) -> None:
+        self.stop()
+
     def client(self, key: str = "any") -> openai.OpenAI:
         client = openai.OpenAI(base_url=f"http://127.0.0.1:{self.port}/v1", api_key=key, max_retries=0)
         return self._clients.enter_context(client)
@@ -63,3 +71,17 @@ class Served:
         if self._thread.is_alive():
             self._server.stop()
         self._thread.join()
+
+
+@contextmanager
+def serve(
+    path: Path | None,
+    rules: Rules | None = None,
+    limits: Limits | None = None,
+    connection: type[Connection] = Connection,
+    **options: Any,
+) -> Iterator[Served]:
+    """Serve this file, None: the bundled model; the server ends before the model is closed."""
+    model = edgeinfer.load(path, **{"threads": 2, **options})
+    with model, Served(model, rules or Rules(), limits, connection) as server:
+        yield server

@@ -7,20 +7,15 @@ import warnings
 from collections.abc import Iterator
 
 import pytest
-from serving import Served
-
-import edgeinfer
-from edgeinfer.server.guard import Rules
+from serving import Served, serve
 
 NAME = "edgeinfer-tiny"
 
 
 @pytest.fixture(scope="session")
 def tiny_port() -> Iterator[Served]:
-    with edgeinfer.load(threads=2, context_length=1024) as model:
-        server = Served(model, Rules())
+    with serve(None, context_length=1024) as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture(scope="session")

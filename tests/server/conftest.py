@@ -8,27 +8,20 @@ from pathlib import Path
 
 import pytest
 import tiny
-from serving import Served
-
-import edgeinfer
-from edgeinfer.server.guard import Rules
+from serving import Served, serve
 
 
 @pytest.fixture(scope="session")
 def served_bundled() -> Iterator[Served]:
     """The bundled model, which fills in the middle."""
-    with edgeinfer.load(threads=2, context_length=512) as model:
-        server = Served(model, Rules())
+    with serve(None, context_length=512) as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture
 def served(random_model: Path) -> Iterator[Served]:
-    with edgeinfer.load(random_model, threads=2, context_length=256) as model:
-        server = Served(model, Rules())
+    with serve(random_model, context_length=256) as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture
@@ -38,9 +31,7 @@ def serve_template(tmp_path: Path) -> Iterator[Callable[[str], Served]]:
 
         def serve(template: str) -> Served:
             path = tiny.write_gguf(tmp_path / "model.gguf", "llama", "Q8_0", template=template)
-            server = Served(stack.enter_context(edgeinfer.load(path, threads=2)), Rules())
-            stack.callback(server.stop)
-            return server
+            return stack.enter_context(serve(path))
 
         yield serve
 
@@ -48,7 +39,5 @@ def serve_template(tmp_path: Path) -> Iterator[Callable[[str], Served]]:
 @pytest.fixture
 def served_embedder(embedding_model: Path) -> Iterator[Served]:
     """A model that gives vectors."""
-    with edgeinfer.load(embedding_model, threads=2, context_length=256) as model:
-        server = Served(model, Rules())
+    with serve(embedding_model, context_length=256) as server:
         yield server
-        server.stop()

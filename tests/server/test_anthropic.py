@@ -10,9 +10,8 @@ from typing import Any
 import anthropic
 import pytest
 import tiny
-from serving import Served
+from serving import Served, serve
 
-import edgeinfer
 from edgeinfer.server.guard import Rules
 from edgeinfer.server.keys import Key
 from edgeinfer.text.conversation import Conversation
@@ -285,8 +284,7 @@ def test_max_tokens_is_required(served: Served) -> None:
 
 
 def test_who_brings_no_key_is_refused(random_model: Path) -> None:
-    with edgeinfer.load(random_model, context_length=256) as model:
-        server = Served(model, Rules(keys=[Key(KEY)]))
+    with serve(random_model, Rules(keys=[Key(KEY)]), context_length=256) as server:
         with client_of(server, KEY) as known, client_of(server) as unknown:
             assert known.messages.create(**ASK).content
             with pytest.raises(anthropic.AuthenticationError) as refused:
@@ -294,7 +292,6 @@ def test_who_brings_no_key_is_refused(random_model: Path) -> None:
         assert refused.value.body["error"]["type"] == "authentication_error"
         body = json.dumps({"messages": CHAT, "max_tokens": 2}).encode()
         assert server.post(body, "/v1/messages", x_api_key=KEY)[0] == 200
-        server.stop()
 
 
 LOOK: Any = {

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 import trustme
-from serving import Served
+from serving import Served, serve
 
 import edgeinfer
 from edgeinfer.server.guard import Rules
@@ -31,10 +31,10 @@ JSON = "application/json"
 def guarded(random_model: Path) -> Iterator[Served]:
     keys = read_keys("# of the team\nalpha-key alice\n\nbeta-key  bob\ngamma-key alice\ndelta-key\n")
     keys += [Key("k1", "carol"), Key("k2", "dan"), Key("k3", "carol"), Key("k4")]
-    with edgeinfer.load(random_model, threads=2, context_length=256) as model:
-        server = Served(model, Rules(hosts=["box.local"], origins=[PAGE], keys=keys))
+    with serve(
+        random_model, Rules(hosts=["box.local"], origins=[PAGE], keys=keys), context_length=256
+    ) as server:
         yield server
-        server.stop()
 
 
 def ask(served: Served, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, Any]:

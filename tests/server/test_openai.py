@@ -15,9 +15,8 @@ from typing import Any
 import openai
 import pytest
 import tiny
-from serving import Served
+from serving import Served, serve
 
-import edgeinfer
 from edgeinfer.server.guard import Rules
 from edgeinfer.server.keys import Key
 
@@ -180,15 +179,13 @@ def test_web_pages_are_not_answered(served: Served) -> None:
 
 
 def test_who_brings_no_key_is_refused(random_model: Path) -> None:
-    with edgeinfer.load(random_model, context_length=256) as model:
-        server = Served(model, Rules(keys=[Key(KEY)]))
+    with serve(random_model, Rules(keys=[Key(KEY)]), context_length=256) as server:
         assert [m.id for m in server.client(KEY).models.list()] == ["random"]
         with pytest.raises(openai.AuthenticationError, match="wants an API key"):
             server.client("another").models.list()
         body = json.dumps({"messages": CHAT, "max_tokens": 2}).encode()
         assert server.post(body, x_api_key=KEY)[0] == 200
         assert server.post(body)[0] == 401
-        server.stop()
 
 
 @pytest.mark.parametrize("stream", [False, True])

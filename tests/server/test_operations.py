@@ -20,9 +20,8 @@ import openai
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import Served
+from serving import Served, serve
 
-import edgeinfer
 from edgeinfer.loading import load_tokenizer
 from edgeinfer.server.app import Limits
 from edgeinfer.server.connection import Connection
@@ -54,8 +53,7 @@ def metrics(served: Served) -> dict[tuple[str, tuple[tuple[str, str], ...]], flo
 
 def test_metrics_tell_what_clients_were_told(random_model: Path) -> None:
     generous = Limits(targets=Targets(first_token_s=1000, token_s=1000))
-    with edgeinfer.load(random_model, threads=2, context_length=256) as model:
-        served = Served(model, Rules(), generous)
+    with serve(random_model, limits=generous, context_length=256) as served:
         usages = [
             served.client()
             .chat.completions.create(
@@ -72,7 +70,6 @@ def test_metrics_tell_what_clients_were_told(random_model: Path) -> None:
         while metrics(served)["edgeinfer_answers_total", one] < 3 and time.monotonic() < end:
             time.sleep(0.01)
         found = metrics(served)
-        served.stop()
     n_prompt = sum(u.prompt_tokens for u in usages if u)
     n_cached = sum(u.prompt_tokens_details.cached_tokens for u in usages if u)
     assert n_cached > 0
@@ -94,10 +91,8 @@ def test_metrics_tell_what_clients_were_told(random_model: Path) -> None:
 
 
 def test_metrics_need_the_key(random_model: Path) -> None:
-    with edgeinfer.load(random_model, threads=2, context_length=256) as model:
-        served = Served(model, Rules(keys=[Key("ours")]))
+    with serve(random_model, Rules(keys=[Key("ours")]), context_length=256) as served:
         assert served.post(b"", "/metrics")[0] == 401
-        served.stop()
 
 
 def test_the_log_has_one_line_a_request_and_no_words(
@@ -127,8 +122,7 @@ def test_every_response_carries_its_request_id(served: Served) -> None:
 
 
 def test_a_request_that_takes_too_long_is_ended_and_told_so(random_model: Path) -> None:
-    with edgeinfer.load(random_model, threads=2, kv_window=64) as model:
-        served = Served(model, Rules(), Limits(request_s=0.4))
+    with serve(random_model, limits=Limits(request_s=0.4), kv_window=64) as served:
         options: Any = {"model": "random", "messages": CHAT, "logit_bias": no_end(random_model)}
         with served.client() as client:
             with pytest.raises(openai.InternalServerError, match="took longer than") as late:
@@ -139,7 +133,6 @@ def test_a_request_that_takes_too_long_is_ended_and_told_so(random_model: Path) 
                 pytest.raises(openai.APIError, match="took longer than"),
             ):
                 list(stream)
-        served.stop()
 
 
 class Impatient(Connection):
@@ -150,10 +143,8 @@ class Impatient(Connection):
 
 @pytest.fixture
 def impatient(random_model: Path) -> Iterator[Served]:
-    with edgeinfer.load(random_model, threads=2, kv_window=64) as model:
-        served = Served(model, Rules(), connection=Impatient)
+    with serve(random_model, connection=Impatient, kv_window=64) as served:
         yield served
-        served.stop()
 
 
 def test_who_never_finishes_to_ask_is_cut_off(impatient: Served) -> None:

@@ -13,21 +13,17 @@ import hypothesis
 import pytest
 import schemathesis
 from schemathesis.generation import GenerationMode
-from serving import Served
+from serving import Served, serve
 
-import edgeinfer
 from edgeinfer.server.app import Limits
-from edgeinfer.server.guard import Rules
 
 N_CASES = int(os.environ.get("SCHEMA_CASES", "150"))
 
 
 @pytest.fixture(scope="module")
 def limited(random_model: Path) -> Iterator[Served]:
-    with edgeinfer.load(random_model, threads=2, context_length=64) as model:
-        server = Served(model, Rules(), Limits(request_s=20))
+    with serve(random_model, limits=Limits(request_s=20), context_length=64) as server:
         yield server
-        server.stop()
 
 
 def test_no_request_is_more_than_the_server_can_answer(limited: Served) -> None:

@@ -10,10 +10,7 @@ from typing import Any
 import ollama
 import pytest
 import tiny
-from serving import Served
-
-import edgeinfer
-from edgeinfer.server.guard import Rules
+from serving import Served, serve
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
 
@@ -31,10 +28,8 @@ def thinker(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def served(thinker: Path) -> Iterator[Served]:
-    with edgeinfer.load(thinker, threads=2, context_length=256) as model:
-        server = Served(model, Rules())
+    with serve(thinker, context_length=256) as server:
         yield server
-        server.stop()
 
 
 @pytest.fixture
