@@ -48,6 +48,7 @@ _PROBLEMS = {
     "literal_error": "must be {expected}",
     "union_tag_not_found": "{discriminator} is missing",
     "union_tag_invalid": "{discriminator} must be one of {expected_tags}, not '{tag}'",
+    "string_too_short": "must have at least {min_length} characters",
     "too_short": "must have at least {min_length}, not {actual_length}",
     "too_long": "must have at most {max_length}, not {actual_length}",
     "greater_than_equal": "must be at least {ge}",
@@ -182,7 +183,10 @@ def parsed(kind: type[AnyBody], body: object) -> AnyBody:
 def _problem(errors: Sequence[ErrorDetails]) -> str:
     """What is wrong, in the words of JSON; pydantic's are for those who know its classes."""
     first, *others = dict.fromkeys(
-        _PROBLEMS.get(error["type"], error["msg"]).format(**error.get("ctx", {})) for error in errors
+        _PROBLEMS[error["type"]].format(**error.get("ctx", {}))
+        if error["type"] in _PROBLEMS
+        else error["msg"][:1].lower() + error["msg"][1:]
+        for error in errors
     )
     return " or ".join([first, *(other.removeprefix("must be ") for other in others)])
 
