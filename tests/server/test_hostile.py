@@ -73,3 +73,11 @@ def test_a_file_that_cannot_fit_into_a_prompt_is_left_out_unread(served_bundled:
     body = {"input_prefix": "def f", "input_suffix": "", "input_extra": files, "n_predict": 2}
     status, answer = served_bundled.post(json.dumps(body).encode(), "/infill")
     assert (status, answer["truncated"]) == (200, True)
+
+
+@pytest.mark.parametrize("with_pieces", [False, True])
+def test_long_texts_have_all_their_tokens(served: Served, with_pieces: bool) -> None:
+    text, tokenizer = "one of " * 20_000, served.model.tokenizer
+    _, answer = served.post(json.dumps({"content": text, "with_pieces": with_pieces}).encode(), "/tokenize")
+    ids = [token["id"] if with_pieces else token for token in answer["tokens"]]
+    assert ids == tokenizer.encode(text, add_special=False)

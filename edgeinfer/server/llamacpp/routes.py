@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import json
+from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Any
 
 from starlette.requests import Request
@@ -25,6 +28,8 @@ from edgeinfer.server.openai.requests import ChatBody
 from edgeinfer.server.pieces import kept_alive
 from edgeinfer.server.reply import reply_with
 from edgeinfer.text.tokenizer import Tokenizer
+
+_AT_ONCE = 5000
 
 
 class LlamaCppRoutes:
@@ -75,7 +80,8 @@ class LlamaCppRoutes:
     async def _tokenize(self, request: Request) -> Response:
         body = await read_body(TokenizeBody, request)
         model = await self._models.use(request, body.model, body.keep_alive)
-        return JSONResponse({"tokens": await asyncio.to_thread(_tokens, model.tokenizer, body)})
+        text = await asyncio.to_thread(_tokens, model.tokenizer, body)
+        return Response(text, media_type="application/json")
 
     async def _detokenize(self, request: Request) -> Response:
         body = await read_body(DetokenizeBody, request)
@@ -91,9 +97,17 @@ class LlamaCppRoutes:
         return JSONResponse({"prompt": await asyncio.to_thread(model.prompts.chat_text, body.prompts()[0])})
 
 
-def _tokens(tokenizer: Tokenizer, body: TokenizeBody) -> list[Any]:
+def _tokens(tokenizer: Tokenizer, body: TokenizeBody) -> str:
+    """The answer, written a few tokens at a time: in one go millions would hold up all other threads."""
     ids = mixed_ids(tokenizer, body.content, add_special=body.add_special, parse_special=body.parse_special)
-    return [{"id": id, "piece": _piece(tokenizer, id)} for id in ids] if body.with_pieces else list(ids)
+    said: Iterator[Any] = _with_pieces(tokenizer, ids) if body.with_pieces else iter(ids)
+    some = iter(lambda: json.dumps(list(islice(said, _AT_ONCE)), separators=(",", ":"))[1:-1], "")
+    return f'{{"tokens":[{",".join(line for line in some)}]}}'
+
+
+def _with_pieces(tokenizer: Tokenizer, ids: Iterable[int]) -> Iterator[dict[str, Any]]:
+    for id in ids:
+        yield {"id": id, "piece": _piece(tokenizer, id)}
 
 
 def _piece(tokenizer: Tokenizer, token: int) -> str | list[int]:
