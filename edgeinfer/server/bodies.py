@@ -28,9 +28,9 @@ from edgeinfer.server.durations import seconds_of
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
 
-_SAMPLING = set(Sampling.names()) - {"dry_breakers"}
+_SAMPLING = set(Sampling.names()) - {"dry_breakers", "logit_bias"}  # numbers, in every dialect
 _MOST_STOPS, _LONGEST_STOPS = 256, 1 << 16  # each is looked for at every character
-_MOST_PAIRS = 1 << 18  # vocabularies have as many tokens
+_MOST_BIASED = 1024  # tokens: each costs all requests of a step 0.2 us
 MOST_ANSWERS = 2048  # to one request
 _ANY_SEED = -1  # as llama.cpp, Ollama and LM Studio have it
 _NOTHING_ASKED: tuple[Any, ...] = (None, False, 0, "", [], {}, {"type": "text"}, ["text"])
@@ -86,6 +86,9 @@ Item = TypeVar("Item")
 # The first wrong item is told about, a million of them would take a minute.
 Many = Annotated[list[Item], Field(fail_fast=True)]
 
+Messages = Annotated[Many[Item], Field(max_length=16_384)]  # more than fit into a million tokens
+Tools = Annotated[Many[Item], Field(max_length=1024)]  # one grammar holds the schemas of all
+
 
 def _several(value: Any) -> Any:
     texts = [value] if isinstance(value, str) else value
@@ -109,7 +112,7 @@ def _pairs(given: Any) -> Any:
 # a JSON object as pairs, or a list of them
 Pairs = Annotated[
     list[Item],
-    Field(fail_fast=True, max_length=_MOST_PAIRS),
+    Field(fail_fast=True),
     BeforeValidator(_pairs),
     WithJsonSchema({"type": ["object", "array"]}),
 ]
@@ -155,11 +158,14 @@ def sampling_of(body: BaseModel, *, seed: int | None = None, **spelled: Any) -> 
         spelled: parameters that the dialect spells in another way.
 
     Raises:
-        InvalidRequest: a value is out of range.
+        InvalidRequest: a value is out of range, or there are too many.
     """
     given = {name: value for name, value in body if name in _SAMPLING and value is not None} | spelled
     if given.get("seed", _ANY_SEED) == _ANY_SEED:
         given["seed"] = seed
+    n_biased = len(given.get("logit_bias", ()))
+    if n_biased > _MOST_BIASED:
+        raise InvalidParameter("logit_bias", f"must have at most {_MOST_BIASED}, not {n_biased}")
     return Sampling(**given)
 
 

@@ -15,8 +15,8 @@ from edgeinfer.server.bodies import parsed
 from edgeinfer.server.strict_json import decoded
 
 MOST_BODY_BYTES = 16 << 20  # a prompt that fills a context of a million tokens has 5 MB
+MOST_BODY_S = 60.0  # for all of it to come
 _TOO_LARGE = f"the body has more than {MOST_BODY_BYTES >> 20} MiB"
-_BODY_S = 60  # for all of it to come
 _LARGE_BYTES = 64 << 10  # takes longer to decode than to hand to a thread
 
 Answer = TypeVar("Answer")
@@ -53,14 +53,14 @@ async def _received(request: Request) -> bytes:
     if int(request.headers.get("content-length", 0)) > MOST_BODY_BYTES:
         raise BodyTooLarge(_TOO_LARGE)
     try:
-        async with asyncio.timeout(_BODY_S):
+        async with asyncio.timeout(MOST_BODY_S):
             async for chunk in request.stream():
                 size += len(chunk)
                 if size > MOST_BODY_BYTES:
                     raise BodyTooLarge(_TOO_LARGE)
                 chunks.append(chunk)
     except TimeoutError:
-        raise BodyTooSlow(f"the body took longer than {_BODY_S} seconds") from None
+        raise BodyTooSlow(f"the body took longer than {MOST_BODY_S:g} seconds") from None
     except ClientDisconnect:
         raise Cancelled("the client has gone") from None
     return b"".join(chunks)

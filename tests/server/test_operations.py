@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from serving import Served, serve
 
 from edgeinfer.loading import load_tokenizer
+from edgeinfer.server import exchange
 from edgeinfer.server.app import Limits
 from edgeinfer.server.connection import Connection
 from edgeinfer.server.guard import Rules
@@ -159,6 +160,28 @@ def test_who_never_finishes_to_ask_is_cut_off(impatient: Served) -> None:
             assert b"HTTP/1.1" not in answer
 
 
+def drip(client: socket.socket) -> None:
+    """Sends a byte now and then, for long."""
+    for _ in range(400):
+        client.sendall(b" ")
+        time.sleep(0.05)
+
+
+@pytest.mark.parametrize("path", ["/v1/chat/completions", "/v1/messages", "/api/chat"])
+def test_a_body_that_does_not_end_is_refused_and_waited_for_no_longer(
+    impatient: Served, monkeypatch: pytest.MonkeyPatch, path: str
+) -> None:
+    monkeypatch.setattr(exchange, "MOST_BODY_S", 0.3)
+    head = f"POST {path} HTTP/1.1\r\nHost: localhost\r\nContent-Length: 1000\r\n\r\n"
+    with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as client:
+        client.sendall(head.encode())
+        response = http.client.HTTPResponse(client)
+        response.begin()
+        assert (response.status, b"the body took longer" in response.read()) == (408, True)
+        with pytest.raises(OSError, match=r"reset|pipe"):
+            drip(client)
+
+
 def test_too_many_connections_are_told_to_come_again(impatient: Served) -> None:
     crowd = [socket.create_connection(("127.0.0.1", impatient.port), timeout=20) for _ in range(3)]
     with socket.create_connection(("127.0.0.1", impatient.port), timeout=20) as one_more:
@@ -169,15 +192,22 @@ def test_too_many_connections_are_told_to_come_again(impatient: Served) -> None:
         client.close()
 
 
+@contextmanager
+def never_reading(port: int, body: str) -> Iterator[None]:
+    """A client that asks for a chat and leaves at the end."""
+    with socket.socket() as client:
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
+        client.connect(("127.0.0.1", port))
+        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
+        client.sendall(head.encode() + body.encode())
+        yield
+
+
 def test_a_client_that_never_reads_holds_nobody_up_and_is_dropped(
     impatient: Served, random_model: Path
 ) -> None:
     body = json.dumps({"messages": CHAT, "stream": True, "n": 16, "logit_bias": no_end(random_model)})
-    with socket.socket() as client:
-        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 2048)
-        client.connect(("127.0.0.1", impatient.port))
-        head = f"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Length: {len(body)}\r\n\r\n"
-        client.sendall(head.encode() + body.encode())
+    with never_reading(impatient.port, body):
         while impatient.model.stats().n_running == 0:
             time.sleep(0.001)
         other = impatient.client().chat.completions.create(model="random", messages=CHAT, max_tokens=5)
@@ -186,6 +216,26 @@ def test_a_client_that_never_reads_holds_nobody_up_and_is_dropped(
         while impatient.model.stats().n_running and time.monotonic() < end:
             time.sleep(0.01)
         assert impatient.model.stats().n_ended.get("cancelled", 0) > 0
+
+
+def test_no_more_is_computed_for_a_client_that_never_reads_than_it_has_room_for(random_model: Path) -> None:
+    wide = {"logprobs": True, "top_logprobs": 20}  # so that the buffers are soon full
+    body = json.dumps({"messages": CHAT, "stream": True, "logit_bias": no_end(random_model), **wide})
+    with serve(random_model, kv_window=64) as served:
+        stats = served.model.stats
+        with never_reading(served.port, body):
+            n, more = 0, 1
+            while more:
+                time.sleep(0.3)
+                n, more = stats().n_generated, stats().n_generated - n
+                assert n < 20_000
+            assert stats().n_running == 1  # it may read on
+            other = served.client().chat.completions.create(model="random", messages=CHAT, max_tokens=5)
+            assert other.choices
+        end = time.monotonic() + 20
+        while stats().n_running and time.monotonic() < end:
+            time.sleep(0.01)
+        assert stats().n_ended["cancelled"] == 1
 
 
 @contextmanager

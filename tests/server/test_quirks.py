@@ -336,6 +336,7 @@ def test_ollama_py_sends_empty_lists(served: Served) -> None:
 
 USER: dict[str, Any] = {"role": "user", "content": "one of"}
 CALL = {"id": "call_1", "type": "function", "function": {"name": "f", "arguments": "{}"}}
+BIAS = {str(i): 1.0 for i in range(1025)}
 TOOL = {"type": "function", "function": {"name": "f", "parameters": {"type": "object", "properties": {}}}}
 
 CHATS: dict[str, dict[str, Any]] = {
@@ -420,6 +421,44 @@ def test_nobody_gets_thousands_of_answers_to_one_request(served: Served, path: s
     refused = exchange(served, post(path, {"prompt": ["one"] * 1025, "n": 2}, JSON))
     assert (refused.status, "2050 answers" in json.loads(refused.body)["error"]["message"]) == (400, True)
     assert served.model.stats().n_running == 0
+
+
+@pytest.mark.parametrize("path", ["/v1/messages", "/v1/responses", "/api/chat"])
+@pytest.mark.parametrize("bias", [5, [1], {"5": "x"}])
+def test_a_field_of_another_dialect_is_ignored(served: Served, path: str, bias: Any) -> None:
+    said = {"messages": [{"role": "user", "content": "one"}], "input": "one"}
+    body = {**said, "max_tokens": 2, "options": {"num_predict": 2}, "logit_bias": bias}
+    assert exchange(served, post(path, body, JSON)).status == 200
+
+
+MESSAGES = [{"role": "user", "content": "one"}] * 16_385
+BIAS = {str(i): 1.0 for i in range(1025)}
+TOOL = {"type": "function", "name": "f", "input_schema": {}, "function": {"name": "f"}}
+
+
+@pytest.mark.parametrize(
+    ("path", "fields", "wrong"),
+    [
+        ("/v1/chat/completions", {"logit_bias": BIAS}, "logit_bias: must have at most 1024, not 1025"),
+        ("/completion", {"logit_bias": BIAS}, "logit_bias: must have at most 1024, not 1025"),
+        ("/v1/chat/completions", {"messages": MESSAGES}, "messages: must have at most 16384, not 16385"),
+        ("/v1/messages", {"messages": MESSAGES}, "messages: must have"),
+        ("/api/chat", {"messages": MESSAGES}, "messages: must have"),
+        ("/v1/responses", {"input": MESSAGES}, "input: must have"),
+        ("/v1/chat/completions", {"tools": [TOOL] * 1025}, "tools: must have at most 1024, not 1025"),
+        ("/v1/messages", {"tools": [{"name": "f", "input_schema": {}}] * 1025}, "tools: must have"),
+        ("/api/chat", {"tools": [TOOL] * 1025}, "tools: must have"),
+        ("/v1/responses", {"input": "one", "tools": [TOOL] * 1025}, "tools: must have"),
+    ],
+)
+def test_nobody_brings_thousands_of_things(
+    served: Served, path: str, fields: dict[str, Any], wrong: str
+) -> None:
+    body = {"max_tokens": 1, "messages": MESSAGES[:1], **fields}
+    if path in ("/v1/completions", "/completion"):
+        body["prompt"] = "one"
+    refused = exchange(served, post(path, body, JSON))
+    assert (refused.status, wrong in refused.body.decode()) == (400, True), refused.body
 
 
 @pytest.mark.parametrize(

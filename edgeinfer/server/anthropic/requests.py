@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody, Stops, sampling_of
+from edgeinfer.server.bodies import InvalidParameter, Many, Messages, NamedBody, Stops, Tools, sampling_of
 from edgeinfer.server.messages import Text, TextPart, as_parts, joined
 from edgeinfer.server.structure import ResponseFormat, naming
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
@@ -161,8 +161,8 @@ class PromptBody(NamedBody):
     model_config = ConfigDict(strict=True, extra="allow")
 
     system: Text = Field(default_factory=list)
-    messages: Many[ChatMessage] = Field(min_length=1)
-    tools: Many[Tool] | None = None
+    messages: Messages[ChatMessage] = Field(min_length=1)
+    tools: Tools[Tool] | None = None
     tool_choice: Choice | None = None
     thinking: Thinking | None = None
     output_config: OutputConfig = OutputConfig()

@@ -13,11 +13,12 @@ from pydantic import Field
 
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.server.bodies import (
-    Many,
+    Messages,
     NamedBody,
     NotSupported,
     RequestBody,
     Stops,
+    Tools,
     sampling_of,
 )
 from edgeinfer.server.messages import ChatMessage, Tool
@@ -117,8 +118,8 @@ class OllamaMessage(ChatMessage):
 class ChatBody(Body):
     """POST /api/chat."""
 
-    messages: Many[OllamaMessage] = Field(default_factory=list)
-    tools: Many[Tool] | None = None
+    messages: Messages[OllamaMessage] = Field(default_factory=list)
+    tools: Tools[Tool] | None = None
 
     def prompt(self) -> str | Conversation:
         """The conversation."""

@@ -13,10 +13,12 @@ from edgeinfer.server.bodies import (
     MOST_TOKENS,
     InvalidParameter,
     Many,
+    Messages,
     NamedBody,
     NotSupported,
     Pairs,
     Stops,
+    Tools,
     check_number_of_answers,
     sampling_of,
 )
@@ -130,10 +132,10 @@ class Body(NamedBody, ConstrainedBody, ABC):
 class ChatBody(Body):
     """POST /v1/chat/completions."""
 
-    messages: Many[ChatMessage] = Field(min_length=1)
+    messages: Messages[ChatMessage] = Field(min_length=1)
     logprobs: bool | None = None
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
-    tools: Many[Tool] | None = None
+    tools: Tools[Tool] | None = None
     tool_choice: Literal["none", "auto", "required"] | NamedChoice | None = None
     parallel_tool_calls: bool | None = None
     reasoning_effort: str | None = None

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from edgeinfer.server.bodies import Many
+from edgeinfer.server.bodies import Many, Messages
 from edgeinfer.server.messages import as_parts, joined
 from edgeinfer.server.responses.tools import known_name
 
@@ -105,7 +105,7 @@ def _as_items(given: Any) -> Any:
     return [{"role": "user", "content": given}] if isinstance(given, str) else given
 
 
-Items = Annotated[Many[Item], BeforeValidator(_as_items)]
+Items = Annotated[Messages[Item], BeforeValidator(_as_items)]
 
 
 def messages_of(items: Iterable[Item]) -> Iterator[Message]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody, NotSupported, sampling_of
+from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody, NotSupported, Tools, sampling_of
 from edgeinfer.server.responses.items import Items, messages_of
 from edgeinfer.server.responses.tools import Function, Tool
 from edgeinfer.server.structure import ResponseFormat, naming
@@ -60,7 +60,7 @@ class ResponseBody(NamedBody):
     stream: bool = False
     temperature: float | None = None
     top_p: float | None = None
-    tools: Many[Tool] = Field(default_factory=list)
+    tools: Tools[Tool] = Field(default_factory=list)
     tool_choice: Literal["auto", "none", "required"] | FunctionChoice = "auto"
     parallel_tool_calls: bool = True
     reasoning: Reasoning = Reasoning()

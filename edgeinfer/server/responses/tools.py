@@ -11,7 +11,7 @@ from typing import Any, Self
 
 from pydantic import BaseModel, ConfigDict, model_validator
 
-from edgeinfer.server.bodies import Many
+from edgeinfer.server.bodies import Tools
 
 
 class Declared(BaseModel):
@@ -34,7 +34,7 @@ class Declared(BaseModel):
 class Tool(Declared):
     """Also a namespace: Codex has all functions of an MCP server in one."""
 
-    tools: Many[Declared] = []
+    tools: Tools[Declared] = []
 
     def functions(self) -> list[Function]:
         """What can be called."""
