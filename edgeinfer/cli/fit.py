@@ -19,13 +19,11 @@ if TYPE_CHECKING:
 @click.argument("name")
 @click.option("-c", "--context", type=int, metavar="N", help="Tokens of a request; default: as `run` takes.")
 @click.option("--parallel", type=int, default=1, metavar="N", help="Requests at once.  [1]")
-@click.option(
-    "--kv-type", default="f16", metavar="TYPE", help="f16, q8_0 (53 % of its memory) or iq4_nl (28 %)."
-)
+@click.option("--kv-type", metavar="TYPE", help="f16, q8_0 (53 % of its memory) or iq4_nl (28 %).")
 @click.option("--remeasure", is_flag=True, help="Measure this machine again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 def command(
-    name: str, context: int | None, parallel: int, kv_type: str, remeasure: bool, as_json: bool
+    name: str, context: int | None, parallel: int, kv_type: str | None, remeasure: bool, as_json: bool
 ) -> int:
     """Tell what the model NAME takes of the memory that is free, and how fast it will be.
 
@@ -33,10 +31,12 @@ def command(
     takes some two seconds. Exits with 0 if the model fits, even if tightly, with 4 if it does not.
     """
     from edgeinfer.bench.speed import machine_speed
-    from edgeinfer.hub.fit import Use, fit_model
+    from edgeinfer.hub.fit import Use, fit_model, usual_use
     from edgeinfer.settings import kv_type_named
 
-    fit = fit_model(name, Use(context, parallel, kv_type_named(kv_type)))
+    usual = usual_use()
+    kv = usual.kv_type if kv_type is None else kv_type_named(kv_type)
+    fit = fit_model(name, Use(usual.context_length if context is None else context, parallel, kv))
     speed = machine_speed(remeasure=remeasure)
     if as_json:
         output.as_json(_facts(fit, speed))

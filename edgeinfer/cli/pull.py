@@ -9,7 +9,7 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.cli.progress import bar_of
-from edgeinfer.errors import BadModelFile, DiskError, NetworkError, NotEnoughMemory, Offline
+from edgeinfer.errors import BadModelFile, DiskError, InvalidRequest, NetworkError, NotEnoughMemory, Offline
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
@@ -86,11 +86,11 @@ def _tell_whether_it_fits(plan: Plan, *, ask: bool) -> None:
     """
     from edgeinfer.bench.speed import stored_speed
     from edgeinfer.cli.fit import advice, verdict
-    from edgeinfer.hub.fit import Use, fit_plan
+    from edgeinfer.hub.fit import fit_plan, usual_use
 
     try:
-        fit = fit_plan(plan, Use())
-    except (BadModelFile, NetworkError, DiskError):  # the pull itself will tell
+        fit = fit_plan(plan, usual_use())
+    except (BadModelFile, NetworkError, DiskError, InvalidRequest):  # the pull itself will tell
         return
     line = safe_text(f"{plan.name} {verdict(fit, stored_speed())}")
     if fit.verdict != "does not fit" or not ask:

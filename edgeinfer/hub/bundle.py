@@ -156,8 +156,9 @@ def create(plan: Plan, report: Report) -> Contents:
 def _model(name: str) -> tuple[str, tuple[Path, ...]]:
     """(what it will be called, its files)."""
     path, called = locate(name)
-    if not os.path.isfile(name):
+    if not name.endswith(".gguf") and not os.path.isfile(name):
         called = name  # as people here know it
+    called = called.removesuffix(".gguf")
     own.require_name(called)
     return called, own.shards(path)
 

@@ -17,7 +17,7 @@ from edgeinfer.errors import InvalidRequest, NotFound
 from edgeinfer.hub.header import remote_header
 from edgeinfer.hub.names import locate
 from edgeinfer.hub.pull import Plan, plan_pull
-from edgeinfer.settings import KvType
+from edgeinfer.settings import KvType, Settings
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
@@ -69,6 +69,12 @@ class Use:
     context_length: int | None = None  # None: what `run` would take
     parallel: int = 1
     kv_type: KvType = "f16"
+
+
+def usual_use() -> Use:
+    """One request at once, as the environment sets it."""
+    settings = Settings.from_environment()
+    return Use(settings.context_length, kv_type=settings.kv_type)
 
 
 def fit_model(name: str, use: Use) -> Fit:

@@ -30,6 +30,7 @@ def facts(edgeinfer_command: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         monkeypatch.setattr(findings, "_PORT", free.getsockname()[1])
+    monkeypatch.setattr(speed, "_SECONDS", 0.001)  # what is asked is whether it is measured
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_OFFLINE", "EDGEINFER_TARGET"):
         monkeypatch.delenv(name, raising=False)

@@ -108,6 +108,8 @@ def test_any_tar_can_read_a_bundle(models: tuple[str, ...], tmp_path: Path, rand
     assert (tmp_path / "models/1/model.gguf").read_bytes() == random_model.read_bytes()
     with tarfile.open(out) as read:
         assert {member.name for member in read} == {"manifest.json", *rows, "manifest.sha256"}
+    named = bundle.plan(("a/b-GGUF/b-Q8_0.gguf",), tmp_path / "b.tar")
+    assert [model.name for model in named.contents.models] == ["a/b-GGUF:Q8_0"]
     with pytest.raises(InvalidRequest, match="exists"):
         bundle.plan(models, out)
     with pytest.raises(InvalidRequest, match="one name"):

