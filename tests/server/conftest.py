@@ -29,11 +29,11 @@ def serve_template(tmp_path: Path) -> Iterator[Callable[[str], Served]]:
     """Serves a small random model with this chat template, called `model`."""
     with ExitStack() as stack:
 
-        def serve(template: str) -> Served:
+        def with_template(template: str) -> Served:
             path = tiny.write_gguf(tmp_path / "model.gguf", "llama", "Q8_0", template=template)
             return stack.enter_context(serve(path))
 
-        yield serve
+        yield with_template
 
 
 @pytest.fixture
