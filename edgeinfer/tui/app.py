@@ -186,16 +186,18 @@ class ChatApp(App[None]):
 
     @work
     async def _choose_model(self, problem: str = "") -> None:
-        from edgeinfer.tui.choices import Choice, choices
+        from edgeinfer.tui.choices import Choice, choices, is_elsewhere
         from edgeinfer.tui.screens.models import ModelsScreen
 
         current = self._model.name if self._model is not None else ""
         found = await asyncio.to_thread(choices)
         chosen = await self.push_screen_wait(ModelsScreen(found, current, problem))
-        if isinstance(chosen, str):
-            self.open_model(chosen)
-        elif isinstance(chosen, Choice) and (chosen.is_here or await self._fetched(chosen.name)):
-            self.open_model(chosen.name)
+        if chosen is None:
+            return
+        with self.telling():
+            name = chosen.name if isinstance(chosen, Choice) else chosen
+            if not await asyncio.to_thread(is_elsewhere, name) or await self._fetched(name):
+                self.open_model(name)
 
     async def _fetched(self, name: str) -> bool:
         """Whether a model could be fetched; what was wrong is told."""
@@ -281,6 +283,8 @@ class ChatApp(App[None]):
 
     def _handle_exception(self, error: Exception) -> None:
         """End without Textual's traceback over the terminal: the command line tells what `bug` is."""
+        if not self.is_running or self._exit:  # what is still at work misses widgets that are gone already
+            return
         if self.bug is None:
             self.bug = error.error if isinstance(error, WorkerFailed) else error
         self._return_code = 1

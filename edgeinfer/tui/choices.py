@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from edgeinfer.errors import NotFound
 from edgeinfer.hub.catalog import catalog
-from edgeinfer.hub.names import BUNDLED, locate
+from edgeinfer.hub.names import BUNDLED, Address, HubName, find_model, locate, parse
 from edgeinfer.hub.store import local_models
 from edgeinfer.machine import memory
 
@@ -35,6 +36,15 @@ def choices() -> list[Choice]:
         if model.name not in names and model.chat:
             absent.append(Choice(model.name, size, model.licence, False, (size or 0) < total))
     return [*bundled, *found, *absent]
+
+
+def is_elsewhere(name: str) -> bool:
+    """Whether a name means a model that is not here, but may be fetched."""
+    try:
+        find_model(name)
+    except NotFound:
+        return isinstance(parse(name), HubName | Address)
+    return False
 
 
 def suggested() -> list[str]:

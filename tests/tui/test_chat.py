@@ -3,59 +3,14 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 import pytest
-from textual.pilot import Pilot
+from chatting import ASKED, answered, chat, command, say, until
 
 import edgeinfer
 import edgeinfer.loading
-from edgeinfer.sessions.store import SessionStore
-from edgeinfer.tui.app import ChatApp
 from edgeinfer.tui.widgets.message import AnswerView, QuestionView
-
-ASKED = "How do I download a model?"
-
-
-@asynccontextmanager
-async def chat(folder: Path, **options: Any) -> AsyncIterator[tuple[ChatApp, Pilot[None], SessionStore]]:
-    """The app, once its model is open."""
-    settings: dict[str, Any] = {
-        "generation": {"temperature": 0.0},
-    }
-    with SessionStore(folder / "sessions.db") as store:
-        app = ChatApp(store, lambda name: edgeinfer.load(name, threads=1), None, **{**settings, **options})
-        try:
-            async with app.run_test(size=(100, 30)) as pilot:
-                await until(pilot, lambda: app.chat.talk is not None)
-                yield app, pilot, store
-        finally:
-            app.close_model()
-
-
-async def until(pilot: Pilot[None], happened: Callable[[], bool]) -> None:
-    for _ in range(400):
-        if happened():
-            return
-        await pilot.pause(0.025)
-    raise AssertionError("it did not happen within ten seconds")
-
-
-async def say(app: ChatApp, pilot: Pilot[None], text: str) -> str:
-    """What the model answers."""
-    before = len(app.chat.query(AnswerView))
-    await pilot.press(*text)
-    await pilot.press("enter")
-    await until(pilot, lambda: len(app.chat.query(AnswerView)) > before)
-    await answered(app, pilot)
-    return app.chat.query(AnswerView).last().message.content
-
-
-async def answered(app: ChatApp, pilot: Pilot[None]) -> None:
-    await until(pilot, lambda: all(view.message.finish is not None for view in app.chat.query(AnswerView)))
 
 
 def test_a_question_is_answered_shown_and_kept(tmp_path: Path) -> None:
@@ -135,7 +90,7 @@ def test_a_session_is_found_and_opened_again(tmp_path: Path) -> None:
 def test_what_is_wrong_with_a_command_is_told(tmp_path: Path, line: str, told: str) -> None:
     async def scenario() -> None:
         async with chat(tmp_path) as (app, pilot, _):
-            await pilot.press(*line, "enter")
+            await command(app, pilot, line)
             await until(pilot, lambda: any(told in note.title for note in app._notifications))
 
     asyncio.run(scenario())
@@ -144,13 +99,13 @@ def test_what_is_wrong_with_a_command_is_told(tmp_path: Path, line: str, told: s
 def test_commands_set_parameters_and_save(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with chat(tmp_path) as (app, pilot, store):
-            await pilot.press(*"/set max_tokens 3", "enter")
-            await pilot.press(*"/system Be short.", "enter")
+            await command(app, pilot, "/set max_tokens 3")
+            await command(app, pilot, "/system Be short.")
             await say(app, pilot, ASKED)
             [session] = store.sessions()
             assert (session.parameters, session.system) == ({"max_tokens": 3}, "Be short.")
             assert store.branch(session.id)[1].cost["completion_tokens"] == 3
-            await pilot.press(*f"/save {tmp_path / 'x.md'}", "enter")
+            await command(app, pilot, f"/save {tmp_path / 'x.md'}")
             await until(pilot, lambda: (tmp_path / "x.md").exists())
             assert ASKED in (tmp_path / "x.md").read_text()
 

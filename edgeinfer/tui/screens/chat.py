@@ -33,6 +33,7 @@ if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
 
 _CODE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_NARROW = 80  # columns
 _LEAST = (40, 10)  # columns and lines of a terminal that anything can be shown on
 
 
@@ -48,8 +49,8 @@ class ChatScreen(Screen[None]):
         Binding("f5", "engine", "Engine"),
         Binding("ctrl+n", "app.new_session", "New"),
         Binding("escape", "stop", "Stop", show=False),
-        Binding("ctrl+y", "copy_answer", "Copy", show=False),
-        Binding("f6", "copy_code", "Copy code", show=False),
+        Binding("f9", "copy_answer", "Copy", show=False),
+        Binding("f8", "copy_code", "Copy code", show=False),
         Binding("ctrl+r", "regenerate", "Another answer", show=False),
     ]
 
@@ -81,8 +82,9 @@ class ChatScreen(Screen[None]):
         self.query_one(Prompt).focus()
 
     def on_resize(self, event: Resize) -> None:
-        """Say so where nothing could be read."""
+        """Say so where nothing could be read; on narrow ones the panel is not beside but below."""
         self.set_class(event.size.width < _LEAST[0] or event.size.height < _LEAST[1], "small")
+        self.set_class(event.size.width < _NARROW, "narrow")
 
     async def open(self, talk: Talk) -> None:
         """Show a conversation and go on with it."""

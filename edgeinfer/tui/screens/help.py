@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical, VerticalScroll
+from textual.containers import Horizontal, Vertical, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
@@ -18,7 +18,7 @@ _SECTIONS = {
         ("Esc", "stop the answer"),
         ("Page Up, Page Down", "read; Ctrl+Home and Ctrl+End: first and last message"),
         ("Ctrl+R", "another answer in the place of the last one"),
-        ("Ctrl+Y, F6", "copy the last answer, its last block of code"),
+        ("F8, F9", "copy the last block of code, the last answer"),
     ),
     "On a message (Tab, Shift+Tab)": (
         ("c, k", "copy it, copy its code"),
@@ -54,5 +54,8 @@ class HelpScreen(ModalScreen[None]):
             with VerticalScroll():
                 for title, rows in _SECTIONS.items():
                     yield Static(Content(title), classes="title")
-                    yield Static(Content("\n".join(f"  {keys:<22}{what}" for keys, what in rows)))
+                    for keys, what in rows:
+                        with Horizontal():
+                            yield Static(Content(keys), classes="keys")
+                            yield Static(Content(what))
             yield Footer()

@@ -1,0 +1,66 @@
+"""`edgeinfer chat` through Textual's pilot: the real engine, the bundled tiny model."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+from textual.events import Paste
+from textual.pilot import Pilot
+
+import edgeinfer
+from edgeinfer.sessions.store import SessionStore
+from edgeinfer.tui.app import ChatApp
+from edgeinfer.tui.widgets.message import AnswerView
+from edgeinfer.tui.widgets.prompt import Prompt
+
+ASKED = "How do I download a model?"
+
+
+@asynccontextmanager
+async def chat(
+    folder: Path, *, opens: bool = True, **options: Any
+) -> AsyncIterator[tuple[ChatApp, Pilot[None], SessionStore]]:
+    """The app, once its model is open."""
+    settings: dict[str, Any] = {
+        "generation": {"temperature": 0.0},
+    }
+    size, name = options.pop("size", (100, 30)), options.pop("name", None)
+    with SessionStore(folder / "sessions.db") as store:
+        app = ChatApp(store, lambda name: edgeinfer.load(name, threads=1), name, **{**settings, **options})
+        try:
+            async with app.run_test(size=size) as pilot:
+                if opens:
+                    await until(pilot, lambda: app.chat.talk is not None)
+                yield app, pilot, store
+        finally:
+            app.close_model()
+
+
+async def until(pilot: Pilot[None], happened: Callable[[], bool]) -> None:
+    for _ in range(400):
+        if happened():
+            return
+        await pilot.pause(0.025)
+    raise AssertionError("it did not happen within ten seconds")
+
+
+async def say(app: ChatApp, pilot: Pilot[None], text: str) -> str:
+    """What the model answers."""
+    before = len(app.chat.query(AnswerView))
+    await command(app, pilot, text)
+    await until(pilot, lambda: len(app.chat.query(AnswerView)) > before)
+    await answered(app, pilot)
+    return app.chat.query(AnswerView).last().message.content
+
+
+async def answered(app: ChatApp, pilot: Pilot[None]) -> None:
+    await until(pilot, lambda: all(view.message.finish is not None for view in app.chat.query(AnswerView)))
+
+
+async def command(app: ChatApp, pilot: Pilot[None], text: str) -> None:
+    """Written and sent."""
+    app.chat.query_one(Prompt).post_message(Paste(text))
+    await pilot.press("enter")

@@ -1,0 +1,139 @@
+"""`edgeinfer chat` as a process in a real terminal, that of tmux."""
+
+from __future__ import annotations
+
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from edgeinfer.sessions.store import SessionStore
+
+pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not here")
+CHAT = shlex.join([sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()", "chat"])
+ASKED = "How do I download a model?"
+
+
+class Terminal:
+    """A shell in a tmux of its own; `home` is where the sessions go."""
+
+    def __init__(self, home: Path) -> None:
+        socket = home / f"tmux{len(list(home.glob('tmux*')))}"  # one that was killed leaves it
+        self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
+        shell = shlex.join(["env", f"HOME={home}", f"XDG_DATA_HOME={home}", f"XDG_CACHE_HOME={home}", "sh"])
+        self.run("new-session", "-d", "-x", "100", "-y", "30", shell)
+
+    def run(self, *command: str) -> str:
+        done = subprocess.run([*self._tmux, *command], capture_output=True, text=True, check=True)
+        return done.stdout
+
+    def type(self, text: str, *keys: str) -> None:
+        self.run("send-keys", "-l", text)
+        for key in keys:
+            self.run("send-keys", key)
+
+    def screen(self) -> str:
+        return self.run("capture-pane", "-p")
+
+    def until(self, happened: Callable[[str], bool]) -> str:
+        for _ in range(600):
+            screen = self.screen()
+            if happened(screen):
+                return screen
+            time.sleep(0.05)
+        raise AssertionError(f"it did not happen; the screen is\n{self.screen()}")
+
+    def start(self, *options: str) -> int:
+        """The process, once its model is open."""
+        self.type(f"exec {CHAT} {shlex.join(options)}", "Enter")
+        self.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
+        return int(self.run("list-panes", "-F", "#{pane_pid}"))
+
+    def close(self) -> None:
+        subprocess.run([*self._tmux, "kill-server"], capture_output=True, check=False)
+
+
+@pytest.fixture
+def terminal(tmp_path: Path) -> Iterator[Terminal]:
+    terminal = Terminal(tmp_path)
+    yield terminal
+    terminal.close()
+
+
+def settings(terminal: Terminal, mark: str) -> str:
+    """What `stty -a` says now."""
+    terminal.type(f"clear; stty -a; echo {mark}", "Enter")
+    return terminal.until(lambda screen: f"\n{mark}" in screen).partition("\n")[2].partition(mark)[0]
+
+
+def test_a_chat_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
+    before = settings(terminal, "before")
+    terminal.type(f"{CHAT} --temperature 0", "Enter")
+    terminal.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
+    terminal.type(ASKED, "Enter")
+    terminal.until(lambda screen: "edgeinfer pull" in screen and "tokens" in screen)
+    terminal.type("", "C-q")
+    terminal.until(lambda screen: "f1 Help" not in screen)
+    assert settings(terminal, "after") == before
+    terminal.type(f"{CHAT}", "Enter")
+    terminal.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
+    terminal.type("/bye", "Enter")
+    terminal.until(lambda screen: "f1 Help" not in screen)
+    assert settings(terminal, "then") == before
+
+
+@pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_ends_it(terminal: Terminal, tmp_path: Path, ended_by: signal.Signals) -> None:
+    process = terminal.start()
+    terminal.type(ASKED, "Enter")
+    terminal.until(lambda screen: "edgeinfer pull" in screen)
+    os.kill(process, ended_by)
+    for _ in range(200):
+        if not Path(f"/proc/{process}").exists():
+            break
+        time.sleep(0.05)
+    else:
+        raise AssertionError("it goes on")
+    with SessionStore(tmp_path / "edgeinfer" / "sessions.db") as store:
+        assert store.branch(1)[0].content == ASKED
+
+
+def is_answered(asked: str, screen: str) -> bool:
+    """Whether an answer to this has begun."""
+    said, _, below = screen.rpartition(asked)
+    return bool(said) and ("Answering" in below or "tokens" in below)
+
+
+@pytest.mark.slow
+def test_a_killed_chat_loses_no_message(tmp_path: Path) -> None:
+    """Twenty times in the middle of an answer; what was on the screen is there."""
+    seen: list[str] = []
+    drawn: list[set[str]] = []
+    for i in range(20):
+        terminal = Terminal(tmp_path)
+        try:
+            process = terminal.start("--max-tokens", "60", "-C")
+            seen.append(f"{ASKED} {i}")
+            terminal.type(seen[-1], "Enter")
+            screen = terminal.until(partial(is_answered, seen[-1]))
+            os.kill(process, signal.SIGKILL)
+            below = screen.rpartition(seen[-1])[2].partition("Answering")[0].partition(" tokens")[0]
+            drawn.append({word for word in below.split() if word.isalpha()})
+        finally:
+            terminal.close()
+    with SessionStore(tmp_path / "edgeinfer" / "sessions.db") as store:
+        said = [message for session in store.sessions() for message in store.branch(session.id)]
+    assert store.damaged is None
+    assert [m.content for m in said if m.role == "user"] == seen
+    answers = [set(re.findall("[A-Za-z]+", m.content)) for m in said if m.role == "assistant"]
+    assert all(words <= answer for words, answer in zip(drawn, answers, strict=True))
+    assert sum(map(len, drawn)) > 20
