@@ -6,11 +6,14 @@ import asyncio
 import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from chatting import ASKED, answered, chat, command, say, until
 from fake_hub import REPO, FakeHub
 from textual.events import Paste
+from textual.pilot import Pilot
+from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static
 
 import edgeinfer.loading
@@ -47,6 +50,11 @@ def hub(monkeypatch: pytest.MonkeyPatch, random_model: Path) -> Iterator[FakeHub
 
 def told(app: ChatApp) -> str:
     return " ".join(f"{note.title} {note.message}" for note in app._notifications)
+
+
+async def opened(app: ChatApp, pilot: Pilot[None], screen: type[Screen[Any]]) -> None:
+    """That screen is there, with a line to write in."""
+    await until(pilot, lambda: isinstance(app.screen, screen) and isinstance(app.focused, Input))
 
 
 def shown(app: ChatApp) -> str:
@@ -173,7 +181,7 @@ def test_a_model_that_cannot_be_opened_leads_to_those_that_can(tmp_path: Path) -
     async def scenario() -> None:
         (tmp_path / "broken.gguf").write_bytes(b"GGUF nonsense")
         async with chat(tmp_path, opens=False, name="broken.gguf") as (app, pilot, _):
-            await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+            await opened(app, pilot, ModelsScreen)
             assert "broken.gguf" in str(app.screen.query_one(".problem", Static).content)
             await pilot.press("down", "enter")
             await until(pilot, lambda: app.chat.talk is not None)
@@ -189,11 +197,11 @@ def test_a_model_is_fetched_and_opened(tmp_path: Path, hub: FakeHub) -> None:
     async def scenario() -> None:
         async with chat(tmp_path) as (app, pilot, _):
             await pilot.press("f3")
-            await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+            await opened(app, pilot, ModelsScreen)
             await pilot.press(*f"{REPO}:Q8_0", "enter")
             await until(pilot, lambda: "random" in app.chat.talk.model.name)
             await pilot.press("f3")
-            await until(pilot, lambda: isinstance(app.screen, ModelsScreen))
+            await opened(app, pilot, ModelsScreen)
             await pilot.press(*"nobody/nothing:Q8_0", "enter")
             await until(pilot, lambda: "nobody/nothing" in told(app))
 
@@ -205,7 +213,7 @@ def test_sessions_are_renamed_saved_and_deleted(tmp_path: Path) -> None:
         async with chat(tmp_path) as (app, pilot, store):
             await say(app, pilot, ASKED)
             await pilot.press("f2")
-            await until(pilot, lambda: isinstance(app.screen, SessionsScreen))
+            await opened(app, pilot, SessionsScreen)
             await pilot.press("ctrl+r")
             app.screen.query_one("#rename", Input).value = "Another title"
             await pilot.press("enter")

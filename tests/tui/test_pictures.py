@@ -66,8 +66,11 @@ def test_a_screen_looks_as_it_did(tmp_path: Path, screen: str, size: tuple[int, 
                 await until(pilot, lambda: app.screen is not app.chat)
             for area in app.screen.query(TextArea):
                 area.cursor_blink = False
-            await pilot.pause(0.3)
-            return app.export_screenshot(simplify=True)
+            before, picture = "", app.export_screenshot(simplify=True)
+            while picture != before:  # until all of it is drawn
+                await pilot.pause(0.3)
+                before, picture = picture, app.export_screenshot(simplify=True)
+            return picture
 
     picture = re.sub(r"terminal-\d+", "terminal", asyncio.run(scenario()))
     # what fits depends on the memory of the machine

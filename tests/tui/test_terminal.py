@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import re
 import shlex
 import shutil
 import signal
@@ -110,7 +109,7 @@ def test_a_signal_ends_it(terminal: Terminal, tmp_path: Path, ended_by: signal.S
 def is_answered(asked: str, screen: str) -> bool:
     """Whether an answer to this has begun."""
     said, _, below = screen.rpartition(asked)
-    return bool(said) and ("Answering" in below or "tokens" in below)
+    return bool(said) and ("Answering" in below or "tokens \u00b7" in below)
 
 
 @pytest.mark.slow
@@ -126,7 +125,7 @@ def test_a_killed_chat_loses_no_message(tmp_path: Path) -> None:
             terminal.type(seen[-1], "Enter")
             screen = terminal.until(partial(is_answered, seen[-1]))
             os.kill(process, signal.SIGKILL)
-            below = screen.rpartition(seen[-1])[2].partition("Answering")[0].partition(" tokens")[0]
+            below = screen.rpartition(seen[-1])[2].partition("Answering")[0].partition(" tokens \u00b7")[0]
             drawn.append({word for word in below.split() if word.isalpha()})
         finally:
             terminal.close()
@@ -134,6 +133,7 @@ def test_a_killed_chat_loses_no_message(tmp_path: Path) -> None:
         said = [message for session in store.sessions() for message in store.branch(session.id)]
     assert store.damaged is None
     assert [m.content for m in said if m.role == "user"] == seen
-    answers = [set(re.findall("[A-Za-z]+", m.content)) for m in said if m.role == "assistant"]
-    assert all(words <= answer for words, answer in zip(drawn, answers, strict=True))
-    assert sum(map(len, drawn)) > 20
+    answers = [m.content for m in said if m.role == "assistant"]
+    lost = [w for words, answer in zip(drawn, answers, strict=True) for w in words if w not in answer]
+    assert lost == []
+    assert any(drawn)
