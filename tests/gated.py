@@ -6,7 +6,6 @@ import http.client
 import json
 import threading
 import time
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -106,11 +105,3 @@ class Gated(Served):
         self.gate.set()
         super().stop()
         self.model.close()
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    """Waits for it."""
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)

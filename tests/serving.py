@@ -7,7 +7,7 @@ import json
 import socket
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Self
@@ -85,3 +85,11 @@ def serve(
     model = edgeinfer.load(path, **{"threads": 2, **options})
     with model, Served(model, rules or Rules(), limits, connection) as server:
         yield server
+
+
+def eventually(condition: Callable[[], bool]) -> None:
+    """Waits for it, 20 seconds at most."""
+    end = time.monotonic() + 20
+    while not condition():
+        assert time.monotonic() < end, "it did not come about"
+        time.sleep(0.005)

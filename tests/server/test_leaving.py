@@ -8,7 +8,8 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from gated import CHUNK, Gated, eventually
+from gated import CHUNK, Gated
+from serving import eventually
 
 LONG = "one of the words that we know " * 40
 SHORT = "one of the words"
@@ -17,16 +18,14 @@ PATHS = ("/v1/chat/completions", "/v1/messages", "/api/chat")
 
 @pytest.fixture
 def gated(random_model: Path) -> Iterator[Gated]:
-    server = Gated(random_model)
-    yield server
-    server.stop()
+    with Gated(random_model) as server:
+        yield server
 
 
 @pytest.fixture
 def one_at_a_time(random_model: Path) -> Iterator[Gated]:
-    server = Gated(random_model, max_sequences=1)
-    yield server
-    server.stop()
+    with Gated(random_model, max_sequences=1) as server:
+        yield server
 
 
 @pytest.mark.parametrize("stream", [False, True])

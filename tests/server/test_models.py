@@ -17,7 +17,7 @@ from typing import Any
 import ollama
 import pytest
 import tiny
-from serving import Served
+from serving import Served, eventually
 
 import edgeinfer
 from edgeinfer import machine
@@ -138,13 +138,6 @@ def texts(files: dict[str, Path]) -> dict[str, str]:
             found[name] = "".join(token.text for token in model.chat(CHAT, seed=5, max_tokens=8))
     assert len(set(found.values())) == 3
     return found
-
-
-def eventually(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + 20
-    while not condition():
-        assert time.monotonic() < end, "it did not come about"
-        time.sleep(0.005)
 
 
 def test_each_model_answers_by_its_name_however_it_is_spelled(serve: Serve, texts: dict[str, str]) -> None:

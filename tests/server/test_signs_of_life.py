@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from gated import Gated, eventually
+from gated import Gated
+from serving import eventually
 
 from edgeinfer.server import pieces
 
@@ -31,9 +32,8 @@ ENDS = {
 @pytest.fixture
 def gated(random_model: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Gated]:
     monkeypatch.setattr(pieces, "QUIET_S", 0.2)
-    server = Gated(random_model)
-    yield server
-    server.stop()
+    with Gated(random_model) as server:
+        yield server
 
 
 def body_for(path: str, text: str) -> dict[str, Any]:
