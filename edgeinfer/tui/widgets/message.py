@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import TYPE_CHECKING, Any, cast
 
 from textual.app import ComposeResult
 from textual.binding import Binding
@@ -14,7 +14,9 @@ from edgeinfer.sessions.store import Message
 from edgeinfer.text.safe import safe_text
 from edgeinfer.tui.attach import label
 from edgeinfer.tui.messages import Asked
-from edgeinfer.tui.widgets.markdown import GrowingMarkdown
+
+if TYPE_CHECKING:
+    from edgeinfer.tui.widgets.markdown import GrowingMarkdown
 
 
 class MessageView(Vertical, can_focus=True):
@@ -68,6 +70,8 @@ class AnswerView(MessageView):
 
     def compose(self) -> ComposeResult:
         """The parts of an answer; those that are empty are hidden."""
+        from edgeinfer.tui.widgets.markdown import GrowingMarkdown  # 60 ms before the first prompt
+
         reasoning = GrowingMarkdown(safe_text(self.message.reasoning))
         folded = Collapsible(reasoning, collapsed=True)
         folded.display = bool(self.message.reasoning)
@@ -84,7 +88,11 @@ class AnswerView(MessageView):
 
     def _parts(self) -> tuple[GrowingMarkdown, GrowingMarkdown]:
         folded = self.query_one(Collapsible)
-        return self.query_children(GrowingMarkdown).first(), folded.query_one(GrowingMarkdown)
+        content, reasoning = (
+            self.query_children("GrowingMarkdown").first(),
+            folded.query_one("GrowingMarkdown"),
+        )
+        return cast("GrowingMarkdown", content), cast("GrowingMarkdown", reasoning)
 
     def grow(self, content: str, reasoning: str) -> None:
         """More of the answer."""
