@@ -421,7 +421,7 @@ class Model:
             raise InvalidRequest(f"stop must be a string or several, not {stop!r}")
         if sampling.dry_multiplier > 0 and not sampling.dry_breakers:
             sampling = replace(sampling, dry_breakers=self._dry_breakers)
-        mailbox = Mailbox()
+        mailbox = Mailbox(self._engine.doorbell)
         request = Request(
             tokens=list(prompt.ids),
             sampling=sampling,

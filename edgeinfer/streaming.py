@@ -26,6 +26,9 @@ from edgeinfer.engine.sampler import Top
 from edgeinfer.text.parts import CallBegun, Part, Reasoning, ToolCall, joined, text_of
 
 if TYPE_CHECKING:
+    from asyncio import AbstractEventLoop
+
+    from edgeinfer.engine.doorbell import Doorbell
     from edgeinfer.text.reading import Reader
 
 
@@ -70,16 +73,17 @@ class Mailbox:
     a stream alive that nobody reads any more.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, doorbell: Doorbell) -> None:
         self.events: queue.SimpleQueue[Event] = queue.SimpleQueue()
-        self.wake: Callable[[], object] | None = None
+        self.reader: tuple[AbstractEventLoop, Callable[[], object]] | None = None  # whom to wake, and how
+        self._doorbell = doorbell
 
     def put(self, event: Event) -> None:
-        """Called in the engine's thread; a wake-up that fails means the reader's loop has gone."""
+        """Called in the engine's thread. Raises RuntimeError: the reader's loop has gone."""
         self.events.put(event)
-        wake = self.wake
-        if wake is not None:
-            wake()
+        reader = self.reader
+        if reader is not None:
+            self._doorbell.press(*reader)
 
     def put_scored(self, tokens: tuple[ScoredToken, ...]) -> None:
         """Prompt tokens that were scored."""
@@ -185,7 +189,7 @@ class Stream:
         import asyncio  # 20 ms that plain programs need not wait for
 
         loop, arrived = asyncio.get_running_loop(), asyncio.Event()
-        self._mailbox.wake = lambda: loop.call_soon_threadsafe(arrived.set)
+        self._mailbox.reader = loop, arrived.set
         try:
             while self._usage is None:
                 arrived.clear()
@@ -196,7 +200,7 @@ class Stream:
                 if self._usage is None:
                     await arrived.wait()
         finally:
-            self._mailbox.wake = None
+            self._mailbox.reader = None
             self.cancel()
 
     def _take(self, event: Event) -> Token | Progress | None:

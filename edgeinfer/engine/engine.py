@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 
 from edgeinfer.backends.base import STEP_TOKENS, Backend, Traits
 from edgeinfer.engine.constraint import Masks
+from edgeinfer.engine.doorbell import Doorbell
 from edgeinfer.engine.events import (
     EndEvent,
     Event,
@@ -55,6 +56,7 @@ class Engine:
         self._inbox: queue.SimpleQueue[Callable[[], None]] = queue.SimpleQueue()
         self._out = np.empty((0, backend.traits.row_width), dtype=np.float32)
         self._masks = Masks()
+        self.doorbell = Doorbell()  # of readers in event loops
         self._step: tuple[Slice, ...] = ()  # in the running forward, read by cancel
         self._deadlines: list[tuple[float, int, Request]] = []  # heap
         self._n_past_deadlines = 0  # of requests that have ended, at most
@@ -141,8 +143,10 @@ class Engine:
         finally:
             self._drain(wait=False)
             self._end_all("cancelled", None)
+            self.doorbell.ring()
             if self._scheduler.saver is not None:
                 self._scheduler.saver.finish(lambda: self._drain(wait=False))
+            self.doorbell.ring()
             self._scheduler.cache.clear()
             self._masks.close()
             with self._lock:
@@ -156,6 +160,7 @@ class Engine:
         """Handle all messages; with `wait` sleep until there is one, or a deadline."""
         try:
             if wait:
+                self.doorbell.ring()
                 self._inbox.get(timeout=self._until_deadline())()
             while True:
                 self._inbox.get_nowait()()
@@ -248,6 +253,7 @@ class Engine:
             if any(s.request.cancelled for s in slices):  # too early for `cancel` to see the step
                 raise Cancelled("a request of the step was cancelled")
             self._masks.find()
+            self.doorbell.ring()
             self._backend.forward(batch, out)
         finally:
             self._step = ()
