@@ -29,7 +29,7 @@ QUESTIONS = (
     "What is a draft model?",
 )
 N_SEEDS = 4
-# Of resident memory, once everything has run once: it takes some 20 s of a crowd until buffers have their size.
+# Of resident memory, once everything has run once; buffers grow for some 20 s of a crowd before they stay.
 GROWTH = 1.05 if SECONDS >= 60 else 1.25
 
 
