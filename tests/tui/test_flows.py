@@ -132,8 +132,7 @@ def test_answers_are_shown_as_they_are_when_they_are_opened_again(tmp_path: Path
             assert "item 29 of many" in grown
             assert "x = 1" in grown
             await app.chat.open(app._talk(store.session(1)))
-            await pilot.pause(0.5)
-            assert shown(app).partition("\n")[2] == grown
+            await until(pilot, lambda: shown(app).partition("\n")[2] == grown)
             await pilot.press("f8")
             await until(pilot, lambda: app.clipboard == "x = 1\n")
 
