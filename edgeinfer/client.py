@@ -16,7 +16,7 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Any, Self
+from typing import TYPE_CHECKING, Self, Unpack
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,6 +30,7 @@ from edgeinfer.engine.sampler import Sampling
 from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory, WrongModelKind
+from edgeinfer.options import Options, sampling_of
 from edgeinfer.prompts import AnyPrompt, Prompt, Prompts, conversation_of
 from edgeinfer.streaming import Answer, Mailbox, Stream
 from edgeinfer.text.conversation import Conversation
@@ -44,11 +45,6 @@ if TYPE_CHECKING:
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
 
-# options besides those of Sampling
-_ASKED = (
-    *("max_tokens", "stop", "timeout", "context_shift", "most_context", "priority"),
-    *("top_logprobs", "score_prompt"),
-)
 _TEXTS_AT_ONCE = 1024  # to embed; of millions each would take its kilobytes while it waits
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
 
@@ -153,22 +149,7 @@ class Model:
         """The chat template of the file. Raises TemplateError if it has none: text it can still continue."""
         return self.prompts.template
 
-    def generate(
-        self,
-        prompt: str | Sequence[int] | Infill,
-        *,
-        max_tokens: int | None = None,
-        stop: str | Sequence[str] | None = None,
-        timeout: float | None = None,
-        context_shift: bool = False,
-        most_context: int | None = None,
-        priority: Priority = "interactive",
-        top_logprobs: int = 0,
-        score_prompt: bool = False,
-        grammar: Grammar | None = None,
-        sampling: Sampling | None = None,
-        **parameters: Any,
-    ) -> Stream:
+    def generate(self, prompt: str | Sequence[int] | Infill, **options: Unpack[Options]) -> Stream:
         """Continue a text, or token ids, or fill in the middle of a text.
 
         Args:
@@ -181,13 +162,13 @@ class Model:
                 model was told first (`chat`: its system message). The stream tells what was dropped.
             most_context: tokens of prompt and answer together, if that is less than the model's
                 `context_length`.
-            priority: "batch" lets everybody else go first, and nothing of it is saved for later runs.
+            priority: "batch" lets everybody else, who is "interactive", go first, and nothing of it is saved
+                for later runs.
             top_logprobs: how many of the likeliest tokens to name with each one, `Token.top`; at most 20.
             score_prompt: also tell how likely each prompt token is, `Stream.scored`; max_tokens may be 0.
             grammar: what the answer has to be. It then ends with "stop" where the grammar says so; one that
                 ends otherwise is only the beginning of such an answer.
-            sampling: all parameters at once, or give them one by one:
-            parameters: fields of `Sampling`, as temperature=0.8.
+            sampling: all parameters at once; those that are given one by one, as temperature=0.8, go before.
 
         Raises:
             InvalidRequest: a parameter is unknown or out of range, the prompt is empty, or the grammar is
@@ -195,74 +176,35 @@ class Model:
                 not fit the context.
             ContextLengthExceeded: it is so long that this is known without reading it.
         """
-        read = self.prompts.read(prompt, self.limit(most_context))
-        return self._start(
-            read,
-            _sampling(sampling, parameters),
-            max_tokens=max_tokens,
-            stop=stop,
-            timeout=timeout,
-            context_shift=context_shift,
-            most_context=most_context,
-            priority=priority,
-            top_logprobs=top_logprobs,
-            score_prompt=score_prompt,
-            grammar=self._compiled(read, grammar),
-        )
+        [stream] = self.alternatives(prompt, 1, **options)
+        return stream
 
-    def chat(
-        self,
-        messages: Sequence[Message] | Conversation,
-        *,
-        max_tokens: int | None = None,
-        stop: str | Sequence[str] | None = None,
-        timeout: float | None = None,
-        context_shift: bool = False,
-        most_context: int | None = None,
-        priority: Priority = "interactive",
-        top_logprobs: int = 0,
-        grammar: Grammar | None = None,
-        sampling: Sampling | None = None,
-        **parameters: Any,
-    ) -> Stream:
+    def chat(self, messages: Sequence[Message] | Conversation, **options: Unpack[Options]) -> Stream:
         """Answer the last of these messages, or this conversation; like `generate` otherwise.
 
         Raises:
             TemplateError: the model has no chat template, or it refuses these messages.
         """
-        read = self.prompts.read(conversation_of(messages), self.limit(most_context))
-        return self._start(
-            read,
-            _sampling(sampling, parameters),
-            max_tokens=max_tokens,
-            stop=stop,
-            timeout=timeout,
-            context_shift=context_shift,
-            most_context=most_context,
-            priority=priority,
-            top_logprobs=top_logprobs,
-            grammar=self._compiled(read, grammar),
-        )
+        [stream] = self.alternatives(conversation_of(messages), 1, **options)
+        return stream
 
-    def alternatives(self, prompt: AnyPrompt, n: int, **options: Any) -> list[Stream]:
+    def alternatives(self, prompt: AnyPrompt, n: int, **options: Unpack[Options]) -> list[Stream]:
         """n answers to one prompt, computed together; the prompt is computed once and its blocks are shared.
 
         Args:
             prompt: as for `generate`, or messages or a conversation as for `chat`.
             n: how many; answer i is the one that seed + i gives.
-            options: of `generate` and `chat`.
+            options: of `generate`.
         """
         if n < 1:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
         read = self.prompts.read(prompt, self.limit(options.get("most_context")))
-        asked = {name: options.pop(name) for name in _ASKED if name in options}
-        grammar = self._compiled(read, options.pop("grammar", None))
-        sampling = _sampling(options.pop("sampling", None), options)
-        first = _any_seed() if sampling.seed is None else sampling.seed
-        seeds = ((first + i) % 2**64 for i in range(n))
-        return [self._start(read, replace(sampling, seed=seed), grammar=grammar, **asked) for seed in seeds]
+        sampling = sampling_of(options)
+        grammar = self._compiled(read, options.get("grammar"))
+        first = int.from_bytes(os.urandom(8)) if sampling.seed is None else sampling.seed
+        return [self._start(read, sampling, (first + i) % 2**64, grammar, options) for i in range(n)]
 
-    def best_of(self, prompt: AnyPrompt, n: int, **options: Any) -> Answer:
+    def best_of(self, prompt: AnyPrompt, n: int, **options: Unpack[Options]) -> Answer:
         """The one of n answers whose tokens the model finds likeliest on average; like `alternatives`."""
         with ExitStack() as stack:
             streams = [stack.enter_context(s) for s in self.alternatives(prompt, n, **options)]
@@ -360,22 +302,10 @@ class Model:
         deadline: float | None,
     ) -> list[Future[Embedding]]:
         self._require(embeds=True)
-        if truncate_to is not None and truncate_to < 1:
-            raise InvalidRequest(f"truncate_to must be at least 1, not {truncate_to}")
-        read = [self._text_ids(text, truncate_to) for text in texts]
+        read = [self.prompts.to_embed(text, truncate_to, self.context_length) for text in texts]
         return start_embeddings(
             self._engine, read, dimensions=dimensions, priority=priority, deadline=deadline
         )
-
-    def _text_ids(self, text: str | Sequence[int], most: int | None) -> list[int]:
-        """Tokens of a text to embed; of a longer one the first of them, with its EOS."""
-        if isinstance(text, str) and most is None:
-            self.prompts.refuse_endless([text], self.context_length)
-        ids = self.tokenizer.encode(text) if isinstance(text, str) else [int(i) for i in text]
-        if most is None or len(ids) <= most:
-            return ids
-        ends = ids[-1:] == [self.tokenizer.eos_id]
-        return [*ids[: most - 1], ids[-1]] if ends else ids[:most]
 
     def perplexity(self, text: str) -> float:
         """exp of the mean surprise per token; lower is better.
@@ -404,42 +334,38 @@ class Model:
         self,
         prompt: Prompt,
         sampling: Sampling,
-        *,
-        max_tokens: int | None = None,
-        stop: str | Sequence[str] | None = None,
-        timeout: float | None = None,
-        context_shift: bool = False,
-        most_context: int | None = None,
-        priority: Priority = "interactive",
-        top_logprobs: int = 0,
-        score_prompt: bool = False,
-        grammar: CompiledGrammar | None = None,
+        seed: int,
+        grammar: CompiledGrammar | None,
+        options: Options,
     ) -> Stream:
         self._require(embeds=False)
+        stop, max_tokens = options.get("stop"), options.get("max_tokens")
         stops = [stop] if isinstance(stop, str) else list(stop or ())
         if not all(isinstance(text, str) for text in stops):
             raise InvalidRequest(f"stop must be a string or several, not {stop!r}")
         if sampling.dry_multiplier > 0 and not sampling.dry_breakers:
             sampling = replace(sampling, dry_breakers=self._dry_breakers)
+        n_top = options.get("top_logprobs", 0)
+        score_prompt = options.get("score_prompt", False)
         mailbox = Mailbox(self._engine.doorbell)
         request = Request(
             tokens=list(prompt.ids),
             sampling=sampling,
-            seed=_any_seed() if sampling.seed is None else sampling.seed,
+            seed=seed,
             max_tokens=sys.maxsize if max_tokens is None else max_tokens,
             sink=mailbox.put,
             namespace=self._namespace,
             stop_ids=self.tokenizer.eog_ids,
             constraint=None if grammar is None else grammar.constraint(),
-            priority=priority,
-            deadline=_deadline(timeout),
-            shift_after=self.prompts.n_told_first(prompt) if context_shift else None,
-            most_context=most_context,
+            priority=options.get("priority", "interactive"),
+            deadline=_deadline(options.get("timeout")),
+            shift_after=self.prompts.n_told_first(prompt) if options.get("context_shift") else None,
+            most_context=options.get("most_context"),
             n_unread=mailbox.events.qsize,
-            score=PromptScorer(prompt.ids, top_logprobs, mailbox.put_scored) if score_prompt else None,
-            n_top=top_logprobs,
+            score=PromptScorer(prompt.ids, n_top, mailbox.put_scored) if score_prompt else None,
+            n_top=n_top,
         )
-        reader = self.prompts.reader(prompt, stops, request.seed)
+        reader = self.prompts.reader(prompt, stops, seed)
         self._engine.submit(request)
         return Stream(self, request, mailbox, reader)
 
@@ -483,15 +409,6 @@ class Model:
         return self.tokens_with(DRY_BREAKERS)
 
 
-def _sampling(sampling: Sampling | None, parameters: dict[str, Any]) -> Sampling:
-    for name in parameters:
-        if name not in Sampling.names():
-            hint = "known are " + ", ".join(Sampling.names())
-            raise InvalidRequest(f"{name} is not a sampling parameter", hint=hint)
-    given = {k: v for k, v in parameters.items() if v is not None}
-    return Sampling(**given) if sampling is None else replace(sampling, **given)
-
-
 def _deadline(timeout: float | None) -> float | None:
     """On the clock of `Request.deadline`."""
     if timeout is not None and not timeout > 0:
@@ -507,10 +424,6 @@ def _wait_for(*futures: Future[Result]) -> list[Result]:
         for future in futures:
             future.cancel()
         raise
-
-
-def _any_seed() -> int:
-    return int.from_bytes(os.urandom(8))
 
 
 def _empty_rows(n: int, n_vocab: int) -> NDArray[np.float32]:

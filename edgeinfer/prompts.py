@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, cast
 
 import numpy as np
 
-from edgeinfer.errors import ContextLengthExceeded
+from edgeinfer.errors import ContextLengthExceeded, InvalidRequest
 from edgeinfer.kv.tokens import common_prefix
 from edgeinfer.text.conversation import Conversation
 from edgeinfer.text.infill import Framed, Infill, frame
@@ -101,6 +101,23 @@ class Prompts:
         """
         self.refuse_endless([infill.prefix, infill.beginning, infill.suffix], limit)
         return frame(self._tokenizer, infill, limit)
+
+    def to_embed(self, text: str | Sequence[int], most: int | None, limit: int) -> list[int]:
+        """A text, or the first `most` tokens of a longer one, with its EOS.
+
+        Raises:
+            ContextLengthExceeded: it is certain to have more than `limit`, and all of it is wanted.
+            InvalidRequest: nothing of it is wanted.
+        """
+        if most is None and isinstance(text, str):
+            self.refuse_endless([text], limit)
+        if most is not None and most < 1:
+            raise InvalidRequest(f"truncate_to must be at least 1, not {most}")
+        ids = self._tokenizer.encode(text) if isinstance(text, str) else [int(i) for i in text]
+        if most is None or len(ids) <= most:
+            return ids
+        ends = ids[-1:] == [self._tokenizer.eos_id]
+        return [*ids[: most - 1], ids[-1]] if ends else ids[:most]
 
     def refuse_endless(self, texts: Sequence[str], limit: int) -> None:
         """Before 10 MB are read: seconds of work for a prompt that cannot fit.

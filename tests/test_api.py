@@ -9,7 +9,7 @@ import os
 import threading
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, get_args, get_type_hints
 
 import numpy as np
 import pytest
@@ -29,6 +29,7 @@ from edgeinfer.errors import (
     NotFound,
     TemplateError,
 )
+from edgeinfer.options import Parameters
 from edgeinfer.settings import KvType
 
 PROMPT = "one of the words that we know"
@@ -237,6 +238,11 @@ def test_a_wrong_argument_is_refused_at_once(
 ) -> None:
     with pytest.raises(InvalidRequest, match=match):
         model.generate(PROMPT, **arguments)
+
+
+def test_every_sampling_parameter_can_be_given_by_its_name() -> None:
+    hints = get_type_hints(Sampling)
+    assert get_type_hints(Parameters) == {name: hint | None for name, hint in hints.items()}
 
 
 def test_a_prompt_beyond_the_context_raises_from_the_stream(model: edgeinfer.Model) -> None:

@@ -35,7 +35,8 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"errors", "backends.base", "kv.disk", "kv.tokens", "engine"},
     "streaming": {"errors", "engine", "text.parts", "text.reading"},
     "prompts": {"errors", "kv.tokens", "text"},
-    "client": {"errors", "prompts", "streaming", "machine", "engine", "facts", "text"},
+    "options": {"errors", "engine.request", "engine.sampler", "text.grammar"},
+    "client": {"errors", "options", "prompts", "streaming", "machine", "engine", "facts", "text"},
     "loading": {
         *(
             "errors",
@@ -59,6 +60,7 @@ ALLOWED: dict[str, set[str]] = {
         "backends.plan",  # what a model takes
         "client",
         "loading",
+        "options",
         "facts",
         "streaming",
         "text",

@@ -30,6 +30,7 @@ from edgeinfer.text.infill import Infill
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.request import Priority
+    from edgeinfer.options import Options
     from edgeinfer.streaming import Stream
     from edgeinfer.text.grammar import Grammar
 
@@ -88,7 +89,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
             InvalidRequest: a parameter is out of range, the prompt is empty, or the grammar makes no sense.
         """
         biases = {} if self.logit_bias is None else {"logit_bias": dict(map(_bias, self.logit_bias))}
-        options = {
+        options: Options = {
             "max_tokens": self.most_tokens,
             "stop": self.stop,
             "priority": priority,
