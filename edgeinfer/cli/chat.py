@@ -70,14 +70,12 @@ def _open_screen(
     system: str,
     go_on: bool,
 ) -> None:
-    from platformdirs import user_data_path
-
     import edgeinfer
     from edgeinfer.tui.app import ChatApp
 
     if name is not None and Path(name).is_file():
         name = str(Path(name).resolve())  # a session is gone on with from any folder
-    with _open_store(user_data_path("edgeinfer", appauthor=False) / "sessions.db") as store:
+    with _open_store() as store:
         last = next(iter(store.sessions()), None) if go_on else None
         if last is not None and name is None:
             name = last.model
@@ -98,10 +96,11 @@ def _open_screen(
         sys.exit(app.return_code)
 
 
-def _open_store(path: Path) -> SessionStore:
+def _open_store() -> SessionStore:
+    from edgeinfer.paths import data_folder
     from edgeinfer.sessions.store import SessionStore
 
     try:
-        return SessionStore(path)
+        return SessionStore(data_folder() / "sessions.db")
     except DiskError as error:
         return SessionStore.in_memory(error)

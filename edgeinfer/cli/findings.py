@@ -113,9 +113,9 @@ def _bundled_model() -> Finding:
 
 def _folders() -> Iterator[Finding]:
     from edgeinfer.hub import folders
-    from edgeinfer.paths import cache_folder
+    from edgeinfer.paths import cache_folder, data_folder
 
-    for name, find in (("models", folders.ours), ("caches", cache_folder)):
+    for name, find in (("models", data_folder), ("caches", cache_folder)):
         try:
             yield _written(name, find())
         except EdgeInferError as homeless:

@@ -1,4 +1,4 @@
-"""Where models lie: our own folder, the Hugging Face cache, and the stores of other programs.
+"""Where the models of others lie: the Hugging Face cache, and the stores of other programs.
 
 Every place follows the environment variable that its owner documents. Nothing is created here.
 """
@@ -10,22 +10,6 @@ import json
 import os
 import sys
 from pathlib import Path
-
-from edgeinfer.errors import DiskError
-
-
-def ours() -> Path:
-    """Where edgeinfer keeps names, imported files and downloads from plain addresses.
-
-    Raises:
-        DiskError: the user has no home, as in some containers.
-    """
-    from platformdirs import user_data_path
-
-    try:
-        return user_data_path("edgeinfer", appauthor=False)
-    except RuntimeError as error:
-        raise DiskError("this user has no home folder", hint="set HOME or XDG_DATA_HOME") from error
 
 
 def huggingface_cache() -> Path:

@@ -23,6 +23,7 @@ from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub import folders
 from edgeinfer.hub.store.model import LocalModel, of_files
 from edgeinfer.hub.variants import quant_of, variants
+from edgeinfer.paths import data_folder
 
 _NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
 
@@ -167,4 +168,4 @@ def _name_of(path: Path) -> str:
 
 
 def _root() -> Path:
-    return folders.ours() / "models"
+    return data_folder() / "models"
