@@ -26,7 +26,11 @@ ALLOWED: dict[str, set[str]] = {
     "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
     "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
         *("errors", "settings", "machine", "models", "hub.header", "hub.names", "hub.pull", "_native"),
-        *("backends.plan", "bench.work"),
+        *("backends.plan", "bench.work", "bench.speed", "text.sizes"),
+    },
+    "hub.estimate": {  # the same without the file
+        *("settings", "machine", "models", "hub.catalog", "hub.fit", "backends.base", "backends.plan"),
+        "bench.work",
     },
     "backends.base": {"errors", "models.spec"},  # how an embedding model pools
     "backends.plan": {"errors", "backends.base", "machine", "models", "settings", "_native"},
@@ -76,6 +80,7 @@ ALLOWED: dict[str, set[str]] = {
         *("errors", "client", "streaming", "parameters", "sessions", "text.conversation", "text.safe"),
         *("text.sizes", "engine.events", "engine.sampler", "engine.stats", "machine", "backends.base"),
         "hub",  # models are listed and pulled in it
+        "bench.speed",  # and how fast they will be is told
     },
     "batch": {
         *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),

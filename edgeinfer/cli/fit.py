@@ -45,22 +45,6 @@ def command(
     return EXIT_AND_STATUS["not_enough_memory"][0] if fit.verdict == "does not fit" else 0
 
 
-def verdict(fit: Fit, speed: Speed | None) -> str:
-    """One line: what it takes, what there is, how fast it will be."""
-    needed, free = output.in_bytes(fit.total_bytes), output.in_bytes(fit.memory.available)
-    line = f"{fit.verdict}: {needed} of {free} free at {fit.context_length} tokens of context"
-    if speed is None:
-        return line
-    return f"{line}, about {speed.decode(fit.work):.0f} tokens/s, prompts {speed.prefill(fit.work):.0f}"
-
-
-def advice(fit: Fit) -> str:
-    """What to do about a model that does not fit."""
-    if fit.smaller is not None:
-        return f"{fit.smaller} fits"
-    return "close other programs, or use a smaller context, --kv-type q8_0 or iq4_nl, a smaller model"
-
-
 def _facts(fit: Fit, speed: Speed) -> dict[str, Any]:
     return {
         "name": fit.name,
@@ -97,4 +81,4 @@ def _print(fit: Fit, speed: Speed) -> None:
     )
     output.data(fit.verdict)
     if fit.verdict == "does not fit":
-        output.talk(f"hint: {safe_text(advice(fit))}")
+        output.talk(f"hint: {safe_text(fit.advice)}")

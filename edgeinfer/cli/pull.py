@@ -85,20 +85,19 @@ def _tell_whether_it_fits(plan: Plan, *, ask: bool) -> None:
         NotEnoughMemory: it does not fit, and nobody is there to ask.
     """
     from edgeinfer.bench.speed import stored_speed
-    from edgeinfer.cli.fit import advice, verdict
     from edgeinfer.hub.fit import fit_plan, usual_use
 
     try:
         fit = fit_plan(plan, usual_use())
     except (BadModelFile, NetworkError, DiskError, InvalidRequest):  # the pull itself will tell
         return
-    line = safe_text(f"{plan.name} {verdict(fit, stored_speed())}")
+    line = safe_text(f"{plan.name} {fit.summary(stored_speed())}")
     if fit.verdict != "does not fit" or not ask:
         output.talk(line)
     elif not output.is_terminal(sys.stdin):
-        raise NotEnoughMemory(line, hint=f"{advice(fit)}; --yes fetches it all the same")
+        raise NotEnoughMemory(line, hint=f"{fit.advice}; --yes fetches it all the same")
     else:
-        click.confirm(f"{line}\n{safe_text(advice(fit))}\nfetch it all the same?", abort=True, err=True)
+        click.confirm(f"{line}\n{safe_text(fit.advice)}\nfetch it all the same?", abort=True, err=True)
 
 
 def _pull(plan: Plan) -> Path:

@@ -3,13 +3,24 @@
 from __future__ import annotations
 
 import functools
+import re
 import tomllib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 from typing import Any
 
+from edgeinfer.errors import IntegrityError
 from edgeinfer.hub.variants import quant_of, spelled
+
+_OF_FAMILY = {"default", "licence", "chat", "architecture"}  # what all sizes share; other keys are sizes
+_NAME = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*")
+_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
+_REVISION = re.compile(r"main|[0-9a-f]{40}")
+_WORDS = re.compile(r"[\w.: -]{0,60}", re.ASCII)
+_FILE = re.compile(r"[\w.-]{1,200}\.gguf", re.ASCII)
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MOST_BYTES = 1 << 46
 
 
 @dataclass(frozen=True)
@@ -22,6 +33,19 @@ class CatalogFile:
 
 
 @dataclass(frozen=True)
+class Shape:
+    """What the memory and the speed of a model depend on, beside the size of its file."""
+
+    layers: int
+    kv_heads: int
+    head_dim: int
+    context: int  # tokens that it was trained for
+    window: int = 0  # tokens that layers with a window see
+    window_layers: int = 0  # how many do
+    active: float = 1.0  # share of the weights that a token needs, of a mixture of experts
+
+
+@dataclass(frozen=True)
 class CatalogModel:
     """One size of a family."""
 
@@ -30,9 +54,18 @@ class CatalogModel:
     quant: str  # of the short name, "Q4_K_M"
     licence: str  # SPDX, or the name that its owner gave it
     chat: str  # family of its chat format; "" for what is no chat model
+    architecture: str  # `general.architecture` of its files
     revision: str = "main"  # a commit where the files are known
     draft: str | None = None  # name of a smaller model with the same tokens, for speculation
     files: Mapping[str, CatalogFile] = field(default_factory=dict)  # by quant
+    shape: Shape | None = None
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether edgeinfer has an engine for it; others may."""
+        from edgeinfer.models import FAMILIES
+
+        return self.architecture in FAMILIES
 
     def name_of(self, quant: str) -> str:
         """The shortest name of this model in this quantization."""
@@ -66,7 +99,7 @@ class Catalog:
 
 @functools.cache
 def catalog() -> Catalog:
-    """What ships inside the package."""
+    """What ships inside the package. Raises IntegrityError if somebody broke it."""
     import edgeinfer.models
 
     text = (Path(edgeinfer.models.__path__[0]) / "catalog.toml").read_text(encoding="utf-8")
@@ -74,14 +107,50 @@ def catalog() -> Catalog:
 
 
 def read_catalog(text: str) -> Catalog:
-    """Read the TOML of a catalog; see the head of models/catalog.toml for its form."""
+    """Read the TOML of a catalog; see the head of models/catalog.toml for its form.
+
+    Raises:
+        IntegrityError: it is not of that form. What becomes part of paths and addresses is looked at closely.
+    """
     models, defaults = {}, {}
-    for family, table in tomllib.loads(text).items():
-        defaults[family] = table.pop("default")
-        sizes: dict[str, dict[str, Any]] = {k: v for k, v in table.items() if isinstance(v, dict)}
-        shared = {k: v for k, v in table.items() if k not in sizes}
-        for size, row in sizes.items():
-            files = {quant: CatalogFile(**file) for quant, file in row.pop("files", {}).items()}
-            name = f"{family}:{size}"
-            models[name] = CatalogModel(name=name, files=files, **{**shared, **row})
+    try:
+        for family, table in tomllib.loads(text).items():
+            sizes: dict[str, dict[str, Any]] = {k: v for k, v in table.items() if k not in _OF_FAMILY}
+            shared = {k: v for k, v in table.items() if k in _OF_FAMILY}
+            defaults[family] = f"{shared.pop('default')}"
+            for size, row in sizes.items():
+                model = _model(f"{family}:{size}", {**shared, **row})
+                models[model.name] = model
+            if f"{family}:{defaults[family]}" not in models:
+                raise ValueError(f"{family} has no {defaults[family]}")
+    except (ValueError, TypeError, AttributeError, KeyError, RecursionError) as error:
+        raise IntegrityError(f"catalog.toml is damaged: {error}", hint="install edgeinfer again") from error
     return Catalog(models, defaults)
+
+
+def _model(name: str, row: dict[str, Any]) -> CatalogModel:
+    """A row of the file as a record. Raises ValueError, TypeError or AttributeError for a strange one."""
+    files = {quant: _file(CatalogFile(**file)) for quant, file in row.pop("files", {}).items()}
+    shape = Shape(**row.pop("shape")) if "shape" in row else None
+    model = CatalogModel(name=name, files=files, shape=shape, **row)
+    _require(name, _NAME)
+    _require(model.repo, _REPO)
+    _require(model.revision, _REVISION)
+    for text in (model.licence, model.chat, model.architecture, model.draft or "", model.quant, *files):
+        _require(text, _WORDS)
+    if shape is not None and not all(n >= 0 for n in astuple(shape)):
+        raise ValueError(f"{name} has the shape {shape}")
+    return model
+
+
+def _file(file: CatalogFile) -> CatalogFile:
+    _require(file.name, _FILE)
+    _require(file.sha256 or "0" * 64, _SHA256)
+    if not 0 <= (file.size_bytes or 0) < _MOST_BYTES:
+        raise ValueError(f"{file.name} has {file.size_bytes} bytes")
+    return file
+
+
+def _require(text: str, pattern: re.Pattern[str]) -> None:
+    if not pattern.fullmatch(text) or ".." in text:
+        raise ValueError(f"{text!r:.60} should not be there")

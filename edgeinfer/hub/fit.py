@@ -1,11 +1,13 @@
 """Whether a model fits into the memory of this machine, before it is fetched or loaded.
 
-fit = fit_model("qwen3:4b")     # its header comes from the hub, or from the file if it is here
-fit.verdict                     # "fits", "tight" or "does not fit"
+fit = fit_model("qwen3:4b", usual_use())  # its header comes from the hub, or from the file if it is here
+fit = fit_file(path, name, usual_use())   # of a file: 1 ms; `estimate` tells of one that is not here
+fit.verdict                               # "fits", "tight" or "does not fit"
 """
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
@@ -13,14 +15,15 @@ from typing import TYPE_CHECKING, Literal
 from edgeinfer import machine
 from edgeinfer.backends.plan import default_context, kv_bytes, work_bytes
 from edgeinfer.bench.work import Work, work_of
-from edgeinfer.errors import InvalidRequest, NotFound
-from edgeinfer.hub.header import remote_header
+from edgeinfer.errors import InvalidRequest, NotFound, UnsupportedModel
 from edgeinfer.hub.names import locate
-from edgeinfer.hub.pull import Plan, plan_pull
 from edgeinfer.settings import KvType, Settings
+from edgeinfer.text.sizes import in_bytes
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
+    from edgeinfer.bench.speed import Speed
+    from edgeinfer.hub.pull import Plan
 
 Verdict = Literal["fits", "tight", "does not fit"]
 
@@ -41,6 +44,7 @@ class Fit:
     memory: machine.Memory
     work: Work  # of a token
     sizes: Mapping[str, int] = field(default_factory=dict)  # other variants on the hub, name -> bytes
+    is_estimate: bool = False  # not from the header of the file
 
     @property
     def total_bytes(self) -> int:
@@ -61,6 +65,22 @@ class Fit:
         fitting = [name for name, size in self.sizes.items() if size <= room]
         return max(fitting, key=lambda name: self.sizes[name], default=None)
 
+    def summary(self, speed: Speed | None) -> str:
+        """One line: what it takes, what there is and, on a machine that was measured, how fast it will be."""
+        about = "about " if self.is_estimate else ""
+        needed, free = in_bytes(self.total_bytes), in_bytes(self.memory.available)
+        line = f"{self.verdict}: {about}{needed} of {free} free at {self.context_length} tokens of context"
+        if speed is None:
+            return line
+        return f"{line}, about {speed.decode(self.work):.0f} tokens/s, prompts {speed.prefill(self.work):.0f}"
+
+    @property
+    def advice(self) -> str:
+        """What to do if it does not fit."""
+        if self.smaller is not None:
+            return f"{self.smaller} fits"
+        return "close other programs, or use a smaller context, --kv-type q8_0 or iq4_nl, a smaller model"
+
 
 @dataclass(frozen=True)
 class Use:
@@ -69,6 +89,11 @@ class Use:
     context_length: int | None = None  # None: what `run` would take
     parallel: int = 1
     kv_type: KvType = "f16"
+
+    def __post_init__(self) -> None:
+        """Check what needs no model."""
+        if self.parallel < 1:
+            raise InvalidRequest(f"parallel must be positive, not {self.parallel}")
 
 
 def usual_use() -> Use:
@@ -82,24 +107,33 @@ def fit_model(name: str, use: Use) -> Fit:
 
     Raises:
         BadModelFile, UnsupportedModel: edgeinfer cannot run it.
-        InvalidRequest: the context or the number of requests makes no sense.
+        InvalidRequest: the context makes no sense.
         What `locate`, `plan_pull` and `header.remote_header` raise.
     """
-    from edgeinfer import _native
-
     try:
         path, called = locate(name)
     except NotFound as missing:
+        from edgeinfer.hub.pull import plan_pull
+
         try:
             plan = plan_pull(name)
         except NotFound:
             raise missing from None
         return fit_plan(plan, use)
-    return _fit(_native.gguf_open(str(path)), called, use, {})
+    return fit_file(path, called, use)
+
+
+def fit_file(path: str | os.PathLike[str], name: str, use: Use) -> Fit:
+    """Of a file on this machine, of which only the header is read. Raises like `fit_model`."""
+    from edgeinfer import _native
+
+    return _fit(_native.gguf_open(os.fspath(path)), name, use, {})
 
 
 def fit_plan(plan: Plan, use: Use) -> Fit:
     """Of what a pull would fetch. Raises like `fit_model`."""
+    from edgeinfer.hub.header import remote_header
+
     with remote_header([item.file for item in plan.items]) as file:
         return _fit(file, plan.name, use, plan.sizes, plan.size_bytes)
 
@@ -108,10 +142,10 @@ def _fit(file: GgufFile, name: str, use: Use, sizes: Mapping[str, int], file_byt
     from edgeinfer.models import load_spec
 
     spec, memory = load_spec(file, use.context_length), machine.memory()
+    work = work_of(file, spec, use.kv_type)
+    _refuse_types(name, work)
     weights = file.size_bytes if file_bytes is None else file_bytes
     context = use.context_length
-    if use.parallel < 1:
-        raise InvalidRequest(f"parallel must be positive, not {use.parallel}")
     if context is None:
         room = memory.available - weights - work_bytes(spec, spec.n_ctx_train)
         context = default_context(spec, use.kv_type, room // use.parallel)
@@ -126,6 +160,17 @@ def _fit(file: GgufFile, name: str, use: Use, sizes: Mapping[str, int], file_byt
         use.parallel * kv_bytes(spec, use.kv_type, context),
         work_bytes(spec, context),
         memory,
-        work_of(file, spec, use.kv_type),
+        work,
         sizes,
     )
+
+
+def _refuse_types(name: str, work: Work) -> None:
+    from edgeinfer import _native
+
+    foreign = work.step_values.keys() - set(_native.bench.TENSOR_TYPES)
+    if foreign:
+        types = ", ".join(sorted(foreign))
+        raise UnsupportedModel(
+            f"{name} has tensors of type {types}", hint="choose another quantization of it"
+        )
