@@ -16,7 +16,7 @@ __all__ = ["Answer", "Conversation", "Grammar", "Infill", "Model", "Sampling", "
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
-    from edgeinfer.engine.sampler import Sampling
+    from edgeinfer.engine.sampling import Sampling
     from edgeinfer.loading import load
     from edgeinfer.streaming import Answer, Token
     from edgeinfer.text.conversation import Conversation

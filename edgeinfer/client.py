@@ -26,7 +26,7 @@ from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import ScoredToken
 from edgeinfer.engine.reading import Result, read_through
 from edgeinfer.engine.request import Priority, Request, Scorer
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory, WrongModelKind

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 
 # those that a person may set, beside the system message

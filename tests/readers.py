@@ -9,7 +9,8 @@ from fakes import FakeBackend
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event, TokenEvent
 from edgeinfer.engine.request import Request
-from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.engine.sampler import sample
+from edgeinfer.engine.sampling import Sampling
 
 SAMPLING = Sampling(temperature=1.0, top_k=0, top_p=1.0, min_p=0.0)
 

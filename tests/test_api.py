@@ -18,7 +18,8 @@ import tiny
 import edgeinfer
 from edgeinfer import _native
 from edgeinfer.engine.events import ReadingEvent, ShiftedEvent
-from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.engine.sampler import sample
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import (
     ContextLengthExceeded,
     EdgeInferError,

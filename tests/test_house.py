@@ -39,7 +39,7 @@ ALLOWED: dict[str, set[str]] = {
     "engine": {"errors", "backends.base", "kv.disk", "kv.tokens", "engine"},
     "streaming": {"errors", "engine", "text.parts", "text.reading"},
     "prompts": {"errors", "kv.tokens", "text"},
-    "options": {"errors", "engine.request", "engine.sampler", "text.grammar"},
+    "options": {"errors", "engine.request", "engine.sampling", "text.grammar"},
     "client": {"errors", "options", "prompts", "streaming", "machine", "engine", "facts", "text"},
     "loading": {
         *(
@@ -69,16 +69,16 @@ ALLOWED: dict[str, set[str]] = {
         "streaming",
         "text",
         "engine.embedding",
-        "engine.sampler",
+        "engine.sampling",
         "engine.request",
         "engine.events",
         "engine.stats",
     },
-    "parameters": {"errors", "engine.sampler"},
+    "parameters": {"errors", "engine.sampling"},
     "sessions": {"errors"},
     "tui": {
         *("errors", "client", "streaming", "parameters", "sessions", "text.conversation", "text.safe"),
-        *("text.sizes", "engine.events", "engine.sampler", "engine.stats", "machine", "backends.base"),
+        *("text.sizes", "engine.events", "engine.sampling", "engine.stats", "machine", "backends.base"),
         "hub",  # models are listed and pulled in it
         "bench.speed",  # and how fast they will be is told
     },
@@ -101,7 +101,7 @@ ALLOWED: dict[str, set[str]] = {
             "models",
             "_native",
         ),
-        *("backends.plan", "backends.choose", "engine.sampler", "engine.events", "streaming", "bench"),
+        *("backends.plan", "backends.choose", "engine.sampling", "engine.events", "streaming", "bench"),
         *("batch", "server", "parameters", "sessions", "tui", "cli"),
     },
 }

@@ -15,7 +15,7 @@ from edgeinfer.bench.streams import open_engine
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event, TokenEvent
 from edgeinfer.engine.request import Request
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 
 _SHORT = 200  # tokens of the prompt whose answer is disturbed
 _LONE = 200  # tokens of it that are measured before

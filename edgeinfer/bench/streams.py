@@ -96,7 +96,7 @@ class EngineStreams:
 
         from edgeinfer.engine.events import EndEvent, Event
         from edgeinfer.engine.request import Request
-        from edgeinfer.engine.sampler import Sampling
+        from edgeinfer.engine.sampling import Sampling
 
         ended: queue.SimpleQueue[EndEvent] = queue.SimpleQueue()
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import edgeinfer
 from edgeinfer.cli import output
 from edgeinfer.cli.answer import chat, show, tell_cost
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
 from edgeinfer.parameters import NAMES, changed
 from edgeinfer.streaming import Answer

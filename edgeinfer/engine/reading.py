@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, TypeVar
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event, Usage
 from edgeinfer.engine.request import Priority, Request, Scorer
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import EdgeInferError, TimedOut
 
 if TYPE_CHECKING:

@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from edgeinfer.backends.base import SeqId
 from edgeinfer.engine.constraint import Constraint
 from edgeinfer.engine.events import Event, Usage
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 
 Priority = Literal["interactive", "batch"]

@@ -21,7 +21,7 @@ from pydantic import (
     model_validator,
 )
 
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.server.durations import seconds_of
 

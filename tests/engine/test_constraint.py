@@ -14,7 +14,8 @@ from readers import SAMPLING, Reader, alone
 
 from edgeinfer.engine.constraint import Mask
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.engine.sampler import sample
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 
 N_VOCAB = 32

@@ -17,7 +17,7 @@ from edgeinfer.backends.base import Batch
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event
 from edgeinfer.engine.request import Request
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import (
     ContextLengthExceeded,
     EdgeInferError,

@@ -16,7 +16,8 @@ from edgeinfer.backends.native import NativeBackend
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event, TokenEvent
 from edgeinfer.engine.request import Request
-from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.engine.sampler import sample
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import ContextLengthExceeded
 from edgeinfer.settings import KvType
 

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgeinfer.engine import noise
-from edgeinfer.engine.sampler import Sampling, _truncated, choice_of, sample
+from edgeinfer.engine.sampler import _truncated, choice_of, sample
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 
 OPEN = {"top_k": 0, "top_p": 1.0, "min_p": 0.0}  # nothing truncated

@@ -22,7 +22,7 @@ from edgeinfer.backends.native import NativeBackend
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event, TokenEvent, Usage
 from edgeinfer.engine.request import Priority, Request
-from edgeinfer.engine.sampler import Sampling
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.kv.disk import Chain, SavedPrefixes, Unsaved
 
 PROMPT = [(7 * i) % 60 + 3 for i in range(700)]

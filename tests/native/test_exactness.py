@@ -25,7 +25,8 @@ import edgeinfer
 from edgeinfer import _native
 from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.backends.native import NativeBackend
-from edgeinfer.engine.sampler import Sampling, sample
+from edgeinfer.engine.sampler import sample
+from edgeinfer.engine.sampling import Sampling
 from edgeinfer.settings import KvType
 
 N_REQUESTS = int(os.environ.get("EXACTNESS_REQUESTS", "10"))

@@ -6,7 +6,7 @@ import math
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from edgeinfer.engine.sampler import Sampling
+    from edgeinfer.engine.sampling import Sampling
     from edgeinfer.server.llamacpp.requests import Body
 
 _SAMPLERS = ["penalties", "dry", "top_k", "typ_p", "top_p", "min_p", "xtc", "temperature"]  # in our order
