@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
 
 _CODE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_NARROW = 80  # columns
+_NARROW = 100  # columns
 _LEAST = (40, 10)  # columns and lines of a terminal that anything can be shown on
 
 

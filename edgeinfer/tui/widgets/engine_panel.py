@@ -9,125 +9,111 @@ from typing import TYPE_CHECKING
 
 import psutil
 from textual.app import ComposeResult
-from textual.containers import VerticalScroll
+from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
-from edgeinfer.backends.base import KvUse
 from edgeinfer.errors import EdgeInferError
+from edgeinfer.machine import memory
 from edgeinfer.text.safe import safe_text
+from edgeinfer.text.sizes import in_bytes
+from edgeinfer.tui.widgets.block_map import BlockMap
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
-    from edgeinfer.engine.stats import Stats
+    from edgeinfer.engine.stats import Spread, Stats
 
 _EVERY_S = 0.5
 _MINUTES = 3  # of the picture of speeds
-_MAP_CELLS = 96
-# shapes tell apart what colours do not
-_KINDS = (("\u25a0", "running"), ("\u25a3", "shared"), ("\u25aa", "kept"), ("\u00b7", "free"))
 
 
-class EnginePanel(VerticalScroll, can_focus=False):
-    """Beside the conversation; measures only while it is shown."""
+class EnginePanel(Container, can_focus=False):
+    """Beside the conversation, or below it in two columns; draws only while it is shown."""
 
     def __init__(self) -> None:
         super().__init__()
         self.model: Model | None = None
-        self._speeds: deque[float] = deque([0.0] * 2, maxlen=int(60 * _MINUTES / _EVERY_S))
+        n_looks = int(60 * _MINUTES / _EVERY_S)
+        self._speeds = deque([0.0] * n_looks, maxlen=n_looks)
         self._before: tuple[float, int] | None = None  # when it was last looked at, tokens then
 
     def compose(self) -> ComposeResult:
         """From what changes most to what changes least."""
-        yield Static("Tokens per second", classes="title")
-        yield Sparkline(list(self._speeds), summary_function=max)
-        yield Static(id="speeds")
-        yield Static("Prompts", classes="title")
-        yield Static(id="cache")
-        yield Static("Keys and values", classes="title")
-        yield Static(id="blocks")
-        yield Static("Machine", classes="title")
-        yield Static(id="process")
+        with Vertical():
+            yield Static(f"Speed, last {_MINUTES} minutes", classes="title")
+            yield Sparkline([0.0], summary_function=max)
+            yield Static(id="speeds")
+        with Vertical():
+            yield Static(id="pool", classes="title")
+            yield BlockMap()
+            yield Static(id="cache")
+            yield Static("Machine", classes="title")
+            yield Static(id="process")
 
     def on_mount(self) -> None:
-        """Look twice a second."""
+        """Look twice a second, for the picture of what has been also while nobody does."""
         self.set_interval(_EVERY_S, self._look)
 
     async def on_show(self) -> None:
-        """At once; what was generated meanwhile is no speed."""
-        self._before = None
+        """At once."""
         await self._look()
 
     async def _look(self) -> None:
         model = self.model
-        if not self.display or model is None:
+        if model is None:
             return
         try:
             stats = await asyncio.to_thread(model.stats)
         except EdgeInferError:  # closed meanwhile
             return
-        self._speeds.append(self._speed(stats.n_generated))
-        self.query_one(Sparkline).data = list(self._speeds)
-        for id, text in (
-            ("#speeds", _speeds(stats, self._speeds[-1])),
-            ("#cache", _cache(stats)),
-            ("#blocks", _blocks(stats)),
-            ("#process", _process(model)),
-        ):
-            self.query_one(id, Static).update(Content(text))
+        self._measure(stats.n_generated)
+        if self.display:
+            self.query_one(Sparkline).data = [0.0, *self._speeds]  # zero is its lowest line
+            self.query_one("#speeds", Static).update(_speeds(stats, self._speeds))
+            self.query_one("#pool", Static).update(f"Keys and values, blocks of {stats.block_tokens} tokens")
+            self.query_one(BlockMap).use = stats.kv
+            self.query_one("#cache", Static).update(_cache(stats))
+            self.query_one("#process", Static).update(_process(model))
 
-    def _speed(self, n_generated: int) -> float:
+    def _measure(self, n_generated: int) -> None:
         now = time.monotonic()
         then, n_then = self._before or (now, n_generated)
         self._before = now, n_generated
-        return max(0, n_generated - n_then) / (now - then) if now > then else 0.0
+        self._speeds.append(max(0, n_generated - n_then) / (now - then) if now > then else 0.0)
 
 
-def _speeds(stats: Stats, now: float) -> str:
-    between, first = stats.between_tokens, stats.first_token
-    lines = [f"{now:.0f} now"]
-    if between.total:
-        lines.append(f"between tokens {_ms(between.p50)}, p99 {_ms(between.p99)}")
-    if first.total:
-        lines.append(f"first token {_ms(first.p50)}, p99 {_ms(first.p99)}")
-    return "\n".join([*lines, f"{stats.n_running} in the batch, {stats.n_waiting} waiting"])
-
-
-def _cache(stats: Stats) -> str:
-    share = 100 * stats.n_cached / stats.n_prompt if stats.n_prompt else 0
-    lines = [f"{share:.0f} % of {stats.n_prompt:,} tokens found again"]
-    if stats.n_saved or stats.n_loaded:
-        lines.append(f"disk: {stats.n_saved:,} written, {stats.n_loaded:,} read")
-    if stats.save_error is not None:
-        lines.append(f"not saved: {safe_text(stats.save_error)}")
-    return "\n".join(lines)
-
-
-def _blocks(stats: Stats) -> str:
-    """The pool as a picture: every cell is as many blocks, whatever is there at all has one."""
-    use = stats.kv
-    counts = (use.n_running, use.n_shared, use.n_kept, use.n_free)
-    cells = [_n_cells(n, use) for n in counts[:-1]]
-    cells.append(max(0, _MAP_CELLS - sum(cells)))
-    picture = "".join(mark * n for (mark, _), n in zip(_KINDS, cells, strict=True))
-    names = [f"{mark} {n:,} {name}" for (mark, name), n in zip(_KINDS, counts, strict=True)]
-    return f"{picture}\n{'  '.join(names[:2])}\n{'  '.join(names[2:])}\nblocks of {stats.block_tokens} tokens"
-
-
-def _n_cells(n: int, use: KvUse) -> int:
-    total = use.n_running + use.n_shared + use.n_kept + use.n_free
-    return max(int(n > 0), round(_MAP_CELLS * n / total))
-
-
-def _process(model: Model) -> str:
-    resident = psutil.Process().memory_info().rss / 2**20
-    memory = psutil.virtual_memory()
-    return (
-        f"{safe_text(model.description)}\n"
-        f"{resident:,.0f} MiB resident\n"
-        f"{memory.available / 2**30:.1f} of {memory.total / 2**30:.1f} GiB free"
+def _speeds(stats: Stats, speeds: deque[float]) -> Content:
+    now = Content.assemble((f"{speeds[-1]:.0f} tokens/s", "bold"), f" now, {max(speeds):.0f} at most")
+    head = Content.styled(f"{'token':<6}{'p50':>7}{'p95':>7}{'p99':>7}", "dim")
+    first, following = _percentiles("first", stats.first_token), _percentiles("next", stats.between_tokens)
+    return Content("\n").join(
+        [now, head, first, following, Content(f"{stats.n_running} in the batch, {stats.n_waiting} waiting")]
     )
 
 
-def _ms(seconds: float) -> str:
-    return f"{seconds * 1e3:.1f} ms" if seconds < 0.1 else f"{seconds * 1e3:.0f} ms"
+def _percentiles(name: str, spread: Spread) -> Content:
+    told = [_time(seconds) if spread.total else "-" for seconds in (spread.p50, spread.p95, spread.p99)]
+    return Content(f"{name:<6}{told[0]:>7}{told[1]:>7}{told[2]:>7}")
+
+
+def _cache(stats: Stats) -> Content:
+    """What the prompts found of what was computed before."""
+    share = f"{100 * stats.n_cached / stats.n_prompt:.0f} %" if stats.n_prompt else "-"
+    lines = [f"Prompts: {share} of {stats.n_prompt:,} cached"]
+    if stats.n_saved or stats.n_loaded:
+        lines.append(f"Disk: {stats.n_saved:,} written, {stats.n_loaded:,} read")
+    if stats.save_error is not None:
+        lines.append(f"Not saved: {safe_text(stats.save_error)}")
+    return Content("\n".join(lines))
+
+
+def _process(model: Model) -> Content:
+    resident, of_machine = psutil.Process().memory_info().rss, memory()
+    free = f"{in_bytes(of_machine.available)} of {in_bytes(of_machine.total)}"
+    return Content(f"{safe_text(model.description)}\n{in_bytes(resident)} resident\n{free} free")
+
+
+def _time(seconds: float) -> str:
+    if seconds < 1:
+        return f"{seconds * 1e3:.1f} ms" if seconds < 0.01 else f"{seconds * 1e3:.0f} ms"
+    return f"{seconds:.1f} s"
