@@ -21,6 +21,8 @@ from typing import TYPE_CHECKING, Self, Unpack
 import numpy as np
 from numpy.typing import NDArray
 
+from edgeinfer import machine
+from edgeinfer.chat_model import Report
 from edgeinfer.engine.embedding import Embedding, start_embeddings
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import ScoredToken
@@ -128,6 +130,10 @@ class Model:
         Waits for the step that is being computed. Raises EdgeInferError when the model is closed.
         """
         return self._engine.stats()
+
+    def report(self) -> Report:
+        """The same with what the process takes of the machine. Raises what `stats` raises."""
+        return Report(self.description, self.stats(), machine.resident_bytes(), machine.memory())
 
     @property
     def context_length(self) -> int:
@@ -427,8 +433,6 @@ def _wait_for(*futures: Future[Result]) -> list[Result]:
 
 
 def _empty_rows(n: int, n_vocab: int) -> NDArray[np.float32]:
-    from edgeinfer import machine
-
     needed, free = 4 * n * n_vocab, machine.memory().available
     if needed > free:
         raise NotEnoughMemory(

@@ -70,6 +70,16 @@ def memory(root: Path = Path("/")) -> Memory:
     return Memory(total, available)
 
 
+def resident_bytes(root: Path = Path("/")) -> int:
+    """Main memory that this process has."""
+    pages = _read(root / "proc/self/statm").split()
+    if len(pages) > 1:
+        return int(pages[1]) * os.sysconf("SC_PAGE_SIZE")
+    import psutil
+
+    return int(psutil.Process().memory_info().rss)
+
+
 def processor(root: Path = Path("/")) -> str:
     """What its maker calls it."""
     lines = (line.partition(":") for line in _read(root / "proc/cpuinfo").splitlines())

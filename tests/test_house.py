@@ -40,7 +40,10 @@ ALLOWED: dict[str, set[str]] = {
     "streaming": {"errors", "engine", "text.parts", "text.reading"},
     "prompts": {"errors", "kv.tokens", "text"},
     "options": {"errors", "engine.request", "engine.sampling", "text.grammar"},
-    "client": {"errors", "options", "prompts", "streaming", "machine", "engine", "facts", "text"},
+    "chat_model": {"errors", "options", "streaming", "machine", "engine.events", "engine.stats", "text"},
+    "client": {
+        *("errors", "options", "chat_model", "prompts", "streaming", "machine", "engine", "facts", "text"),
+    },
     "loading": {
         *(
             "errors",
@@ -77,7 +80,8 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors", "engine.sampling"},
     "sessions": {"errors"},
     "tui": {
-        *("errors", "client", "streaming", "parameters", "sessions", "text.conversation", "text.safe"),
+        *("errors", "client", "chat_model", "streaming", "parameters", "sessions"),
+        *("text.conversation", "text.safe"),
         *("text.sizes", "engine.events", "engine.sampling", "engine.stats", "machine", "backends.base"),
         "hub",  # models are listed and pulled in it
         "bench.speed",  # and how fast they will be is told

@@ -18,15 +18,17 @@ LogFormat = Literal["text", "json"]
 
 _MOST_LINES = 10_000  # that wait to be written
 _LAST_S = 1.0  # for them at the end
+_MANY = {"/stats"}  # asked twice a second by each panel of a chat
 
 _log = logging.getLogger("edgeinfer.access")
 
 
 def log_request(record: Record) -> None:
     """At the end of a request."""
-    if _log.isEnabledFor(logging.INFO):
+    level = logging.DEBUG if record.route in _MANY else logging.INFO
+    if _log.isEnabledFor(level):
         facts = _facts(record)
-        _log.info(" ".join(f"{name}={value}" for name, value in facts.items()), extra={"facts": facts})
+        _log.log(level, " ".join(f"{name}={value}" for name, value in facts.items()), extra={"facts": facts})
 
 
 @contextmanager

@@ -31,6 +31,7 @@ from edgeinfer.server.openapi import document
 from edgeinfer.server.paths import Paths
 from edgeinfer.server.record import Recorder
 from edgeinfer.server.responses.routes import ResponsesRoutes
+from edgeinfer.server.stats import StatsRoutes
 
 
 @dataclass(frozen=True)
@@ -47,7 +48,7 @@ def make_app(models: Models, rules: Rules, limits: Limits | None = None) -> Reco
     async def health(request: Request) -> Response:
         if not models.ready:  # requests are taken, and wait
             return JSONResponse({"status": "loading"}, 503)
-        return JSONResponse({"status": "ok"})
+        return JSONResponse({"status": "ok", "models": [model.name for model in models.open_ones()]})
 
     limits = limits or Limits()
     metrics = Metrics(limits.targets)
@@ -61,6 +62,7 @@ def make_app(models: Models, rules: Rules, limits: Limits | None = None) -> Reco
         *OllamaRoutes(models).routes(),
         *LlamaCppRoutes(models).routes(),
         *LmStudioRoutes(models).routes(),
+        *StatsRoutes(models).routes(),
     ]
     described = document(routes)
     routes.append(Route("/openapi.json", lambda request: JSONResponse(described), methods=["GET"]))

@@ -5,21 +5,43 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from edgeinfer.engine.events import QueuedEvent
+
 if TYPE_CHECKING:
-    from edgeinfer.engine.events import Usage
+    from edgeinfer.engine.events import ReadingEvent, Usage
 
 
 def timings(usages: Sequence[Usage]) -> dict[str, Any]:
     """Of answers that were computed side by side: their tokens together, the time of the slowest.
 
     Times are milliseconds; `prompt_n` counts the tokens that were computed, `cache_n` those found computed.
+    What llama.cpp does not have: `queue_ms` until the first computation, and `dropped_n` tokens that gave way
+    in a full context.
     """
     cached = sum(usage.n_cached for usage in usages)
     read = sum(usage.n_prompt for usage in usages) - cached
     written = sum(usage.n_generated for usage in usages)
     reading = max(usage.first_token_s - usage.queue_s for usage in usages) * 1e3
     writing = max(usage.total_s - usage.first_token_s for usage in usages) * 1e3
-    return {"cache_n": cached, **_speed("prompt", read, reading), **_speed("predicted", written, writing)}
+    return {
+        "cache_n": cached,
+        **_speed("prompt", read, reading),
+        **_speed("predicted", written, writing),
+        "queue_ms": max(usage.queue_s for usage in usages) * 1e3,
+        "dropped_n": sum(usage.n_dropped for usage in usages),
+    }
+
+
+def prompt_progress(usage: Usage, event: QueuedEvent | ReadingEvent) -> dict[str, Any]:
+    """How far a prompt is; `queue_position`, which llama.cpp does not have, is 0 once it is being read."""
+    position, n_read = (event.position, 0) if isinstance(event, QueuedEvent) else (0, event.n_read)
+    return {
+        "total": usage.n_prompt,
+        "cache": usage.n_cached,
+        "processed": n_read,
+        "time_ms": round(usage.total_s * 1e3),
+        "queue_position": position,
+    }
 
 
 def _speed(what: str, n: int, took_ms: float) -> dict[str, Any]:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.sessions.store import Attachment, Message, Session, SessionStore
-from edgeinfer.streaming import Progress, Stream, Token
+from edgeinfer.streaming import Progress, Token
 from edgeinfer.text.conversation import Conversation, thinking
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Model
+    from edgeinfer.chat_model import ChatModel, ChatStream
 
 _TITLE_CHARACTERS = 48
 
@@ -30,7 +30,7 @@ class Talk:
         self,
         store: SessionStore,
         session: Session,
-        model: Model,
+        model: ChatModel,
         generation: dict[str, Any],
         *,
         think: bool | None = None,
@@ -42,7 +42,7 @@ class Talk:
         self.session = session
         self.model = model
         self.messages = store.branch(session.id)
-        self._stream: Stream | None = None
+        self._stream: ChatStream | None = None
         self._stopped = False  # perhaps before there was a stream
 
     @property
@@ -130,7 +130,7 @@ class Talk:
         if self._stream is not None:
             self._stream.cancel()
 
-    def _start(self) -> Stream:
+    def _start(self) -> ChatStream:
         system = self.session.system
         said: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         said += [{"role": m.role, "content": m.told} for m in self.messages[:-1]]
@@ -147,7 +147,7 @@ class Talk:
         self.messages = self._store.branch(self.session.id)
 
 
-def _cost(stream: Stream, context_length: int) -> dict[str, Any]:
+def _cost(stream: ChatStream, context_length: int) -> dict[str, Any]:
     usage = stream.usage
     return {
         "context_full": usage.n_prompt + usage.n_generated >= context_length,

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from edgeinfer.engine.events import ReadingEvent
+from edgeinfer.engine.events import QueuedEvent, ReadingEvent
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.llamacpp.failure import failure_body
 from edgeinfer.server.llamacpp.requests import Body, Started
@@ -14,7 +13,7 @@ from edgeinfer.server.llamacpp.settings import settings
 from edgeinfer.server.logprobs import entries
 from edgeinfer.server.reply import Reply
 from edgeinfer.server.sse import data
-from edgeinfer.server.timings import timings
+from edgeinfer.server.timings import prompt_progress, timings
 from edgeinfer.streaming import Answer, Progress, Stream, Token
 
 if TYPE_CHECKING:
@@ -32,7 +31,6 @@ class LlamaCppReply(Reply):
         self._unsaid: list[list[Token]] = [[] for _ in started.streams]
         self._lines = [False for _ in started.streams]
         self._silent = body.n_predict == 0  # the prompt is only read; the engine gives a token all the same
-        self._since = time.perf_counter()
 
     def whole(self, answers: Sequence[Answer]) -> Any:
         """What was said, and all about it; a list if there are several."""
@@ -50,16 +48,10 @@ class LlamaCppReply(Reply):
 
     def of_progress(self, index: int, event: Progress) -> Iterator[str]:
         """How far the prompt is read, for those who ask."""
-        if not self._body.return_progress or not isinstance(event, ReadingEvent):
+        if not self._body.return_progress or not isinstance(event, QueuedEvent | ReadingEvent):
             yield from super().of_progress(index, event)
             return
-        usage = self._started.streams[index].usage
-        progress = {
-            "total": event.n_prompt,
-            "cache": usage.n_cached,
-            "processed": event.n_read,
-            "time_ms": round((time.perf_counter() - self._since) * 1e3),
-        }
+        progress = prompt_progress(self._started.streams[index].usage, event)
         yield data({**self._part(index, ""), "prompt_progress": progress})
 
     def end(self, streams: Sequence[Stream]) -> Iterator[str]:

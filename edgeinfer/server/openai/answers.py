@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any, cast
 
 import edgeinfer
-from edgeinfer.engine.events import ScoredEvent, ScoredToken
+from edgeinfer.engine.events import QueuedEvent, ReadingEvent, ScoredEvent, ScoredToken
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.logprobs import entries
 from edgeinfer.server.openai.failure import failure_body
@@ -15,7 +15,7 @@ from edgeinfer.server.openai.requests import Body, CompletionBody
 from edgeinfer.server.openai.text_logprobs import TextLogprobs
 from edgeinfer.server.reply import Reply
 from edgeinfer.server.sse import data
-from edgeinfer.server.timings import timings
+from edgeinfer.server.timings import prompt_progress, timings
 from edgeinfer.streaming import Answer, Finish, Progress, Stream, Token
 from edgeinfer.text.parts import CallArguments, CallBegun, Content
 
@@ -31,13 +31,15 @@ class OpenAiReply(Reply):
 
     Args:
         id: unique; its prefix is added.
+        streams: that compute it, if it is streamed.
     """
 
-    def __init__(self, id: str, body: Body, model: Model) -> None:
-        self._body, self._tokenizer = body, model.tokenizer
+    def __init__(self, id: str, body: Body, model: Model, streams: Sequence[Stream] = ()) -> None:
+        self._body, self._tokenizer, self._streams = body, model.tokenizer, streams
         self._chat = body.as_message
         self._echoes = isinstance(body, CompletionBody) and bool(body.echo)
         self._text_logprobs: dict[int, TextLogprobs] = {}
+        self._nothing: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
         self._with_usage = body.stream_options is not None and body.stream_options.include_usage
         self._head = _head(id, body, model)
         self._chunk_head = {
@@ -67,30 +69,32 @@ class OpenAiReply(Reply):
                 yield self._chunk({"index": index, "text": self._prompt_text(index)})
 
     def of_progress(self, index: int, event: Progress) -> Iterator[str]:
-        """The prompt's log-probabilities if they are asked for, else a comment."""
+        """The prompt's log-probabilities and how far it is, if that is asked for, else a comment."""
         if isinstance(event, ScoredEvent) and self._body.with_logprobs:
             yield self._chunk({"index": index, "text": "", "logprobs": self._logprobs(index, event.tokens)})
+        elif isinstance(event, QueuedEvent | ReadingEvent) and self._body.return_progress:
+            progress = prompt_progress(self._streams[index].usage, event)
+            yield self._chunk({"index": index, **self._nothing}, prompt_progress=progress)
         else:
             yield from super().of_progress(index, event)
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
         """Text."""
         logprobs = self._logprobs(index, [token])
-        if self._chat:
-            delta = _delta(token)
-            if delta or logprobs is not None:
-                yield self._chunk({"index": index, "delta": delta, "logprobs": logprobs})
-        elif token.text or logprobs is not None:
-            yield self._chunk({"index": index, "text": token.text, "logprobs": logprobs})
+        said = {"delta": _delta(token)} if self._chat else {"text": token.text}
+        if any(said.values()) or logprobs is not None:
+            timed: dict[str, Any] = {}
+            if self._body.timings_per_token:
+                timed["timings"] = timings([self._streams[index].usage])
+            yield self._chunk({"index": index, **said, "logprobs": logprobs}, **timed)
 
     def end(self, streams: Sequence[Stream]) -> Iterator[str]:
         """After the last token of all choices: why each ended, and what they cost."""
         cost = self._cost([stream.usage for stream in streams])
         for index, stream in enumerate(streams):
             last = index == len(streams) - 1 and not self._with_usage
-            empty: dict[str, Any] = {"delta": {}} if self._chat else {"text": ""}
             timed = {"timings": cost["timings"]} if last else {}
-            yield self._chunk({"index": index, **empty}, stream.finish_reason, **timed)
+            yield self._chunk({"index": index, **self._nothing}, stream.finish_reason, **timed)
         if self._with_usage:
             yield data({**self._chunk_head, "choices": [], **cost})
         yield _DONE

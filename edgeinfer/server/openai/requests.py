@@ -75,6 +75,10 @@ class Body(NamedBody, ConstrainedBody, ABC):
     seed: int | None = None
     stop: Stops | None = None
     n: int = Field(default=1, ge=1, le=128)
+    context_shift: bool = False  # ours: with a full context forget the older half, and go on
+    timeout: float | None = None  # ours: seconds after which it ends, with "deadline"
+    return_progress: bool = False  # as in llama.cpp, and the next: how far the prompt is read
+    timings_per_token: bool = False
     response_format: ResponseFormat | None = None
 
     def start(
@@ -92,6 +96,8 @@ class Body(NamedBody, ConstrainedBody, ABC):
         options: Options = {
             "max_tokens": self.most_tokens,
             "stop": self.stop,
+            "timeout": self.timeout,
+            "context_shift": self.context_shift,
             "priority": priority,
             "top_logprobs": self.n_top,
             "score_prompt": self.scores_prompt,

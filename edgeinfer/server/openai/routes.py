@@ -71,7 +71,7 @@ class OpenAiRoutes:
         model = await self._models.use(request, body.model, body.keep_alive)
         # Rendering and tokenizing a long prompt takes a while: not in the loop that writes all tokens.
         streams = await asyncio.to_thread(body.start, model)
-        reply = OpenAiReply(uuid.uuid4().hex, body, model)
+        reply = OpenAiReply(uuid.uuid4().hex, body, model, streams)
         return await reply_with(reply, streams, request, streamed=body.stream)
 
     async def _embed(self, request: Request) -> Response:

@@ -7,20 +7,18 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING
 
-import psutil
 from textual.app import ComposeResult
 from textual.containers import Container, Vertical
 from textual.content import Content
 from textual.widgets import Sparkline, Static
 
 from edgeinfer.errors import EdgeInferError
-from edgeinfer.machine import memory
 from edgeinfer.text.safe import safe_text
 from edgeinfer.text.sizes import in_bytes
 from edgeinfer.tui.widgets.block_map import BlockMap
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Model
+    from edgeinfer.chat_model import ChatModel, Report
     from edgeinfer.engine.stats import Spread, Stats
 
 _EVERY_S = 0.5
@@ -32,7 +30,7 @@ class EnginePanel(Container, can_focus=False):
 
     def __init__(self) -> None:
         super().__init__()
-        self.model: Model | None = None
+        self.model: ChatModel | None = None
         n_looks = int(60 * _MINUTES / _EVERY_S)
         self._speeds = deque([0.0] * n_looks, maxlen=n_looks)
         self._before: tuple[float, int] | None = None  # when it was last looked at, tokens then
@@ -63,9 +61,10 @@ class EnginePanel(Container, can_focus=False):
         if model is None:
             return
         try:
-            stats = await asyncio.to_thread(model.stats)
+            report = await asyncio.to_thread(model.report)
         except EdgeInferError:  # closed meanwhile
             return
+        stats = report.stats
         self._measure(stats.n_generated)
         if self.display:
             self.query_one(Sparkline).data = [0.0, *self._speeds]  # zero is its lowest line
@@ -73,7 +72,7 @@ class EnginePanel(Container, can_focus=False):
             self.query_one("#pool", Static).update(f"Keys and values, blocks of {stats.block_tokens} tokens")
             self.query_one(BlockMap).use = stats.kv
             self.query_one("#cache", Static).update(_cache(stats))
-            self.query_one("#process", Static).update(_process(model))
+            self.query_one("#process", Static).update(_process(report))
 
     def _measure(self, n_generated: int) -> None:
         now = time.monotonic()
@@ -107,10 +106,10 @@ def _cache(stats: Stats) -> Content:
     return Content("\n".join(lines))
 
 
-def _process(model: Model) -> Content:
-    resident, of_machine = psutil.Process().memory_info().rss, memory()
-    free = f"{in_bytes(of_machine.available)} of {in_bytes(of_machine.total)}"
-    return Content(f"{safe_text(model.description)}\n{in_bytes(resident)} resident\n{free} free")
+def _process(report: Report) -> Content:
+    free = f"{in_bytes(report.memory.available)} of {in_bytes(report.memory.total)}"
+    resident = in_bytes(report.resident_bytes)
+    return Content(f"{safe_text(report.description)}\n{resident} resident\n{free} free")
 
 
 def _time(seconds: float) -> str:
