@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import signal
+import threading
 from collections.abc import Callable, Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +18,7 @@ from textual.worker import WorkerFailed
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.sessions.store import Session, SessionStore
 from edgeinfer.text.safe import safe_text
+from edgeinfer.tui.hangup import on_hangup
 from edgeinfer.tui.screens.chat import ChatScreen
 from edgeinfer.tui.talk import Talk
 from edgeinfer.tui.themes import THEMES
@@ -75,6 +77,7 @@ class ChatApp(App[None]):
         self._session = session
         self._model: Model | None = None
         self._told_unsaved = False
+        self._leaving = threading.Lock()
         self.bug: BaseException | None = None
         self.chat = ChatScreen()
 
@@ -116,11 +119,13 @@ class ChatApp(App[None]):
         loop = asyncio.get_running_loop()
         loop.add_signal_handler(signal.SIGTERM, lambda: self.exit(return_code=128 + signal.SIGTERM))
         loop.add_signal_handler(signal.SIGHUP, self._leave_lost_terminal)
+        on_hangup(self._leave_lost_terminal)
 
     def _leave_lost_terminal(self) -> None:
         """Nothing can be drawn or restored any more, and writing to it would wait for ever."""
-        self.close_model()
-        os._exit(128 + signal.SIGHUP)
+        with self._leaving:  # SIGHUP and the end of the terminal come together
+            self.close_model()
+            os._exit(128 + signal.SIGHUP)
 
     @work(group="model", exclusive=True)
     async def open_model(self, name: str | None) -> None:

@@ -8,6 +8,7 @@ import shutil
 import signal
 import subprocess
 import sys
+import termios
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
@@ -104,6 +105,29 @@ def test_a_signal_ends_it(terminal: Terminal, tmp_path: Path, ended_by: signal.S
         raise AssertionError("it goes on")
     with SessionStore(tmp_path / "edgeinfer" / "sessions.db") as store:
         assert store.branch(1)[0].content == ASKED
+
+
+def test_a_terminal_that_goes_without_a_signal_ends_it(tmp_path: Path) -> None:
+    """As where it controls no session. Nobody reads what is drawn, so that drawing waits when it goes."""
+    folders = {name: str(tmp_path) for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")}
+    ours, its = os.openpty()
+    termios.tcsetwinsize(its, (30, 100))
+    ends = {"stdin": its, "stdout": its, "stderr": its, "env": {**os.environ, **folders}}
+    chat = subprocess.Popen([*shlex.split(CHAT), "--context-shift"], **ends)
+    os.close(its)
+    try:
+        drawn = b""
+        while b"edgeinfer-tiny" not in drawn:
+            drawn = drawn[-1000:] + os.read(ours, 1 << 16)
+        os.write(ours, b"Tell me all about lists in Python\r")
+        with SessionStore(tmp_path / "edgeinfer" / "sessions.db") as store:
+            while not any(message.content for message in store.branch(1)[1:]):
+                time.sleep(0.05)
+        os.close(ours)
+        assert chat.wait(20) == 128 + signal.SIGHUP
+    finally:
+        chat.kill()
+        chat.wait()
 
 
 def is_answered(asked: str, screen: str) -> bool:
