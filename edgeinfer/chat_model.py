@@ -10,6 +10,7 @@ from edgeinfer.engine.stats import Stats
 from edgeinfer.machine import Memory
 
 if TYPE_CHECKING:
+    from edgeinfer.defaults import Defaults
     from edgeinfer.engine.events import Usage
     from edgeinfer.options import Options
     from edgeinfer.streaming import Events, Finish
@@ -51,6 +52,10 @@ class ChatModel(Protocol):
     @property
     def name(self) -> str:
         """What to call it."""
+
+    @property
+    def defaults(self) -> Defaults:
+        """What holds where a caller leaves something open."""
 
     @property
     def context_length(self) -> int:

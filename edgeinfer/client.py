@@ -7,8 +7,6 @@ plain iterator; `aiter(stream)` reads the same stream in asyncio, without a thre
 from __future__ import annotations
 
 import math
-import os
-import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
@@ -16,13 +14,14 @@ from copy import copy
 from dataclasses import replace
 from functools import cached_property
 from itertools import zip_longest
-from typing import TYPE_CHECKING, Self, Unpack
+from typing import TYPE_CHECKING, Self, Unpack, cast
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer import machine
 from edgeinfer.chat_model import Report
+from edgeinfer.defaults import Defaults
 from edgeinfer.engine.embedding import Embedding, start_embeddings
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import ScoredToken
@@ -32,7 +31,7 @@ from edgeinfer.engine.sampling import Sampling
 from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory, WrongModelKind
-from edgeinfer.options import Options, sampling_of
+from edgeinfer.options import NO_LIMIT, Options, Parameters, any_seed, completed, sampling_of
 from edgeinfer.prompts import AnyPrompt, Prompt, Prompts, conversation_of
 from edgeinfer.streaming import Answer, Mailbox, Stream
 from edgeinfer.text.conversation import Conversation
@@ -48,6 +47,7 @@ if TYPE_CHECKING:
     from edgeinfer.text.tokenizer import Tokenizer
 
 _TEXTS_AT_ONCE = 1024  # to embed; of millions each would take its kilobytes while it waits
+NO_DEFAULTS = Defaults()
 DRY_BREAKERS = ("\n", ":", '"', "*")  # a repetition does not reach across tokens that contain these
 
 
@@ -61,6 +61,7 @@ class Model:
         tokenizer: text to ids and back.
         name: what to call it.
         facts: what its file says.
+        defaults: what holds where a caller leaves something open.
         prompts: what is asked of it, as tokens.
     """
 
@@ -72,13 +73,15 @@ class Model:
         *,
         name: str,
         facts: Facts,
+        defaults: Defaults = NO_DEFAULTS,
         keep_headers: bool = False,
     ) -> None:
         """Use `load`. The model owns the engine."""
         self.tokenizer = tokenizer
         self.name = name
         self.facts = facts
-        self.prompts = Prompts(tokenizer, find_template, keep_headers=keep_headers)
+        self.defaults = defaults
+        self.prompts = Prompts(tokenizer, find_template, defaults, keep_headers=keep_headers)
         self._engine = engine
         self._namespace = ""
         self._owner: Model | None = None  # None: it closes its engine
@@ -204,10 +207,11 @@ class Model:
         """
         if n < 1:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
+        options = completed(options, dict(self.defaults.options))
         read = self.prompts.read(prompt, self.limit(options.get("most_context")))
         sampling = sampling_of(options)
         grammar = self._compiled(read, options.get("grammar"))
-        first = int.from_bytes(os.urandom(8)) if sampling.seed is None else sampling.seed
+        first = any_seed() if sampling.seed is None else sampling.seed
         return [self._start(read, sampling, (first + i) % 2**64, grammar, options) for i in range(n)]
 
     def best_of(self, prompt: AnyPrompt, n: int, **options: Unpack[Options]) -> Answer:
@@ -220,6 +224,10 @@ class Model:
                     if token is not None:
                         answer.tokens.append(token)
         return max(answers, key=lambda answer: answer.mean_logprob)
+
+    def sampling(self, **parameters: Unpack[Parameters]) -> Sampling:
+        """How tokens are chosen for who asks for these. Raises InvalidRequest."""
+        return sampling_of(completed(cast("Options", parameters), dict(self.defaults.options)))
 
     def encode_chat(self, messages: Sequence[Message] | Conversation) -> list[int]:
         """The prompt that `chat` computes for these messages, or this conversation."""
@@ -358,7 +366,7 @@ class Model:
             tokens=list(prompt.ids),
             sampling=sampling,
             seed=seed,
-            max_tokens=sys.maxsize if max_tokens is None else max_tokens,
+            max_tokens=NO_LIMIT if max_tokens is None else max_tokens,
             sink=mailbox.put,
             namespace=self._namespace,
             stop_ids=self.tokenizer.eog_ids,

@@ -64,9 +64,17 @@ class Facts:
     All but `digest` and `modified_at` come from the mapped file and raise nothing.
     """
 
-    def __init__(self, file: GgufFile, tokenizer: Tokenizer | None = None) -> None:
-        """Of an open file; `tokenizer`: if it is there already."""
+    def __init__(
+        self, file: GgufFile, tokenizer: Tokenizer | None = None, *, template: str | None = None
+    ) -> None:
+        """Of an open file.
+
+        Args:
+            tokenizer: if it is there already.
+            template: that the model has instead of the file's.
+        """
         self._file = file
+        self._given_template = template
         self._tokenizer = tokenizer
 
     def text(self, key: str) -> str:
@@ -90,7 +98,7 @@ class Facts:
     @property
     def template(self) -> str:
         """Jinja source of the chat template, "" if there is none."""
-        return self.text("tokenizer.chat_template")
+        return self.text("tokenizer.chat_template") if self._given_template is None else self._given_template
 
     @property
     def n_bytes(self) -> int:

@@ -16,13 +16,15 @@ if TYPE_CHECKING:
     from edgeinfer.backends.choose import Wanted
     from edgeinfer.backends.plan import MemoryPlan
     from edgeinfer.client import Model
+    from edgeinfer.defaults import Defaults
     from edgeinfer.facts import Facts
+    from edgeinfer.hub.located import Located
     from edgeinfer.kv.disk import SavedPrefixes
     from edgeinfer.text.tokenizer import Tokenizer
 
 
 def load(
-    name_or_path: str | os.PathLike[str] | None = None,
+    name_or_path: str | os.PathLike[str] | Located | None = None,
     *,
     backend: str = "native",
     threads: int | None = None,
@@ -33,7 +35,8 @@ def load(
     """Open a model and make it ready; nothing of it is copied to memory.
 
     Args:
-        name_or_path: a name or the path of a GGUF file; None: the bundled tiny model.
+        name_or_path: a name or the path of a GGUF file; None: the bundled tiny model. What a created model
+            was told holds for whatever is left open here, and in what is asked of it.
         backend: what runs it.
         threads: None: one for each physical performance core.
         context_length: tokens of prompt and answer together. None: what the model was trained for, at
@@ -56,10 +59,12 @@ def load(
     from edgeinfer.text.tokenizer import Tokenizer
 
     settings = Settings.from_environment()
-    path, name = locate(name_or_path)
-    file = _native.gguf_open(os.fspath(path))
+    found = locate(name_or_path)
+    defaults = found.defaults()
+    file = _native.gguf_open(os.fspath(found.path))
     wanted = _wanted(
         settings,
+        defaults,
         backend=backend,
         threads=threads,
         context_length=context_length,
@@ -68,31 +73,34 @@ def load(
     )
     tokenizer = Tokenizer.from_gguf(file)
     opened = choose.open_backend(file, wanted)
-    engine = Engine(opened, store=_saved_prefixes(path, file.shards, opened.traits, settings))
+    engine = Engine(opened, store=_saved_prefixes(found.path, file.shards, opened.traits, settings))
     return Model(
         engine,
         tokenizer,
-        lambda: ChatTemplate.from_gguf(file, tokenizer),
-        name=name,
-        facts=Facts(file, tokenizer),
+        lambda: ChatTemplate.from_gguf(file, tokenizer, source=defaults.template),
+        name=found.name,
+        facts=Facts(file, tokenizer, template=defaults.template),
+        defaults=defaults,
         keep_headers=settings.keep_headers,
     )
 
 
-def plan(name_or_path: str | os.PathLike[str] | None = None, **options: Any) -> MemoryPlan:
+def plan(name_or_path: str | os.PathLike[str] | Located | None = None, **options: Any) -> MemoryPlan:
     """The memory that `load` takes with these options while nothing else runs; raises what that raises."""
     from edgeinfer import _native, machine
     from edgeinfer.backends import choose
-    from edgeinfer.hub.names import find_model
+    from edgeinfer.hub.names import locate
 
-    file = _native.gguf_open(os.fspath(find_model(name_or_path)))
+    found = locate(name_or_path)
+    file = _native.gguf_open(os.fspath(found.path))
     total = machine.memory().total
-    wanted = _wanted(Settings.from_environment(), **options)
+    wanted = _wanted(Settings.from_environment(), found.defaults(), **options)
     return choose.plan(file, wanted, machine.Memory(total, total))
 
 
 def _wanted(
     settings: Settings,
+    defaults: Defaults,
     *,
     backend: str = "native",
     threads: int | None = None,
@@ -100,14 +108,17 @@ def _wanted(
     kv_type: str | None = None,
     kv_window: int | None = None,
 ) -> Wanted:
-    """What is not given comes from the settings."""
+    """What is not given comes from the settings, then from what the model was told."""
     from edgeinfer.backends.choose import Wanted
 
+    told = dict(defaults.loading)
     if context_length is None and kv_window is None:
-        context_length = settings.context_length
+        context_length = settings.context_length or told.get("context_length")
+    if threads is None:
+        threads = settings.threads or told.get("threads")
     return Wanted(
         backend=backend,
-        threads=settings.threads if threads is None else threads,
+        threads=threads,
         context_length=context_length,
         kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
         kv_window=kv_window,
@@ -147,13 +158,14 @@ def check_file(path: str | os.PathLike[str]) -> None:
     choose.check_weights(file)
 
 
-def load_facts(name_or_path: str | os.PathLike[str] | None = None) -> Facts:
-    """Only what the file of a model says of itself."""
+def load_facts(name_or_path: str | os.PathLike[str] | Located | None = None) -> Facts:
+    """Only what the file of a model says of itself, with the template that a created one was given."""
     from edgeinfer import _native
     from edgeinfer.facts import Facts
-    from edgeinfer.hub.names import find_model
+    from edgeinfer.hub.names import locate
 
-    return Facts(_native.gguf_open(os.fspath(find_model(name_or_path))))
+    found = locate(name_or_path)
+    return Facts(_native.gguf_open(os.fspath(found.path)), template=found.template)
 
 
 def load_tokenizer(name_or_path: str | os.PathLike[str] | None = None) -> Tokenizer:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -12,6 +14,9 @@ from edgeinfer.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from edgeinfer.text.grammar import Grammar
+
+NO_LIMIT = sys.maxsize  # as max_tokens: until the model or the context ends, whatever the defaults are
+_SAMPLING = frozenset(Sampling.names())
 
 
 class Parameters(TypedDict, total=False):
@@ -50,6 +55,18 @@ class Options(Parameters, total=False):
     top_logprobs: int
     score_prompt: bool
     grammar: Grammar | None
+
+
+def any_seed() -> int:
+    """Another one each time."""
+    return int.from_bytes(os.urandom(8))
+
+
+def completed(options: Options, defaults: Mapping[str, Any]) -> Options:
+    """What is asked, with defaults for what is left open; of a whole `sampling` nothing is."""
+    given = {name: value for name, value in options.items() if value is not None}
+    others = defaults if "sampling" not in given else {n: defaults[n] for n in defaults if n not in _SAMPLING}
+    return cast("Options", {**others, **given})
 
 
 def sampling_of(options: Options) -> Sampling:

@@ -16,6 +16,7 @@ from edgeinfer.text.infill import Framed, Infill, frame
 from edgeinfer.text.messages import Message
 
 if TYPE_CHECKING:
+    from edgeinfer.defaults import Defaults
     from edgeinfer.text.grammar import Grammar
     from edgeinfer.text.reading import Reader
     from edgeinfer.text.template import ChatTemplate
@@ -38,11 +39,17 @@ class Prompts:
     """Makes prompts for one model, by its tokenizer and its chat template."""
 
     def __init__(
-        self, tokenizer: Tokenizer, find_template: Callable[[], ChatTemplate], *, keep_headers: bool
+        self,
+        tokenizer: Tokenizer,
+        find_template: Callable[[], ChatTemplate],
+        defaults: Defaults,
+        *,
+        keep_headers: bool,
     ) -> None:
         """`keep_headers`: read the headers of agents that change with each request too."""
         self._tokenizer = tokenizer
         self._find_template = find_template
+        self._defaults = defaults
         self._keep_headers = keep_headers
 
     @cached_property
@@ -81,7 +88,8 @@ class Prompts:
         """What the template makes of these messages, or this conversation."""
         from edgeinfer.text.prompt import chat_prompt
 
-        return chat_prompt(self.template, conversation_of(messages), keep_headers=self._keep_headers)
+        asked = conversation_of(messages).beginning_with(self._defaults.system, self._defaults.messages)
+        return chat_prompt(self.template, asked, keep_headers=self._keep_headers)
 
     def chat(self, asked: Conversation) -> Prompt:
         """A conversation, up to where the model answers."""
@@ -132,13 +140,15 @@ class Prompts:
             raise ContextLengthExceeded(n, limit, hint="shorten the prompt", at_least=True)
 
     def n_told_first(self, prompt: Prompt) -> int:
-        """Tokens of a chat's system message with all that comes before it; of a text its BOS."""
-        messages = prompt.conversation.messages if prompt.conversation is not None else ()
-        n = next((i for i, m in enumerate(messages) if m.get("role") not in ("system", "developer")), 0)
-        if n == 0 or prompt.conversation is None:
+        """Tokens of a chat's system message with all that comes before it, and of the model's own first
+        messages; of a text its BOS.
+        """
+        asked = prompt.conversation
+        n = 0 if asked is None else asked.n_system
+        if asked is None or not (n or self._defaults.system or self._defaults.messages):
             return int(prompt.ids[:1] == [self._tokenizer.bos_id])
-        told = [*messages[:n], {"role": "user", "content": ""}]
-        other = self.chat(replace(prompt.conversation, messages=told)).ids
+        told = [*asked.messages[:n], {"role": "user", "content": ""}]
+        other = self.chat(replace(asked, messages=told)).ids
         return common_prefix(np.array(prompt.ids, np.int32), np.array(other, np.int32))
 
     def reader(self, prompt: Prompt, stops: Sequence[str], seed: int) -> Reader:

@@ -5,7 +5,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 
 def in_the_cache(
@@ -24,21 +26,37 @@ def in_the_cache(
     return place
 
 
-def in_ollama(home: Path, model: str, file: Path, name: str = "registry.ollama.ai/library/{}/latest") -> Path:
-    """Put a model where `ollama pull` does. Returns its blob."""
-    data = file.read_bytes()
-    digest = hashlib.sha256(data).hexdigest()
+def in_ollama(
+    home: Path,
+    model: str,
+    file: Path,
+    name: str = "registry.ollama.ai/library/{}/latest",
+    told: Mapping[str, Any] | None = None,
+) -> Path:
+    """Put a model where `ollama pull` does. Returns its blob.
+
+    Args:
+        told: other layers by the ends of their types, as "system" and "params"; what is no text is JSON.
+    """
     store = home / ".ollama/models"
-    blob, manifest = store / "blobs" / f"sha256-{digest}", store / "manifests" / name.format(model)
-    for path in (blob, manifest):
-        path.parent.mkdir(parents=True, exist_ok=True)
-    blob.write_bytes(data)
-    layers = [
-        {"mediaType": "application/vnd.ollama.image.model", "digest": f"sha256:{digest}", "size": len(data)},
-        {"mediaType": "application/vnd.ollama.image.license", "digest": "sha256:" + "1" * 64, "size": 10},
+    manifest = store / "manifests" / name.format(model)
+    for folder in (store / "blobs", manifest.parent):
+        folder.mkdir(parents=True, exist_ok=True)
+
+    def layer(kind: str, data: bytes) -> dict[str, Any]:
+        digest = hashlib.sha256(data).hexdigest()
+        (store / "blobs" / f"sha256-{digest}").write_bytes(data)
+        media = f"application/vnd.ollama.image.{kind}"
+        return {"mediaType": media, "digest": f"sha256:{digest}", "size": len(data)}
+
+    weights = layer("model", file.read_bytes())
+    texts = {kind: v if isinstance(v, str) else json.dumps(v) for kind, v in (told or {}).items()}
+    layers = [weights, *(layer(kind, text.encode()) for kind, text in texts.items())]
+    layers += [
+        {**layers[0], "mediaType": "application/vnd.ollama.image.license", "digest": "sha256:" + "1" * 64}
     ]
     manifest.write_text(json.dumps({"schemaVersion": 2, "layers": layers}))
-    return blob
+    return store / "blobs" / weights["digest"].replace(":", "-")
 
 
 def copy(source: Path, place: Path, n_bytes: int | None = None) -> Path:

@@ -24,6 +24,8 @@ ALLOWED: dict[str, set[str]] = {
     "text": {"errors", "_native"},
     "facts": {"errors", "text", "_native"},
     "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
+    "hub.located": {"errors", "defaults", "hub.modelfile"},
+    "hub.modelfile": {"errors", "defaults", "options", "parameters", "text.template"},
     "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
         *("errors", "settings", "machine", "models", "hub.header", "hub.names", "hub.pull", "_native"),
         *("backends.plan", "bench.work", "bench.speed", "text.sizes"),
@@ -38,11 +40,15 @@ ALLOWED: dict[str, set[str]] = {
     "backends.choose": {"errors", "machine", "models", "settings", "backends", "_native"},
     "engine": {"errors", "backends.base", "kv.disk", "kv.tokens", "engine"},
     "streaming": {"errors", "engine", "text.parts", "text.reading"},
-    "prompts": {"errors", "kv.tokens", "text"},
+    "defaults": set(),
+    "prompts": {"errors", "defaults", "kv.tokens", "text"},
     "options": {"errors", "engine.request", "engine.sampling", "text.grammar"},
-    "chat_model": {"errors", "options", "streaming", "machine", "engine.events", "engine.stats", "text"},
+    "chat_model": {
+        *("errors", "defaults", "options", "streaming", "machine", "engine.events", "engine.stats", "text"),
+    },
     "client": {
-        *("errors", "options", "chat_model", "prompts", "streaming", "machine", "engine", "facts", "text"),
+        *("errors", "defaults", "options", "chat_model", "prompts", "streaming", "machine", "engine"),
+        *("facts", "text"),
     },
     "loading": {
         *(
@@ -51,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
             "settings",
             "machine",
             "client",
+            "defaults",
             "engine.engine",
             "facts",
             "hub",
@@ -80,7 +87,7 @@ ALLOWED: dict[str, set[str]] = {
     "parameters": {"errors", "engine.sampling"},
     "sessions": {"errors"},
     "tui": {
-        *("errors", "client", "chat_model", "streaming", "parameters", "sessions"),
+        *("errors", "client", "chat_model", "defaults", "streaming", "parameters", "sessions"),
         *("text.conversation", "text.safe"),
         *("text.sizes", "engine.events", "engine.sampling", "engine.stats", "machine", "backends.base"),
         "hub",  # models are listed and pulled in it

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
+from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import edgeinfer
@@ -142,14 +143,14 @@ class Conversation:
             self.messages.clear()
             output.talk("set; the conversation begins anew")
         else:
-            output.talk(safe_text(self._system or "no system message"))
+            output.talk(safe_text(self._system or self._model.defaults.system or "no system message"))
 
     def _show_or_set(self, text: str) -> None:
         name, _, value = text.partition(" ")
         if not name:
-            defaults = Sampling()
+            now_set = {**asdict(Sampling()), **dict(self._model.defaults.options), **self._generation}
             for known in NAMES:
-                now = self._generation.get(known, getattr(defaults, known, None))
+                now = now_set.get(known)
                 output.talk(f"  {known} {'(not set)' if now is None else now}")
             return
         self._generation = changed(self._generation, name, value.strip())

@@ -14,7 +14,7 @@ import click
 from edgeinfer.cli import output
 from edgeinfer.cli.options import model_options, take_model
 from edgeinfer.errors import DiskError, InvalidRequest, PortTaken
-from edgeinfer.hub.names import BUNDLED, find_model
+from edgeinfer.hub.names import BUNDLED, locate
 from edgeinfer.server.durations import seconds_of
 
 if TYPE_CHECKING:
@@ -196,8 +196,8 @@ def _named(model: str) -> Entry:
     """What a command line names: a file is called as its name is, all else as it was called."""
     from edgeinfer.server.entry import Entry
 
-    path = find_model(model)
-    return Entry(path.stem if Path(model).is_file() else model, path)
+    found = locate(model)
+    return Entry(found.name if Path(model).is_file() else model, found)
 
 
 def _keys(file: Path | None) -> list[Key]:

@@ -155,12 +155,13 @@ def create(plan: Plan, report: Report) -> Contents:
 
 def _model(name: str) -> tuple[str, tuple[Path, ...]]:
     """(what it will be called, its files)."""
-    path, called = locate(name)
+    found = locate(name)
+    called = found.name
     if not name.endswith(".gguf") and not os.path.isfile(name):
         called = name  # as people here know it
     called = called.removesuffix(".gguf")
     own.require_name(called)
-    return called, own.shards(path)
+    return called, own.shards(found.path)
 
 
 def _file_names(files: Sequence[Path]) -> list[str]:

@@ -111,7 +111,7 @@ def fit_model(name: str, use: Use) -> Fit:
         What `locate`, `plan_pull` and `header.remote_header` raise.
     """
     try:
-        path, called = locate(name)
+        found = locate(name)
     except NotFound as missing:
         from edgeinfer.hub.pull import plan_pull
 
@@ -120,7 +120,7 @@ def fit_model(name: str, use: Use) -> Fit:
         except NotFound:
             raise missing from None
         return fit_plan(plan, use)
-    return fit_file(path, called, use)
+    return fit_file(found.path, found.name, use)
 
 
 def fit_file(path: str | os.PathLike[str], name: str, use: Use) -> Fit:

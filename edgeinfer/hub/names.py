@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeinfer.errors import AmbiguousName, NotFound
+from edgeinfer.hub.located import Located
 
 if TYPE_CHECKING:
     from edgeinfer.hub.store import LocalModel
@@ -48,7 +49,7 @@ class Digest:
     sha256: str
 
 
-def find_model(name: str | os.PathLike[str] | None = None) -> Path:
+def find_model(name: str | os.PathLike[str] | Located | None = None) -> Path:
     """The GGUF file of a name or path, or its first shard; without a name the bundled tiny model.
 
     A name is a bundled model, a path, one of our aliases, a short name of the catalog (`qwen3:4b`), a
@@ -59,21 +60,22 @@ def find_model(name: str | os.PathLike[str] | None = None) -> Path:
         NotFound: nothing here is called so; the hint says how to get it.
         AmbiguousName: several models are.
     """
-    return locate(name)[0]
+    return locate(name).path
 
 
-def locate(name: str | os.PathLike[str] | None = None) -> tuple[Path, str]:
-    """`find_model`, and how the model is called: by its name, or its file's without the ending."""
+def locate(name: str | os.PathLike[str] | Located | None = None) -> Located:
+    """`find_model`, with all that is known of the model."""
+    if isinstance(name, Located):
+        return name
     if name is None:
         name = BUNDLED[0]
     if isinstance(name, str) and name in BUNDLED:
-        return _bundled(name), name
+        return Located(_bundled(name), name)
     path = Path(name)
     if os.path.isfile(path):  # pathlib's raises for names that are too long
-        return path, path.stem
+        return Located(path, path.stem)
     if isinstance(name, str) and not _means_a_path(name):
-        model = find_local(name)
-        return model.path, model.name
+        return find_local(name).located
     if os.path.isdir(path):
         raise NotFound(f"{path} is a folder", hint="give the path of a .gguf file in it")
     raise NotFound(
@@ -147,9 +149,9 @@ def looks_like_model(word: str) -> bool:
         return False
     if os.path.isfile(word) or _short_name(word) is not None or _HUB.match(word):
         return True
-    from edgeinfer.hub.store import local_models
+    from edgeinfer.hub.store import local_models, own
 
-    return bool(matching(word, local_models()))
+    return own.was_created(word) or bool(matching(word, local_models()))
 
 
 def _short_name(name: str) -> HubName | None:
@@ -204,6 +206,12 @@ def _means_a_path(name: str) -> bool:
 
 
 def _not_here(name: str, models: list[LocalModel]) -> NotFound:
+    from edgeinfer.hub.store import own
+
+    if own.was_created(name):
+        base = getattr(own.created_with(name), "base", "")
+        hint = f"put it back, or create {name} again; `edgeinfer rm {name}` forgets it"
+        return NotFound(f"the file that {name} was created from is gone or damaged: {base}", hint=hint)
     message, wanted = f"no model is called {name!r}", parse(name)
     if isinstance(wanted, HubName) and name.endswith(".gguf"):
         return NotFound(message, hint=f"there is no such file; `edgeinfer pull {name}` asks the hub for it")

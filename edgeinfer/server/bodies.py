@@ -7,7 +7,7 @@ something, because an answer that silently leaves them out would be a wrong one.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar, cast
 
 from pydantic import (
     AfterValidator,
@@ -23,10 +23,13 @@ from pydantic import (
 
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.options import any_seed
 from edgeinfer.server.durations import seconds_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails
+
+    from edgeinfer.options import Parameters
 
 _SAMPLING = set(Sampling.names()) - {"dry_breakers", "logit_bias"}  # numbers, in every dialect
 _MOST_STOPS, _LONGEST_STOPS = 256, 1 << 16  # each is looked for at every character
@@ -150,23 +153,25 @@ def check_number_of_answers(n: int) -> None:
         raise InvalidParameter("prompt", f"asks for {n} answers, one request gets at most {MOST_ANSWERS}")
 
 
-def sampling_of(body: BaseModel, *, seed: int | None = None, **spelled: Any) -> Sampling:
+def parameters_of(body: BaseModel, *, seed: int | None = None, **spelled: Any) -> Parameters:
     """What a body gives for `Sampling`, by the names of its fields, whether its dialect has them or not.
 
     Args:
-        seed: for a body that gives none, or -1; None: a random one.
+        seed: for a body that gives none; None: that of the model.
         spelled: parameters that the dialect spells in another way.
 
     Raises:
-        InvalidRequest: a value is out of range, or there are too many.
+        InvalidRequest: there are too many.
     """
     given = {name: value for name, value in body if name in _SAMPLING and value is not None} | spelled
-    if given.get("seed", _ANY_SEED) == _ANY_SEED:
-        given["seed"] = seed
+    if given.get("seed") == _ANY_SEED:
+        given["seed"] = any_seed() if seed is None else seed
+    elif seed is not None:
+        given.setdefault("seed", seed)
     n_biased = len(given.get("logit_bias", ()))
     if n_biased > _MOST_BIASED:
         raise InvalidParameter("logit_bias", f"must have at most {_MOST_BIASED}, not {n_biased}")
-    return Sampling(**given)
+    return cast("Parameters", given)
 
 
 AnyBody = TypeVar("AnyBody", bound=BaseModel)

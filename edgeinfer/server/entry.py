@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -14,6 +13,7 @@ if TYPE_CHECKING:
     from edgeinfer.backends.plan import MemoryPlan
     from edgeinfer.client import Model
     from edgeinfer.facts import Facts
+    from edgeinfer.hub.located import Located
     from edgeinfer.server.record import Record
 
 
@@ -22,7 +22,7 @@ class Entry:
     """A model by name, open or not. Belongs to the event loop of the server."""
 
     name: str  # in lists and answers
-    path: Path | None  # its file or first shard; None: somebody else has opened it, and closes it
+    located: Located | None  # what to open; None: somebody else has opened it, and closes it
     keep_alive_s: float | None = None  # how long it is open after its last request; None: it stays
     asked_keep_alive_s: float | None = None  # what a client said of that, until it is closed
     model: Model | None = None  # when it is open
@@ -46,7 +46,7 @@ class Entry:
     @property
     def is_idle(self) -> bool:
         """Whether it is open, ours to close, and nobody uses it."""
-        return self.model is not None and self.path is not None and not self.users
+        return self.model is not None and self.located is not None and not self.users
 
     @property
     def closes_at(self) -> float:
@@ -79,7 +79,7 @@ class Entry:
         from edgeinfer.loading import load_facts
 
         model = self.model  # it may be closed meanwhile
-        return load_facts(self.path) if model is None else model.facts
+        return load_facts(self.located) if model is None else model.facts
 
     def keep_alive(self, seconds: float) -> None:
         """How long a client wants it to stay open; one that stays can only be closed at once."""

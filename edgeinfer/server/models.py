@@ -13,10 +13,11 @@ from edgeinfer.errors import EdgeInferError, InvalidRequest, NotFound
 from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import while_connected
 from edgeinfer.server.record import Record, record_of
-from edgeinfer.server.shelf import OnShelf, find_on_shelf, plain_name, whole_shelf
+from edgeinfer.server.shelf import find_on_shelf, plain_name, whole_shelf
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
+    from edgeinfer.hub.located import Located
     from edgeinfer.server.pool import Pool
 
 
@@ -61,7 +62,7 @@ class Models:
             raise InvalidRequest("two of the models have the same name", hint="rename a file, or serve one")
         self._pool, self._terms = pool, terms or Terms()
         self._found: dict[str, Entry] = {}  # by the names that were asked for
-        self._by_file = {entry.path.resolve(): entry for entry in named if entry.path is not None}
+        self._entries = {e.located.identity: e for e in named if e.located is not None}
         self.ready = pool is None  # whether those that were named have been opened once
 
     @classmethod
@@ -173,9 +174,9 @@ class Models:
 
     def open_ones(self) -> list[Model]:
         """Those that are open now."""
-        entries = dict.fromkeys((*self._named.values(), *self._by_file.values()))
+        entries = dict.fromkeys((*self._named.values(), *self._entries.values()))
         return [entry.model for entry in entries if entry.model is not None]
 
-    def _entry(self, found: OnShelf) -> Entry:
-        fresh = Entry(found.name, found.path, self._terms.keep_alive_s)
-        return self._by_file.setdefault(found.path.resolve(), fresh)
+    def _entry(self, found: Located) -> Entry:
+        fresh = Entry(found.name, found, self._terms.keep_alive_s)
+        return self._entries.setdefault(found.identity, fresh)

@@ -7,7 +7,6 @@ import math
 import time
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeinfer import machine
@@ -17,6 +16,7 @@ from edgeinfer.server.entry import Entry
 if TYPE_CHECKING:
     from edgeinfer.backends.plan import MemoryPlan
     from edgeinfer.client import Model
+    from edgeinfer.hub.located import Located
 
 
 class Pool:
@@ -26,19 +26,19 @@ class Pool:
     memory that the others have taken. None is closed while a request uses it: who wants the room waits.
 
     Args:
-        open_file: makes a model of a file.
-        plan_file: what that will take; NotEnoughMemory if it would not even fit alone.
+        load: opens a model.
+        plan: what that will take; NotEnoughMemory if it would not even fit alone.
         most_open: models at once; None: as many as memory holds.
     """
 
     def __init__(
         self,
-        open_file: Callable[[Path], Model],
-        plan_file: Callable[[Path], MemoryPlan],
+        load: Callable[[Located], Model],
+        plan: Callable[[Located], MemoryPlan],
         *,
         most_open: int | None = None,
     ) -> None:
-        self._open_file, self._plan_file, self._most_open = open_file, plan_file, most_open
+        self._load, self._plan, self._most_open = load, plan, most_open
         self._entries: list[Entry] = []  # that are open
         self._turn = asyncio.Lock()
         self._released = asyncio.Event()
@@ -56,9 +56,9 @@ class Pool:
     def plan(self, entries: Iterable[Entry]) -> None:
         """Work out what closed models would take; where files are read, so call this in a thread."""
         for entry in entries:
-            if entry.plan is None and entry.path is not None:
+            if entry.plan is None and entry.located is not None:
                 with suppress(EdgeInferError):
-                    entry.plan = self._plan_file(entry.path)
+                    entry.plan = self._plan(entry.located)
 
     def release(self, entry: Entry) -> None:
         """A request that used it has ended."""
@@ -83,11 +83,11 @@ class Pool:
         self._entries.clear()
 
     async def _open(self, entry: Entry) -> Model:
-        assert entry.path is not None, "a model that is somebody else's is always open"
+        assert entry.located is not None, "a model that is somebody else's is always open"
         try:
             async with self._turn:
-                entry.plan = await asyncio.to_thread(self._plan_file, entry.path)
-                entry.model = await self._with_room(entry.path, entry.plan)
+                entry.plan = await asyncio.to_thread(self._plan, entry.located)
+                entry.model = await self._with_room(entry.located, entry.plan)
                 entry.model.name = entry.name
                 entry.used_at = time.monotonic()
                 self._entries.append(entry)
@@ -96,14 +96,14 @@ class Pool:
         finally:
             entry.opening = None
 
-    async def _with_room(self, path: Path, plan: MemoryPlan) -> Model:
-        """Open a file, at the cost of those that have not been used for longest."""
+    async def _with_room(self, located: Located, plan: MemoryPlan) -> Model:
+        """Open a model, at the cost of those that have not been used for longest."""
         while True:
             self._released.clear()
             idle = min((e for e in self._entries if e.is_idle), key=lambda e: e.used_at, default=None)
             if self._has_place() and (idle is None or self._has_memory(plan)):
                 try:
-                    return await asyncio.to_thread(self._open_file, path)
+                    return await asyncio.to_thread(self._load, located)
                 except NotEnoughMemory:
                     if not self._entries:
                         raise

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from edgeinfer.errors import InvalidRequest
@@ -43,6 +43,26 @@ class Conversation:
             raise InvalidRequest(
                 problem, hint=f"there is {names}" if names else "give tools", param="tool_choice"
             )
+
+    @property
+    def n_system(self) -> int:
+        """How many messages at its beginning tell the model what to be."""
+        others = (i for i, m in enumerate(self.messages) if m.get("role") not in ("system", "developer"))
+        return next(others, len(self.messages))
+
+    def beginning_with(self, system: str, first: Sequence[tuple[str, str]]) -> Conversation:
+        """The same behind other messages.
+
+        Args:
+            system: a system message, unless the conversation brings one; "": none.
+            first: (role, content) of what comes behind the system message.
+        """
+        if not system and not first:
+            return self
+        n = self.n_system
+        told = self.messages[:n] or ([{"role": "system", "content": system}] if system else [])
+        shown = [{"role": role, "content": content} for role, content in first]
+        return replace(self, messages=[*told, *shown, *self.messages[n:]])
 
     @property
     def forces_calls(self) -> bool:

@@ -51,22 +51,32 @@ class ChatTemplate:
         self._compiled: tuple[MeteredEnvironment, Template] | None = None
 
     @classmethod
-    def from_gguf(cls, file: _native.GgufFile, tokenizer: Tokenizer, name: str | None = None) -> ChatTemplate:
+    def from_gguf(
+        cls,
+        file: _native.GgufFile,
+        tokenizer: Tokenizer,
+        name: str | None = None,
+        *,
+        source: str | None = None,
+    ) -> ChatTemplate:
         """The template of a model file: the one named `name` ("tool_use"), or the default one.
+
+        Args:
+            source: what the model has instead.
 
         Raises:
             TemplateError: the file has no such template.
         """
         key = _KEY if name is None else f"{_KEY}.{name}"
-        source = file.get(key) if key in file else None
-        if not isinstance(source, str):
+        found = source if source is not None or key not in file else file.get(key)
+        if not isinstance(found, str):
             hint = "edgeinfer run --raw continues text without one"
             raise TemplateError(f"the model file has no chat template {name or ''}".rstrip(), hint=hint)
 
         def text(token: int | None) -> str:
             return "" if token is None else tokenizer.token_text(token)
 
-        return cls(source, bos_token=text(tokenizer.special.bos), eos_token=text(tokenizer.special.eos))
+        return cls(found, bos_token=text(tokenizer.special.bos), eos_token=text(tokenizer.special.eos))
 
     def check(self) -> None:
         """Compiles the template.

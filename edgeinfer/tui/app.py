@@ -222,7 +222,9 @@ class ChatApp(App[None]):
         talk = self.chat.talk
         if talk is None:
             return
-        kept = await self.push_screen_wait(ParametersScreen(talk.session.system, talk.session.parameters))
+        kept = await self.push_screen_wait(
+            ParametersScreen(talk.session.system, talk.session.parameters, talk.model.defaults)
+        )
         if kept is not None:
             system, parameters = kept
             with self.telling():

@@ -25,7 +25,7 @@ class Choice:
 def choices() -> list[Choice]:
     """All of them, those of this machine first. Reads headers: 1 ms a model."""
     total = memory().total
-    bundled = [Choice(name, locate(name)[0].stat().st_size, "in the package", True) for name in BUNDLED]
+    bundled = [Choice(name, locate(name).path.stat().st_size, "in the package", True) for name in BUNDLED]
     here = local_models()
     found = [Choice(m.name, m.size_bytes, m.store, True, m.size_bytes < total) for m in here]
     names = {name for model in here for name in model.names}

@@ -156,7 +156,7 @@ def test_one_model_in_two_stores_is_the_first_ones(home: Path, random_model: Pat
     in_ollama(home, "b", random_model, "hf.co/a/{}/Q8_0")
     for name in ("a/b", "a/b:q8_0", "hf.co/a/b"):
         assert find_model(name) == cached
-    assert locate("A/B")[1] == "a/b:Q8_0"
+    assert locate("A/B").name == "a/b:Q8_0"
 
 
 def test_a_folder_hides_no_name(home: Path, random_model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -21,6 +21,7 @@ from serving import Served, eventually
 
 import edgeinfer
 from edgeinfer import machine
+from edgeinfer.hub.located import Located
 from edgeinfer.hub.store import own
 from edgeinfer.loading import plan
 from edgeinfer.machine import Memory
@@ -63,13 +64,13 @@ class Fleet(Served):
         self.gate = threading.Event()  # no model is opened before
         self.gate.set()
         pool = Pool(self._open, partial(plan, **OPTIONS), most_open=most_open)
-        self.models = Models([Entry(name, path) for name, path in named.items()], pool, terms)
+        self.models = Models([Entry(name, Located(path, name)) for name, path in named.items()], pool, terms)
         super().__init__(self.models, Rules())
 
-    def _open(self, path: Path) -> edgeinfer.Model:
-        self.opened.append(path.stem)
+    def _open(self, located: Located) -> edgeinfer.Model:
+        self.opened.append(located.path.stem)
         self.gate.wait()
-        return edgeinfer.load(path, **OPTIONS)
+        return edgeinfer.load(located, **OPTIONS)
 
     def stop(self) -> None:
         self.gate.set()

@@ -12,6 +12,8 @@ from typing import Literal
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.hub import folders
 from edgeinfer.hub.catalog import catalog
+from edgeinfer.hub.located import Located
+from edgeinfer.hub.modelfile import Modelfile
 from edgeinfer.hub.variants import Variant, variants
 
 StoreName = Literal["edgeinfer", "huggingface", "lm-studio", "llama.cpp", "ollama"]
@@ -29,6 +31,7 @@ class LocalModel:
     repo: str | None = None  # "user/repo" on the hub, where that is known
     quant: str = ""  # as variants.spelled writes it
     sha256: str | None = None  # of a single file, where its store tells
+    modelfile: Modelfile | None = None  # what it was created with; its base is the path
 
     @property
     def name(self) -> str:
@@ -39,6 +42,11 @@ class LocalModel:
     def path(self) -> Path:
         """What to open: the file, or its first shard."""
         return self.files[0]
+
+    @property
+    def located(self) -> Located:
+        """As `load` takes it."""
+        return Located(self.path, self.name, self.modelfile)
 
     @property
     def key(self) -> object:
@@ -71,7 +79,12 @@ def of_folder(store: StoreName, folder: Path, repo: str) -> Iterator[LocalModel]
 
 
 def of_files(
-    store: StoreName, files: tuple[Path, ...], names: Iterable[str], repo: str | None = None, quant: str = ""
+    store: StoreName,
+    files: tuple[Path, ...],
+    names: Iterable[str],
+    repo: str | None = None,
+    quant: str = "",
+    modelfile: Modelfile | None = None,
 ) -> Iterator[LocalModel]:
     """The model in these files; none if one is gone."""
     try:
@@ -80,7 +93,7 @@ def of_files(
     except (OSError, RuntimeError):  # dangling, or links in a circle
         return
     size, modified = sum(i.st_size for i in info), max(i.st_mtime for i in info)
-    yield LocalModel(tuple(names), files, store, size, modified, repo, quant, digest)
+    yield LocalModel(tuple(names), files, store, size, modified, repo, quant, digest, modelfile)
 
 
 def digest_of(blob: Path) -> str | None:

@@ -9,29 +9,35 @@ from pathlib import Path
 from typing import Any
 
 from edgeinfer.hub import folders
+from edgeinfer.hub.modelfile import Modelfile
 from edgeinfer.hub.store.model import LocalModel, of_files
 from edgeinfer.hub.variants import spelled
 
 _MOST_BYTES = 1 << 20  # of a manifest
-_WEIGHTS = "application/vnd.ollama.image.model"
-_ADAPTER = "application/vnd.ollama.image.adapter"  # without it the model would be another
+_KIND = "application/vnd.ollama.image."
+_WEIGHTS = f"{_KIND}model"
+_ADAPTER = f"{_KIND}adapter"  # without it the model would be another
+_TOLD = {f"{_KIND}{name}" for name in ("params", "system", "messages")}
+
+Layers = list[tuple[str, str, int]]  # (media type, digest, bytes)
 
 
 def models() -> Iterator[LocalModel]:
     """All models of all its stores whose weights are one GGUF file."""
     for root in folders.ollama():
         for manifest in folders.inside(root / "manifests", "*/*/*/*"):
-            blob = _weights(root, manifest)
-            if blob is not None:
+            found = _read(root, manifest)
+            if found is not None:
+                blob, modelfile = found
                 host, namespace, model, tag = manifest.parts[-4:]
                 on_hub = host in ("hf.co", "huggingface.co")
                 repo, quant = (f"{namespace}/{model}", spelled(tag)) if on_hub else (None, "")
                 names = _names(*manifest.parts[-4:])
-                yield from of_files("ollama", (blob,), names, repo, quant)
+                yield from of_files("ollama", (blob,), names, repo, quant, modelfile)
 
 
-def _weights(root: Path, manifest: Path) -> Path | None:
-    """The file of weights that a manifest speaks of, if it is whole."""
+def _read(root: Path, manifest: Path) -> tuple[Path, Modelfile | None] | None:
+    """The file of weights that a manifest speaks of, if it is whole, and what the model was told."""
     try:
         if manifest.stat().st_size > _MOST_BYTES:
             return None
@@ -41,13 +47,43 @@ def _weights(root: Path, manifest: Path) -> Path | None:
             return None
         blob = root / "blobs" / weights[0].replace(":", "-")
         size = next(size for kind, _, size in layers if kind == _WEIGHTS)
-        return blob if blob.stat().st_size == size else None
+        return (blob, _modelfile(root, layers, blob)) if blob.stat().st_size == size else None
     except (OSError, ValueError, KeyError, TypeError, AttributeError, RecursionError):
         return None  # not a manifest, or not a whole model
 
 
-def _layers(manifest: Any) -> list[tuple[str, str, int]]:
-    """(media type, digest, bytes) of each. A digest becomes a path, so it must look like one."""
+def _modelfile(root: Path, layers: Layers, weights: Path) -> Modelfile | None:
+    """The parameters, the system message and the first messages; None: there are none.
+
+    The template is not read: it is a Go template, and the file of weights has the model's own.
+    """
+    told = {
+        kind.removeprefix(_KIND): (root / "blobs" / digest.replace(":", "-")).read_bytes()
+        for kind, digest, size in layers
+        if kind in _TOLD and size <= _MOST_BYTES
+    }
+    if not told:
+        return None
+    parameters = json.loads(told.get("params", b"{}"))
+    messages = json.loads(told.get("messages", b"[]"))
+    return Modelfile(
+        str(weights),
+        tuple((name, _text(value)) for name in parameters for value in _several(parameters[name])),
+        system=told["system"].decode() if "system" in told else None,
+        messages=tuple((_text(message["role"]), _text(message["content"])) for message in messages),
+    )
+
+
+def _several(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
+def _layers(manifest: Any) -> Layers:
+    """A digest becomes a path, so it must look like one."""
     layers = [(row["mediaType"], row["digest"], row["size"]) for row in manifest["layers"]]
     for _, digest, _ in layers:
         if not re.fullmatch(r"sha256:[0-9a-f]{64}", digest):

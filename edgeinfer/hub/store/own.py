@@ -3,6 +3,7 @@
     names/<name>.gguf         a link to a file anywhere: an alias, or an imported model
     files/<name>/<file>.gguf  an imported copy
     web/<address>/<file>.gguf a download from a plain address
+    created/<name>.modelfile  a model with a system message, parameters and so on, of a file anywhere
 
 Names and addresses are quoted as in URLs, so that no name leads out of its folder.
 """
@@ -21,15 +22,18 @@ from urllib.parse import quote, unquote, urlsplit
 from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub import folders
+from edgeinfer.hub.modelfile import Modelfile
+from edgeinfer.hub.store import created
 from edgeinfer.hub.store.model import LocalModel, of_files
 from edgeinfer.hub.variants import quant_of, variants
 from edgeinfer.paths import data_folder
 
+_CREATED = "created"
 _NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
 
 
 def models() -> Iterator[LocalModel]:
-    """Aliases, imported models, and downloads from plain addresses."""
+    """Aliases, imported models, downloads from plain addresses, and models that were created."""
     try:
         root = _root()
     except DiskError:  # nowhere to keep anything
@@ -42,6 +46,8 @@ def models() -> Iterator[LocalModel]:
             yield from of_files("edgeinfer", tuple(folder / f for f in variant.files), (_name_of(folder),))
     for path in folders.inside(root / "web", "*/*.gguf"):
         yield from of_files("edgeinfer", (path,), (path.stem,), quant=quant_of(path.name))
+    for name, modelfile in created.all_in(root / _CREATED):
+        yield from of_files("edgeinfer", shards(Path(modelfile.base)), (name,), modelfile=modelfile)
 
 
 def web_file(url: str) -> Path:
@@ -92,6 +98,45 @@ def copy(name: str, files: tuple[Path, ...]) -> Path:
     return place_of(name)
 
 
+def create(name: str, modelfile: Modelfile) -> None:
+    """Keep what a model is created with, in the place of a created one that is called so.
+
+    Args:
+        modelfile: its base is the path of a file.
+
+    Raises:
+        InvalidRequest: it is no name, or something else is called so.
+        DiskError.
+    """
+    with changing(_root()):
+        if not was_created(name):
+            _free_place(name)
+        created.write(_root() / _CREATED, name, modelfile)
+
+
+def created_with(name: str) -> Modelfile | None:
+    """What a model was created with, even if its file is gone; None: no model of this name was created.
+
+    Raises:
+        BadModelfile: somebody has damaged it.
+    """
+    return created.one_in(_root() / _CREATED, name) if was_created(name) else None
+
+
+def was_created(name: str) -> bool:
+    """Whether a model of this name was, even if its file is gone."""
+    with contextlib.suppress(OSError, DiskError):
+        return _NAME.fullmatch(name) is not None and created.place_of(_root() / _CREATED, name).is_file()
+    return False
+
+
+def forget(name: str) -> None:
+    """Remove a created model. Raises DiskError."""
+    place = created.place_of(_root() / _CREATED, name)
+    with changing(place):
+        place.unlink()
+
+
 @contextlib.contextmanager
 def arriving(name: str, key: str) -> Iterator[Path]:
     """A folder for the shards of a model, that is called so when the `with` statement ends well.
@@ -132,11 +177,15 @@ def require_name(name: str) -> None:
 
 
 def remove(model: LocalModel) -> int:
-    """Remove an alias, a copy or a download. Returns the bytes that this frees: none for an alias.
+    """Remove an alias, a copy, a download or what was created. Returns the bytes that this frees: none of
+    a file that is only linked.
 
     Raises:
         DiskError.
     """
+    if model.modelfile is not None:
+        forget(model.name)
+        return 0
     place = _root() / "names" / f"{quote(model.name, safe='')}.gguf"
     with changing(model.path):
         if place.is_symlink():

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from edgeinfer.server.bodies import InvalidParameter, Many, Messages, NamedBody, Stops, Tools, sampling_of
+from edgeinfer.server.bodies import InvalidParameter, Many, Messages, NamedBody, Stops, Tools, parameters_of
 from edgeinfer.server.messages import Text, TextPart, as_parts, joined
 from edgeinfer.server.structure import ResponseFormat, naming
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
@@ -208,5 +208,5 @@ class MessagesBody(PromptBody):
             grammar=grammar,
             max_tokens=self.max_tokens,
             stop=self.stop_sequences,
-            sampling=sampling_of(self),
+            **parameters_of(self),
         )

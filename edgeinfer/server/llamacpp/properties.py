@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import edgeinfer
-from edgeinfer.engine.sampling import Sampling
 from edgeinfer.server.llamacpp.settings import settings
 
 if TYPE_CHECKING:
@@ -21,7 +20,7 @@ def properties(model: Model) -> dict[str, Any]:
 
     return {
         "default_generation_settings": {
-            "params": settings(Sampling()),
+            "params": settings(model.sampling()),
             "n_ctx": model.context_length,
         },
         "total_slots": model.max_sequences,

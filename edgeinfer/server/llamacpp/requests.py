@@ -8,7 +8,6 @@ llama.cpp itself: a prompt that takes too long is found again by the next reques
 from __future__ import annotations
 
 import math
-import os
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, Field, Strict
 
 from edgeinfer.engine.sampling import Sampling
+from edgeinfer.options import NO_LIMIT, any_seed
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
     InvalidParameter,
@@ -26,7 +26,7 @@ from edgeinfer.server.bodies import (
     Pairs,
     Stops,
     check_number_of_answers,
-    sampling_of,
+    parameters_of,
 )
 from edgeinfer.server.llamacpp.lines import Lines
 from edgeinfer.server.structure import ConstrainedBody
@@ -79,7 +79,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
     """What /completion and /infill share. `Sampling` checks the ranges of its own."""
 
     stream: bool = False
-    n_predict: int = Field(default=-1, ge=-1, validation_alias=MOST_TOKENS)
+    n_predict: int | None = Field(default=None, ge=-1, validation_alias=MOST_TOKENS)  # -1: no limit
     n_cmpl: int = Field(default=1, ge=1, le=128, validation_alias=AliasChoices("n_cmpl", "n"))
     stop: Stops | None = None
     seed: int | None = None  # -1: any
@@ -136,11 +136,17 @@ class Body(NamedBody, ConstrainedBody, ABC):
     def _most_s(self) -> float | None:
         return self.t_max_predict_ms / 1e3 if self.t_max_predict_ms and self.t_max_predict_ms > 0 else None
 
+    @property
+    def _most_tokens(self) -> int | None:
+        if self.n_predict is None:
+            return None
+        return NO_LIMIT if self.n_predict < 0 else max(1, self.n_predict)
+
     def _answers(self, model: Model, ids: list[int], sampling: Sampling) -> list[Stream]:
         return model.alternatives(
             ids,
             self.n_cmpl,
-            max_tokens=None if self.n_predict < 0 else max(1, self.n_predict),
+            max_tokens=self._most_tokens,
             stop=self.stop,
             top_logprobs=self.n_probs,
             grammar=self.answer_grammar(),
@@ -156,8 +162,9 @@ class Body(NamedBody, ConstrainedBody, ABC):
             spelled["seed"] = -1
         if self.dry_sequence_breakers:
             spelled["dry_breakers"] = model.tokens_with(self.dry_sequence_breakers)
-        # One of our own, as the answer tells which it was.
-        sampling = sampling_of(self, seed=int.from_bytes(os.urandom(8)), **spelled)
+        sampling = model.sampling(**parameters_of(self, **spelled))
+        if sampling.seed is None:
+            sampling = replace(sampling, seed=any_seed())  # the answer tells which it was
         return sampling if self.samplers is None else _only(self.samplers, sampling)
 
     def _biases(self, tokenizer: Tokenizer) -> Iterator[tuple[int, float]]:
@@ -207,7 +214,7 @@ class InfillBody(Body):
     def prompts(self, model: Model) -> tuple[list[list[int]], bool]:
         """The one; extras that have no room are left out."""
         files = [File(extra.filename, extra.text) for extra in self.input_extra]
-        room = {"n_answer": self.n_predict} if self.n_predict > 0 else {}
+        room = {"n_answer": self.n_predict} if self.n_predict and self.n_predict > 0 else {}
         infill = Infill(self.input_prefix, self.input_suffix, files, self.prompt, **room)
         framed = model.prompts.infill(infill, model.context_length)
         return [framed.ids], framed.n_files < len(files)

@@ -19,13 +19,14 @@ _NAMED_ALIKE = (
 
 def settings(sampling: Sampling, body: Body | None = None) -> dict[str, Any]:
     """Those of a request, or of one that asks for nothing."""
+    most = body.n_predict if body and body.n_predict is not None else -1
     return {
         **{name: getattr(sampling, name) for name in _NAMED_ALIKE},
         "dry_penalty_last_n": sampling.dry_last_n,
         "samplers": _SAMPLERS,
         "mirostat": 0,
-        "max_tokens": body.n_predict if body else -1,
-        "n_predict": body.n_predict if body else -1,
+        "max_tokens": most,
+        "n_predict": most,
         "n_probs": body.n_probs if body else 0,
         "stop": (body and body.stop) or [],
         "stream": body is not None and body.stream,

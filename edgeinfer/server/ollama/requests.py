@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from pydantic import Field
 
 from edgeinfer.engine.request import MOST_TOP
+from edgeinfer.options import NO_LIMIT
 from edgeinfer.server.bodies import (
     Messages,
     NamedBody,
@@ -19,7 +20,7 @@ from edgeinfer.server.bodies import (
     RequestBody,
     Stops,
     Tools,
-    sampling_of,
+    parameters_of,
 )
 from edgeinfer.server.messages import ChatMessage, Tool
 from edgeinfer.server.structure import json_grammar, naming
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 class Options(RequestBody):
     """The `options` of a request; `Sampling` checks the ranges of its own."""
 
-    num_predict: int = Field(default=-1, ge=-2)  # less than 1: until the model or the context ends
+    num_predict: int | None = Field(default=None, ge=-2)  # less than 1: no limit
     num_ctx: int | None = Field(default=None, ge=1)
     stop: Stops | None = None
     seed: int | None = None
@@ -49,6 +50,11 @@ class Options(RequestBody):
     repeat_last_n: int | None = None
     presence_penalty: float | None = None
     frequency_penalty: float | None = None
+
+    @property
+    def most_tokens(self) -> int | None:
+        """To generate; None: as the model has it."""
+        return NO_LIMIT if self.num_predict is not None and self.num_predict < 1 else self.num_predict
 
 
 class ShowBody(NamedBody):
@@ -85,12 +91,12 @@ class Body(NamedBody, ABC):
         [stream] = model.alternatives(
             prompt,
             1,
-            max_tokens=options.num_predict if options.num_predict > 0 else None,
+            max_tokens=options.most_tokens,
             most_context=options.num_ctx,
             stop=options.stop,
             top_logprobs=(self.top_logprobs or 0) if self.logprobs else 0,
             grammar=self._grammar(),
-            sampling=sampling_of(options),
+            **parameters_of(options),
         )
         return stream
 

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
+from itertools import chain
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Strict
 
 from edgeinfer.engine.request import MOST_TOP
+from edgeinfer.options import NO_LIMIT
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
     InvalidParameter,
@@ -20,7 +22,7 @@ from edgeinfer.server.bodies import (
     Stops,
     Tools,
     check_number_of_answers,
-    sampling_of,
+    parameters_of,
 )
 from edgeinfer.server.messages import ChatMessage, Tool
 from edgeinfer.server.structure import ConstrainedBody, ResponseFormat
@@ -30,7 +32,6 @@ from edgeinfer.text.infill import Infill
 if TYPE_CHECKING:
     from edgeinfer.client import Model
     from edgeinfer.engine.request import Priority
-    from edgeinfer.options import Options
     from edgeinfer.streaming import Stream
     from edgeinfer.text.grammar import Grammar
 
@@ -63,6 +64,7 @@ class Body(NamedBody, ConstrainedBody, ABC):
 
     model_config = ConfigDict(strict=True, extra="allow")
     as_message: ClassVar[bool] = True  # the answer is a message, else a text
+    usual_tokens: ClassVar[int | None] = None  # most of an answer, where neither body nor model says it
 
     stream: bool = False
     stream_options: StreamOptions | None = None
@@ -93,28 +95,34 @@ class Body(NamedBody, ConstrainedBody, ABC):
             InvalidRequest: a parameter is out of range, the prompt is empty, or the grammar makes no sense.
         """
         biases = {} if self.logit_bias is None else {"logit_bias": dict(map(_bias, self.logit_bias))}
-        options: Options = {
-            "max_tokens": self.most_tokens,
-            "stop": self.stop,
-            "timeout": self.timeout,
-            "context_shift": self.context_shift,
-            "priority": priority,
-            "top_logprobs": self.n_top,
-            "score_prompt": self.scores_prompt,
-            "grammar": self.answer_grammar(),
-            "sampling": sampling_of(self, seed=seed, **biases),
-        }
+        sampling, grammar = parameters_of(self, seed=seed, **biases), self.answer_grammar()
         prompts = self.prompts()
         check_number_of_answers(len(prompts) * self.n)
-        return [s for prompt in prompts for s in model.alternatives(prompt, self.n, **options)]
+        streams = (
+            model.alternatives(
+                prompt,
+                self.n,
+                max_tokens=self._most_tokens(model),
+                stop=self.stop,
+                timeout=self.timeout,
+                context_shift=self.context_shift,
+                priority=priority,
+                top_logprobs=self.n_top,
+                score_prompt=self.scores_prompt,
+                grammar=grammar,
+                **sampling,
+            )
+            for prompt in prompts
+        )
+        return [*chain.from_iterable(streams)]
 
     def _grammars(self) -> dict[str, Callable[[Any], Grammar | None]]:
         return {**super()._grammars(), "response_format": ResponseFormat.grammar}
 
-    @property
-    def most_tokens(self) -> int | None:
-        """To generate; None: until the model or the context ends."""
-        return None if self.max_tokens is None or self.max_tokens < 0 else self.max_tokens
+    def _most_tokens(self, model: Model) -> int | None:
+        if self.max_tokens is None:
+            return None if "max_tokens" in dict(model.defaults.options) else self.usual_tokens
+        return NO_LIMIT if self.max_tokens < 0 else self.max_tokens
 
     @property
     def with_logprobs(self) -> bool:
@@ -184,9 +192,9 @@ class CompletionBody(Body):
     """POST /v1/completions."""
 
     as_message: ClassVar[bool] = False
+    usual_tokens: ClassVar[int | None] = 16
 
     prompt: str | Many[str] | Many[int] | Many[Many[int]]
-    max_tokens: int | None = Field(default=16, validation_alias=MOST_TOKENS)
     logprobs: int | None = Field(default=None, ge=0, le=5)  # 0: of the chosen tokens only
     best_of: Literal[1] | None = None
     echo: bool | None = None  # the prompt in front of the answer; with max_tokens 0 only its scores

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody, NotSupported, Tools, sampling_of
+from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody, NotSupported, Tools, parameters_of
 from edgeinfer.server.responses.items import Items, messages_of
 from edgeinfer.server.responses.tools import Function, Tool
 from edgeinfer.server.structure import ResponseFormat, naming
@@ -84,7 +84,7 @@ class ResponseBody(NamedBody):
             self.asked(),
             max_tokens=self.max_output_tokens,
             grammar=grammar,
-            sampling=sampling_of(self),
+            **parameters_of(self),
         )
 
     def functions(self) -> list[Function]:

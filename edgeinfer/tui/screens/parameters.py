@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
 from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static, TextArea
 
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.parameters import NAMES, changed
+from edgeinfer.text.safe import safe_text
+
+if TYPE_CHECKING:
+    from edgeinfer.defaults import Defaults
 
 
 class ParametersScreen(ModalScreen[tuple[str, dict[str, Any]] | None]):
@@ -23,24 +29,28 @@ class ParametersScreen(ModalScreen[tuple[str, dict[str, Any]] | None]):
         Binding("ctrl+s,f4", "keep", "Keep"),
     ]
 
-    def __init__(self, system: str, parameters: dict[str, Any]) -> None:
+    def __init__(self, system: str, parameters: dict[str, Any], defaults: Defaults) -> None:
+        """`defaults`: of the model."""
         super().__init__()
+        self._defaults = defaults
         self._system = system
         self._parameters = parameters
 
     def compose(self) -> ComposeResult:
         """An empty field has its default."""
-        defaults = Sampling()
+        defaults = {**asdict(Sampling()), **dict(self._defaults.options)}
         with Vertical(classes="dialog"):
             yield Static("What the model should know and be", classes="title")
-            yield TextArea(self._system, tab_behavior="focus")
+            yield TextArea(
+                self._system, tab_behavior="focus", placeholder=Content(safe_text(self._defaults.system))
+            )
             with VerticalScroll():
                 for name in NAMES:
                     with Horizontal(classes="field"):
                         yield Label(name)
                         yield Input(
                             str(self._parameters.get(name, "")),
-                            placeholder=_shown(getattr(defaults, name, None)),
+                            placeholder=_shown(defaults.get(name)),
                             id=name,
                             compact=True,
                         )

@@ -1,0 +1,42 @@
+"""What a name has led to."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgeinfer.errors import InvalidRequest
+
+if TYPE_CHECKING:
+    from edgeinfer.defaults import Defaults
+    from edgeinfer.hub.modelfile import Modelfile
+
+
+@dataclass(frozen=True)
+class Located:
+    """A model on this machine."""
+
+    path: Path  # its GGUF file, or its first shard
+    name: str  # how it is called: by its name, or its file's without the ending
+    modelfile: Modelfile | None = None  # what it was created with
+
+    @property
+    def identity(self) -> object:
+        """Equal for what gives the same answers, whatever it is called."""
+        return self.path.resolve(), self.modelfile
+
+    @property
+    def template(self) -> str | None:
+        """The chat template that it has instead of its file's; None: it has the file's."""
+        return None if self.modelfile is None else self.modelfile.template
+
+    def defaults(self) -> Defaults:
+        """What it was told once and for all. Raises InvalidRequest: something of that we do not have."""
+        from edgeinfer.defaults import Defaults
+
+        try:
+            return Defaults() if self.modelfile is None else self.modelfile.defaults()
+        except InvalidRequest as wrong:
+            hint = f"its file runs without what it was told: {self.path}"
+            raise InvalidRequest(f"{self.name}: {wrong.message}", hint=hint) from None

@@ -1,0 +1,318 @@
+"""Modelfiles, as Ollama's users write them: a model, and what it is told once and for all.
+
+    FROM qwen3:4b
+    PARAMETER temperature 0.2
+    SYSTEM You answer in one sentence.
+
+Instructions and their order are Ollama's (docs.ollama.com/modelfile). A value ends with its line; one that
+begins with " or three of them ends with the line that ends so. There are no escapes.
+"""
+
+from __future__ import annotations
+
+import codecs
+import contextlib
+import difflib
+import re
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+from edgeinfer.errors import InvalidRequest, TemplateError
+
+if TYPE_CHECKING:
+    from edgeinfer.defaults import Defaults
+
+MOST_BYTES = 1 << 20  # licences are long
+_QUOTES = ('"""', '"')
+_INSTRUCTIONS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "LICENSE")
+_NOT_OURS = {
+    "ADAPTER": "merge the adapter into the model, and convert that to GGUF",
+    "RENDERER": "leave it out: the chat template of the model's file is used",
+    "PARSER": "leave it out: answers are read in the form of the model's family",
+    "REQUIRES": "leave it out: it speaks of Ollama's version",
+    "CAPABILITY": "leave it out: what a model can is read from its file",
+}
+_ROLES = ("system", "user", "assistant")
+
+_MOST_STOPS = 256  # each is looked for at every character
+
+# what a Go template has and a Jinja one cannot have: {{ .Prompt }}, {{- if .System }}, {{ $last := ... }}
+_GO = re.compile(r"\{\{-?\s*(?:/\*|[.$]|(?:if|else|end|range|with|define|block|template|break|continue)\b)")
+
+# parameter -> keyword argument of `edgeinfer.load` or `Model.generate`
+_COUNTS = {"num_ctx": "context_length", "num_thread": "threads", "num_predict": "max_tokens"}
+_LOADING = ("context_length", "threads")
+_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
+_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
+# They change how Ollama's engine computes, or have no effect there any more.
+_WITHOUT_EFFECT = (
+    *("num_gpu", "main_gpu", "num_batch", "num_keep", "num_gqa", "numa", "low_vram", "f16_kv", "vocab_only"),
+    *("use_mmap", "use_mlock", "logits_all", "embedding_only", "penalize_newline", "draft_num_predict"),
+    *("mirostat_eta", "mirostat_tau"),
+)
+# They would change the answers: parameter -> with this they do not.
+_MISSING = {"mirostat": 0.0, "tfs_z": 1.0, "rope_frequency_base": 0.0, "rope_frequency_scale": 0.0}
+
+
+class BadModelfile(InvalidRequest):
+    """A Modelfile, or a part of it, that means nothing here."""
+
+
+@dataclass(frozen=True)
+class Modelfile:
+    """What a Modelfile says; `str` of it is a Modelfile again.
+
+    Attributes:
+        base: what FROM names.
+        parameters: (name, value) in order, as they were written; `stop` may be there several times.
+        system, template: None: nothing is said of it.
+    """
+
+    base: str
+    parameters: tuple[tuple[str, str], ...] = ()
+    template: str | None = None
+    system: str | None = None
+    messages: tuple[tuple[str, str], ...] = ()  # (role, content)
+    licenses: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        """Raises BadModelfile: a text has lines that no Modelfile can have."""
+        return "".join(f"{line}\n" for line in self._lines())
+
+    def over(self, former: Modelfile) -> Modelfile:
+        """What this one adds to another, on whose model it builds."""
+        named = {name for name, _ in self.parameters}
+        kept = tuple((name, value) for name, value in former.parameters if name not in named)
+        return Modelfile(
+            former.base,
+            kept + self.parameters,
+            former.template if self.template is None else self.template,
+            former.system if self.system is None else self.system,
+            self.messages or former.messages,
+            tuple(dict.fromkeys(former.licenses + self.licenses)),
+        )
+
+    @property
+    def without_effect(self) -> list[str]:
+        """Parameters that mean nothing here, and change no answer."""
+        return [name for name, _ in self.parameters if name in _WITHOUT_EFFECT]
+
+    def parameter_lines(self) -> Iterator[str]:
+        """As PARAMETER takes them."""
+        return (f"{name} {quoted(value)}" for name, value in self.parameters)
+
+    def defaults(self) -> Defaults:
+        """For a model. Raises BadModelfile: a parameter, the template or a role is none that we have."""
+        from edgeinfer.defaults import Defaults
+
+        given: dict[str, Any] = {}
+        for name, value in self.parameters:
+            if name == "stop":
+                given[name] = (*given.get(name, ()), value)
+            else:
+                given |= _argument(name, value)
+        if self.template is not None:
+            _check_template(self.template)
+        return Defaults(
+            system=self.system or "",
+            messages=self.messages,
+            template=self.template,
+            license="\n\n".join(self.licenses),
+            options=tuple((name, value) for name, value in given.items() if name not in _LOADING),
+            loading=tuple((name, value) for name, value in given.items() if name in _LOADING),
+        )
+
+    def _lines(self) -> Iterator[str]:
+        yield f"FROM {quoted(self.base)}"
+        for line in self.parameter_lines():
+            yield f"PARAMETER {line}"
+        if self.template is not None:
+            yield f"TEMPLATE {quoted(self.template)}"
+        if self.system is not None:
+            yield f"SYSTEM {quoted(self.system)}"
+        for role, content in self.messages:
+            yield f"MESSAGE {role} {quoted(content)}"
+        for text in self.licenses:
+            yield f"LICENSE {quoted(text)}"
+
+
+def parse(data: bytes, source: str) -> Modelfile:
+    """Read a Modelfile.
+
+    Args:
+        data: all of it; UTF-8, or UTF-16 with its mark.
+        source: how to call it in errors.
+
+    Raises:
+        BadModelfile: the message names source and line, the hint what is allowed.
+    """
+    lines = _lines_of(data, source)
+    found = Modelfile("")
+    for number, line in lines:
+        try:
+            found = _with(found, line, lines)
+        except InvalidRequest as wrong:
+            raise BadModelfile(f"{source}, line {number}: {wrong.message}", hint=wrong.hint) from None
+    if not found.base:
+        raise BadModelfile(
+            f"{source} has no FROM", hint="say which model: FROM qwen3:4b, or FROM ./file.gguf"
+        )
+    return found
+
+
+def quoted(text: str) -> str:
+    """A value as it is written. Raises BadModelfile: it cannot be, as nothing is escaped."""
+    for mark in ("", *reversed(_QUOTES)):
+        first, *others = f"{mark}{text}{mark}".split("\n")
+        rest = enumerate(others)
+        with contextlib.suppress(BadModelfile):
+            if "\r" not in text and _value(first, rest) == text and not any(True for _ in rest):
+                return "\n".join((first, *others))
+    raise BadModelfile(
+        f'a Modelfile cannot say {text[:40]!r}: nothing is escaped in it, and a line of that ends in """'
+    )
+
+
+def _lines_of(data: bytes, source: str) -> Iterator[tuple[int, str]]:
+    """(number, line), without what ends it."""
+    if len(data) > MOST_BYTES:
+        raise BadModelfile(f"{source} has more than {MOST_BYTES >> 20} MiB, no Modelfile has")
+    marked = data[:2] in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)  # what PowerShell writes
+    try:
+        text = data.decode("utf-16" if marked else "utf-8-sig")
+    except UnicodeDecodeError:
+        text = "\0"
+    if "\0" in text:
+        hint = "a GGUF file gets a name with `edgeinfer import`" if data[:4] == b"GGUF" else None
+        raise BadModelfile(f"{source} is no text", hint=hint)
+    return enumerate(text.replace("\r\n", "\n").replace("\r", "\n").split("\n"), 1)
+
+
+def _with(found: Modelfile, line: str, lines: Iterator[tuple[int, str]]) -> Modelfile:
+    """What was found so far, with one more instruction, whose text may go on in the lines that follow."""
+    word, rest = _split(line)
+    if not word or word.startswith("#"):
+        return found
+    instruction = word.upper()
+    if instruction in _NOT_OURS:
+        raise BadModelfile(f"{instruction} is not supported", hint=_NOT_OURS[instruction])
+    match instruction:
+        case "FROM" if not found.base:
+            return replace(found, base=_value(rest, lines))
+        case "FROM":
+            hint = "one model is enough; of one in several files name the first, the others are found"
+            raise BadModelfile("a second FROM", hint=hint)
+        case "PARAMETER":
+            return _with_parameter(found, *_split(rest), lines)
+        case "TEMPLATE":
+            template = _value(rest, lines)
+            _check_template(template)
+            return replace(found, template=template)
+        case "SYSTEM":
+            return replace(found, system=_value(rest, lines))
+        case "MESSAGE":
+            return _with_message(found, *_split(rest), lines)
+        case "LICENSE":
+            return replace(found, licenses=(*found.licenses, _value(rest, lines)))
+    near = difflib.get_close_matches(instruction, _INSTRUCTIONS, n=1)
+    known = f"did you mean {near[0]}" if near else f"known are {', '.join(_INSTRUCTIONS)}"
+    hint = f'{known}; a text of several lines stands between """ and """'
+    raise BadModelfile(f"{word[:40]!r} is no instruction", hint=hint)
+
+
+def _with_parameter(found: Modelfile, name: str, rest: str, lines: Iterator[tuple[int, str]]) -> Modelfile:
+    name, value = name.lower(), _value(rest, lines)
+    if name != "stop":
+        _argument(name, value)
+        found = replace(found, parameters=tuple(pair for pair in found.parameters if pair[0] != name))
+    elif not value:
+        raise BadModelfile("an empty text stops nothing")
+    elif sum(pair[0] == "stop" for pair in found.parameters) >= _MOST_STOPS:
+        raise BadModelfile(f"there may be {_MOST_STOPS} stops")
+    return replace(found, parameters=(*found.parameters, (name, value)))
+
+
+def _with_message(found: Modelfile, role: str, rest: str, lines: Iterator[tuple[int, str]]) -> Modelfile:
+    role, content = role.lower(), _value(rest, lines)
+    if role not in _ROLES:
+        raise BadModelfile(f"{role[:40]!r} is no role", hint=f"MESSAGE is followed by {', '.join(_ROLES)}")
+    if role == "system":  # another way to write SYSTEM
+        return replace(found, system=content)
+    return replace(found, messages=(*found.messages, (role, content)))
+
+
+def _split(line: str) -> tuple[str, str]:
+    """The first word, and what follows."""
+    word, *rest = line.split(None, 1) or ("",)
+    return word, rest[0] if rest else ""
+
+
+def _value(first: str, lines: Iterator[tuple[int, str]]) -> str:
+    """A value that begins in this line."""
+    first = first.strip()
+    mark = next((mark for mark in _QUOTES if first.startswith(mark)), "")
+    if not first:
+        raise BadModelfile("it has no value", hint='an empty one is ""')
+    if not mark or (len(first) >= 2 * len(mark) and first.endswith(mark)):
+        return first[len(mark) : len(first) - len(mark)]
+    text = [first[len(mark) :]]
+    for _, line in lines:
+        if line.rstrip().endswith(mark):
+            return "\n".join([*text, line.rstrip()[: -len(mark)]])
+        text.append(line)
+    raise BadModelfile(f"the text that begins here has no end, which is {mark}")
+
+
+def _argument(name: str, value: str) -> dict[str, Any]:
+    """A parameter as a keyword argument of ours; none where it changes nothing."""
+    from edgeinfer.parameters import NAMES, changed
+
+    if name in _WITHOUT_EFFECT:
+        return {}
+    if name in _COUNTS:
+        return _count(name, value)
+    if name in _MISSING:
+        if _NUMBER.fullmatch(value) and float(value) == _MISSING[name]:
+            return {}
+        raise BadModelfile(f"edgeinfer has no {name}: the answers would not be those that it asks for")
+    if name not in NAMES or name == "max_tokens":
+        raise BadModelfile(f"{name[:40]!r} is not a parameter", hint=_near(name, NAMES))
+    if not _NUMBER.fullmatch(value):
+        raise BadModelfile(f"{name} must be a number, not {value[:40]!r}")
+    return {} if (name, value) == ("seed", "-1") else changed({}, name, value)
+
+
+def _count(name: str, value: str) -> dict[str, Any]:
+    from edgeinfer.options import NO_LIMIT
+
+    if not _INTEGER.fullmatch(value):
+        raise BadModelfile(f"{name} must be an integer, not {value[:40]!r}")
+    n = int(value)
+    if name == "num_predict":
+        return {"max_tokens": n if n > 0 else NO_LIMIT}
+    if n < 1 and name == "num_ctx":
+        raise BadModelfile(f"num_ctx must be an integer from 1, not {value}")
+    return {_COUNTS[name]: n} if n > 0 else {}  # 0 threads: as many as there are cores
+
+
+def _near(name: str, ours: Iterable[str]) -> str:
+    known = [*_COUNTS, "stop", *(n for n in ours if n != "max_tokens")]
+    alike = [n for n, argument in _COUNTS.items() if argument == name]
+    near = alike or difflib.get_close_matches(name, known, n=2)
+    return f"did you mean {' or '.join(near)}" if near else f"known are {', '.join(known)}"
+
+
+def _check_template(source: str) -> None:
+    """Raises BadModelfile: it is a Go template, or a broken one, or speaks of no messages."""
+    from edgeinfer.text.template import ChatTemplate
+
+    advice = "leave TEMPLATE out: the chat template of the model's file is used; or give one in Jinja"
+    if _GO.search(source):
+        raise BadModelfile("this is a Go template; edgeinfer has templates in Jinja", hint=advice)
+    if "messages" not in source:
+        raise BadModelfile("this template does not speak of `messages`", hint=advice)
+    try:
+        ChatTemplate(source).check()
+    except TemplateError as wrong:
+        raise BadModelfile(wrong.message, hint=advice) from None
