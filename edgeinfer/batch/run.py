@@ -129,8 +129,8 @@ class BatchRun:
             self.progress.n_prompt += sum(embedding.usage.n_prompt for embedding in found)
             return line.request.answer(found, self._model)
         seed = _seed(self._seed, line.custom_id)
-        choices = await finished(line.request.start(self._model, seed=seed, priority="batch"))
-        body = OpenAiReply(line.key, line.request, self._model).whole(choices)
+        streams = line.request.start(self._model, seed=seed, priority="batch")
+        body = OpenAiReply(line.key, line.request, self._model, streams).whole(await finished(streams))
         self.progress.n_prompt += body["usage"]["prompt_tokens"]
         self.progress.n_cached += body["usage"]["prompt_tokens_details"]["cached_tokens"]
         self.progress.n_generated += body["usage"]["completion_tokens"]

@@ -141,6 +141,12 @@ class NamedBody(RequestBody):
     keep_alive: KeepAlive = Field(default=None, validation_alias=AliasChoices("keep_alive", "ttl"))
 
 
+class AnswerBody(NamedBody):
+    """A body that is answered as a whole or as a stream."""
+
+    stream: bool = False
+
+
 # what clients call the number of tokens that an answer has at most
 MOST_TOKENS = AliasChoices(
     "max_completion_tokens", "max_tokens", "max_new_tokens", "max_output_tokens", "n_predict"

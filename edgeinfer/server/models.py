@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Self
 from starlette.requests import Request
 
 from edgeinfer.errors import EdgeInferError, InvalidRequest, NotFound
+from edgeinfer.server.bodies import NamedBody
 from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import while_connected
 from edgeinfer.server.record import Record, record_of
@@ -84,23 +85,21 @@ class Models:
             await self._pool.open(entry)
         self.ready = True
 
-    async def use(self, request: Request, name: str | None, keep_alive_s: float | None = None) -> Model:
-        """The model of that name, open as long as the request is answered.
+    async def use(self, request: Request, body: NamedBody) -> Model:
+        """The model that a body names, the first one if it names none; open as long as it is answered.
 
         Args:
-            request: whose body has been read.
-            name: None or empty: the first model.
-            keep_alive_s: how long the client wants it to stay open afterwards; None: does not say.
+            request: whose body it is, read.
 
         Raises:
             UnknownModel, QueueFull, and what `edgeinfer.load` raises.
             Cancelled: the client went before the model was open.
         """
-        entry = await self.find(name)
+        entry = await self.find(body.model)
         if entry.n_waiting >= self._terms.most_waiting:
             raise QueueFull(f"{entry.n_waiting} requests wait for {entry.name}", hint="try again later")
-        if keep_alive_s is not None:
-            entry.keep_alive(keep_alive_s)
+        if body.keep_alive is not None:
+            entry.keep_alive(body.keep_alive)
         record = record_of(request)
         record.model = entry.name
         self._lend(entry, record)

@@ -3,22 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import aclosing
 from typing import Any
 
-from starlette.requests import Request
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from edgeinfer.errors import EdgeInferError
 from edgeinfer.server import sse
 from edgeinfer.server.exchange import until_disconnected
-from edgeinfer.server.failure import Failure
-from edgeinfer.server.record import Record, record_of
 
 _NOT_HELD = {"Cache-Control": "no-cache", "X-Accel-Buffering": "no"}  # no proxy may hold tokens back
-AT_FIRST_S = 1.0  # after which the response begins, whatever it will be
 QUIET_S = 5.0  # of silence after which a sign of life is sent
 
 
@@ -77,58 +72,6 @@ class Pieces(Response):
                 await asyncio.sleep(QUIET_S if self._sending else QUIET_S - quiet_s)
             else:
                 await self._send(send, _body(self._sign_of_life))
-
-
-async def kept_alive(
-    request: Request,
-    answering: Coroutine[Any, Any, Response],
-    failed: Callable[[Failure], Iterator[str]],
-    *,
-    streamed: bool,
-    media_type: str = sse.MEDIA_TYPE,
-    sign_of_life: str = sse.COMMENT,
-) -> Response:
-    """What `answering` gives, if it is streamed and takes long then within a response that has begun already.
-
-    So what goes wrong soon has its status; later on it is a piece as `failed` writes it.
-
-    Raises:
-        EdgeInferError: of `answering`, at first, or at any time if it is not streamed.
-    """
-    if not streamed:
-        return await answering
-    working = asyncio.ensure_future(answering)
-    try:
-        await asyncio.wait((working,), timeout=AT_FIRST_S)
-    except asyncio.CancelledError:
-        working.cancel()
-        raise
-    if working.done():
-        return working.result()
-    record = record_of(request)
-    return Pieces(_late(working, record, failed, sign_of_life), media_type, sign_of_life)
-
-
-async def _late(
-    working: asyncio.Future[Response],
-    record: Record,
-    failed: Callable[[Failure], Iterator[str]],
-    sign_of_life: str,
-) -> AsyncGenerator[str, None]:
-    try:
-        yield sign_of_life
-        response = await working
-        if not isinstance(response, Pieces):  # there was nothing to stream
-            yield bytes(response.body).decode() + "\n"
-            return
-        async with aclosing(response.pieces) as pieces:
-            async for piece in pieces:
-                yield piece
-    except EdgeInferError as error:
-        record.error = error
-        yield "".join(failed(Failure.of(error)))
-    finally:
-        working.cancel()
 
 
 def _body(text: str) -> dict[str, Any]:

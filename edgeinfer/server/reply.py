@@ -26,6 +26,7 @@ class Reply(ABC):
     Args of all: events and answers come with the index of their stream.
     """
 
+    streams: Sequence[Stream]  # that compute it
     media_type: ClassVar[str] = sse.MEDIA_TYPE
     sign_of_life: str = sse.COMMENT  # sent when there is nothing to tell for some seconds
 
@@ -46,7 +47,7 @@ class Reply(ABC):
         yield f": {event}\n\n"
 
     @abstractmethod
-    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+    def end(self) -> Iterator[str]:
         """After the last token."""
 
     @abstractmethod
@@ -54,28 +55,24 @@ class Reply(ABC):
         """Instead of the end: it is too late for a status."""
 
 
-async def reply_with(
-    reply: Reply, streams: Sequence[Stream], request: Request, *, streamed: bool
-) -> Response:
-    """Read the streams as a response. They are cancelled when the client goes.
+async def reply_with(reply: Reply, request: Request, *, streamed: bool) -> Response:
+    """Read its streams as a response. They are cancelled when the client goes.
 
     Raises:
         EdgeInferError: a request fails before its first event, or, not streamed, at any time.
     """
     record = record_of(request)
-    record.follow(streams)
+    record.follow(reply.streams)
     if streamed:
-        pieces = _pieces(await begun(streams), streams, reply, record)
-        position = max(stream.queue_position for stream in streams)
+        pieces = _pieces(await begun(reply.streams), reply, record)
+        position = max(stream.queue_position for stream in reply.streams)
         return Pieces(pieces, reply.media_type, reply.sign_of_life, {"X-Queue-Position": str(position)})
-    answers = await while_connected(request, finished(streams))
+    answers = await while_connected(request, finished(reply.streams))
     record.check()
     return JSONResponse(reply.whole(answers))
 
 
-async def _pieces(
-    arrivals: Arrivals, streams: Sequence[Stream], reply: Reply, record: Record
-) -> AsyncGenerator[str, None]:
+async def _pieces(arrivals: Arrivals, reply: Reply, record: Record) -> AsyncGenerator[str, None]:
     async with aclosing(arrivals):
         try:
             yield "".join(reply.beginning())
@@ -84,7 +81,7 @@ async def _pieces(
                 if text := "".join(said(index, event)):  # type: ignore[arg-type]
                     yield text
             record.check()
-            yield "".join(reply.end(streams))
+            yield "".join(reply.end())
         except EdgeInferError as error:
             record.error = error
             yield "".join(reply.failed(Failure.of(error)))

@@ -30,8 +30,8 @@ class MessageReply(Reply):
     """
 
     def __init__(self, id: str, model: Model, stream: Stream) -> None:
+        self.streams = [stream]
         self._head = {"id": f"msg_{id}", "type": "message", "role": "assistant", "model": model.name}
-        self._stream = stream
         self._blocks = _Blocks()
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
@@ -55,8 +55,9 @@ class MessageReply(Reply):
 
     def beginning(self) -> Iterator[str]:
         """A message without content."""
+        [stream] = self.streams
         message: dict[str, Any] = {**self._head, "content": [], "stop_reason": None, "stop_sequence": None}
-        message["usage"] = _usage(self._stream)
+        message["usage"] = _usage(stream)
         yield sse.event({"type": "message_start", "message": message})
 
     def of_token(self, index: int, token: Token) -> Iterator[str]:
@@ -68,9 +69,9 @@ class MessageReply(Reply):
         """Something that clients know to ignore."""
         yield sse.event({"type": "ping"})
 
-    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+    def end(self) -> Iterator[str]:
         """Why it ended and what it cost."""
-        [stream] = streams
+        [stream] = self.streams
         yield from self._blocks.close()
         yield sse.event({"type": "message_delta", "delta": _ending(stream), "usage": _usage(stream)})
         yield sse.event({"type": "message_stop"})

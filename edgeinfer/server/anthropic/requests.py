@@ -11,7 +11,16 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
 
-from edgeinfer.server.bodies import InvalidParameter, Many, Messages, NamedBody, Stops, Tools, parameters_of
+from edgeinfer.server.bodies import (
+    AnswerBody,
+    InvalidParameter,
+    Many,
+    Messages,
+    NamedBody,
+    Stops,
+    Tools,
+    parameters_of,
+)
 from edgeinfer.server.messages import Text, TextPart, as_parts, joined
 from edgeinfer.server.structure import ResponseFormat, naming
 from edgeinfer.text.conversation import Conversation, NamedTool, ToolChoice, thinking
@@ -189,11 +198,10 @@ class PromptBody(NamedBody):
         return thinking(self.thinking.type != "disabled" and (self.output_config.effort or True))
 
 
-class MessagesBody(PromptBody):
+class MessagesBody(PromptBody, AnswerBody):
     """POST /v1/messages."""
 
     max_tokens: int = Field(ge=1)
-    stream: bool = False
     temperature: float | None = None
     top_p: float | None = None
     top_k: int | None = None

@@ -13,13 +13,12 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Match, Route
 from starlette.types import Scope
 
+from edgeinfer.server.answering import Opening, answer
 from edgeinfer.server.anthropic.answers import MessageReply
 from edgeinfer.server.anthropic.requests import MessagesBody, PromptBody
 from edgeinfer.server.entry import Entry
 from edgeinfer.server.exchange import read_body
 from edgeinfer.server.models import Models
-from edgeinfer.server.pieces import kept_alive
-from edgeinfer.server.reply import reply_with
 
 
 class _ForAnthropic(Route):
@@ -50,19 +49,17 @@ class AnthropicRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = await read_body(MessagesBody, request)
-        return await kept_alive(
-            request, self._reply(request, body), MessageReply.failed, streamed=body.stream
+        return await answer(
+            request,
+            body,
+            self._models,
+            lambda model: MessageReply(uuid.uuid4().hex, model, body.start(model)),
+            Opening(MessageReply.failed),
         )
-
-    async def _reply(self, request: Request, body: MessagesBody) -> Response:
-        model = await self._models.use(request, body.model, body.keep_alive)
-        stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
-        reply = MessageReply(uuid.uuid4().hex, model, stream)
-        return await reply_with(reply, [stream], request, streamed=body.stream)
 
     async def _count(self, request: Request) -> Response:
         body = await read_body(PromptBody, request)
-        model = await self._models.use(request, body.model, body.keep_alive)
+        model = await self._models.use(request, body)
         ids = await asyncio.to_thread(model.encode_chat, body.conversation())
         return JSONResponse({"input_tokens": len(ids)})
 

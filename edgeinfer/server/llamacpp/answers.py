@@ -25,11 +25,12 @@ _STOP_TYPES = {"length": "limit", "deadline": "limit"}
 class LlamaCppReply(Reply):
     """Answers to a /completion or /infill request; one for each prompt and alternative."""
 
-    def __init__(self, body: Body, started: Started, model: Model) -> None:
+    def __init__(self, body: Body, model: Model, started: Started) -> None:
         self._body, self._started, self._model = body, started, model
-        self._n_said = [0 for _ in started.streams]  # tokens
-        self._unsaid: list[list[Token]] = [[] for _ in started.streams]
-        self._lines = [False for _ in started.streams]
+        self.streams = started.streams
+        self._n_said = [0 for _ in self.streams]  # tokens
+        self._unsaid: list[list[Token]] = [[] for _ in self.streams]
+        self._lines = [False for _ in self.streams]
         self._silent = body.n_predict == 0  # the prompt is only read; the engine gives a token all the same
 
     def whole(self, answers: Sequence[Answer]) -> Any:
@@ -51,12 +52,12 @@ class LlamaCppReply(Reply):
         if not self._body.return_progress or not isinstance(event, QueuedEvent | ReadingEvent):
             yield from super().of_progress(index, event)
             return
-        progress = prompt_progress(self._started.streams[index].usage, event)
+        progress = prompt_progress(self.streams[index].usage, event)
         yield data({**self._part(index, ""), "prompt_progress": progress})
 
-    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+    def end(self) -> Iterator[str]:
         """All about each answer; its text was said."""
-        for index, stream in enumerate(streams):
+        for index, stream in enumerate(self.streams):
             yield data(self._chosen(self._ending(index, stream, "", [])))
 
     @staticmethod

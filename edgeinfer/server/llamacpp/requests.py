@@ -19,6 +19,7 @@ from edgeinfer.engine.sampling import Sampling
 from edgeinfer.options import NO_LIMIT, any_seed
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
+    AnswerBody,
     InvalidParameter,
     Many,
     NamedBody,
@@ -75,10 +76,9 @@ class Started:
     truncated: bool
 
 
-class Body(NamedBody, ConstrainedBody, ABC):
+class Body(AnswerBody, ConstrainedBody, ABC):
     """What /completion and /infill share. `Sampling` checks the ranges of its own."""
 
-    stream: bool = False
     n_predict: int | None = Field(default=None, ge=-1, validation_alias=MOST_TOKENS)  # -1: no limit
     n_cmpl: int = Field(default=1, ge=1, le=128, validation_alias=AliasChoices("n_cmpl", "n"))
     stop: Stops | None = None

@@ -12,6 +12,8 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from edgeinfer.server.answering import Opening, answer
+from edgeinfer.server.bodies import NamedBody
 from edgeinfer.server.exchange import read_body
 from edgeinfer.server.llamacpp.answers import LlamaCppReply
 from edgeinfer.server.llamacpp.properties import properties, slots
@@ -25,8 +27,6 @@ from edgeinfer.server.llamacpp.requests import (
 )
 from edgeinfer.server.models import Models
 from edgeinfer.server.openai.requests import ChatBody
-from edgeinfer.server.pieces import kept_alive
-from edgeinfer.server.reply import reply_with
 from edgeinfer.text.tokenizer import Tokenizer
 
 _AT_ONCE = 5000
@@ -52,11 +52,11 @@ class LlamaCppRoutes:
         ]
 
     async def _props(self, request: Request) -> Response:
-        model = await self._models.use(request, request.query_params.get("model") or None)
+        model = await self._models.use(request, _named(request))
         return JSONResponse(await asyncio.to_thread(properties, model))
 
     async def _slots(self, request: Request) -> Response:
-        model = await self._models.use(request, request.query_params.get("model") or None)
+        model = await self._models.use(request, _named(request))
         return JSONResponse(await asyncio.to_thread(slots, model))
 
     async def _complete(self, request: Request) -> Response:
@@ -67,25 +67,23 @@ class LlamaCppRoutes:
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = await read_body(kind, request)
-        return await kept_alive(
-            request, self._reply(request, body), LlamaCppReply.failed, streamed=body.stream
+        return await answer(
+            request,
+            body,
+            self._models,
+            lambda model: LlamaCppReply(body, model, body.start(model)),
+            Opening(LlamaCppReply.failed),
         )
-
-    async def _reply(self, request: Request, body: Body) -> Response:
-        model = await self._models.use(request, body.model, body.keep_alive)
-        started = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
-        reply = LlamaCppReply(body, started, model)
-        return await reply_with(reply, started.streams, request, streamed=body.stream)
 
     async def _tokenize(self, request: Request) -> Response:
         body = await read_body(TokenizeBody, request)
-        model = await self._models.use(request, body.model, body.keep_alive)
+        model = await self._models.use(request, body)
         text = await asyncio.to_thread(_tokens, model.tokenizer, body)
         return Response(text, media_type="application/json")
 
     async def _detokenize(self, request: Request) -> Response:
         body = await read_body(DetokenizeBody, request)
-        model = await self._models.use(request, body.model, body.keep_alive)
+        model = await self._models.use(request, body)
         text = await asyncio.to_thread(
             model.tokenizer.decode, body.tokens, skip_special=False, continuation=True
         )
@@ -93,8 +91,12 @@ class LlamaCppRoutes:
 
     async def _apply_template(self, request: Request) -> Response:
         body = await read_body(ChatBody, request)
-        model = await self._models.use(request, body.model, body.keep_alive)
+        model = await self._models.use(request, body)
         return JSONResponse({"prompt": await asyncio.to_thread(model.prompts.chat_text, body.prompts()[0])})
+
+
+def _named(request: Request) -> NamedBody:
+    return NamedBody(model=request.query_params.get("model"))
 
 
 def _tokens(tokenizer: Tokenizer, body: TokenizeBody) -> str:

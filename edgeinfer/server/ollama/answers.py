@@ -27,8 +27,9 @@ class OllamaReply(Reply):
 
     media_type = "application/x-ndjson"
 
-    def __init__(self, body: Body, model: Model, *, load_s: float) -> None:
+    def __init__(self, body: Body, model: Model, load_s: float, stream: Stream) -> None:
         """`load_s`: how long the request waited for the model to be open."""
+        self.streams = [stream]
         self._chat = isinstance(body, ChatBody)
         self._calls: list[Part] = []
         self._name, self._load_s = model.name, load_s
@@ -53,9 +54,9 @@ class OllamaReply(Reply):
         """Nothing: JSON lines have no comments, and an empty part for each step would be too much."""
         yield from ()
 
-    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+    def end(self) -> Iterator[str]:
         """The calls, and what it cost."""
-        [stream] = streams
+        [stream] = self.streams
         if self._calls:
             yield _line({**self._head(), **self._said(calls=joined(self._calls)), "done": False})
         yield _line(self._ending(self._said(), stream))

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from edgeinfer.server.bodies import Many, NamedBody
-from edgeinfer.server.embeddings import MOST_TEXTS
+from edgeinfer.server.bodies import Many
+from edgeinfer.server.embeddings import MOST_TEXTS, TextsBody
 from edgeinfer.server.ollama.answers import nanoseconds
 from edgeinfer.server.ollama.requests import Options
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from edgeinfer.engine.embedding import Embedding
 
 
-class EmbedBody(NamedBody):
+class EmbedBody(TextsBody):
     """POST /api/embed.
 
     Nothing is cut in silence: other than with Ollama a longer text is refused if `truncate` is not given.
@@ -52,7 +52,7 @@ class EmbedBody(NamedBody):
         }
 
 
-class EmbeddingsBody(NamedBody):
+class EmbeddingsBody(TextsBody):
     """POST /api/embeddings, the older path, of one text."""
 
     prompt: str = ""

@@ -14,6 +14,7 @@ from pydantic import Field
 from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.options import NO_LIMIT
 from edgeinfer.server.bodies import (
+    AnswerBody,
     Messages,
     NamedBody,
     NotSupported,
@@ -63,7 +64,7 @@ class ShowBody(NamedBody):
     verbose: bool = False
 
 
-class Body(NamedBody, ABC):
+class Body(AnswerBody, ABC):
     """What chat and generate share."""
 
     stream: bool = True
@@ -74,22 +75,19 @@ class Body(NamedBody, ABC):
     top_logprobs: int | None = Field(default=None, ge=0, le=MOST_TOP)
 
     @property
-    def asks_to_unload(self) -> bool:
-        """As `ollama stop` does."""
-        return self.keep_alive == 0 and not self.prompt()
+    @abstractmethod
+    def is_empty(self) -> bool:
+        """Whether it only asks for the model to be loaded, or with a `keep_alive` of 0 to be unloaded."""
 
-    def start(self, model: Model) -> Stream | None:
-        """The answer, or None for a body that only asks for the model to be loaded.
+    def start(self, model: Model) -> Stream:
+        """The answer.
 
         Raises:
             InvalidRequest: an option is out of range, the prompt is much too long, or the schema is wrong.
         """
-        prompt = self.prompt()
-        if not prompt:
-            return None
         options = self.options or Options()
         [stream] = model.alternatives(
-            prompt,
+            self.prompt(),
             1,
             max_tokens=options.most_tokens,
             most_context=options.num_ctx,
@@ -108,7 +106,7 @@ class Body(NamedBody, ABC):
 
     @abstractmethod
     def prompt(self) -> str | Infill | Conversation:
-        """What to go on from; "": nothing."""
+        """What to go on from."""
 
     def _conversation(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Conversation:
         variables = {} if self.think is None else thinking(self.think)
@@ -127,10 +125,14 @@ class ChatBody(Body):
     messages: Messages[OllamaMessage] = Field(default_factory=list)
     tools: Tools[Tool] | None = None
 
-    def prompt(self) -> str | Conversation:
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing was said."""
+        return not self.messages
+
+    def prompt(self) -> Conversation:
         """The conversation."""
-        said = [message.plain() for message in self.messages]
-        return self._conversation(said, self.tools or ()) if said else ""
+        return self._conversation([message.plain() for message in self.messages], self.tools or ())
 
 
 class GenerateBody(Body):
@@ -144,11 +146,16 @@ class GenerateBody(Body):
     template: NotSupported = None
     context: NotSupported = None
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether there is no text to go on from."""
+        return not (self.prompt_ or self.suffix)
+
     def prompt(self) -> str | Infill | Conversation:
         """The text itself if it is raw, what is around a middle, else the user's words in a chat."""
         if self.suffix:
             return Infill(self.prompt_, self.suffix)
-        if self.raw or not self.prompt_:
+        if self.raw:
             return self.prompt_
         system: list[Message] = [{"role": "system", "content": self.system}] if self.system else []
         return self._conversation([*system, {"role": "user", "content": self.prompt_}])

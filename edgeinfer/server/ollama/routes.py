@@ -14,16 +14,15 @@ from starlette.routing import Route
 
 import edgeinfer
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.server.answering import Opening, answer, kept_alive
 from edgeinfer.server.bodies import NamedBody
-from edgeinfer.server.embeddings import gathered
-from edgeinfer.server.exchange import read_body, while_connected
+from edgeinfer.server.embeddings import embed
+from edgeinfer.server.exchange import read_body
 from edgeinfer.server.models import Models, UnknownModel
 from edgeinfer.server.ollama.answers import OllamaReply, done, empty_line
 from edgeinfer.server.ollama.embeddings import EmbedBody, EmbeddingsBody
 from edgeinfer.server.ollama.entries import listed, running, shown
-from edgeinfer.server.ollama.requests import ChatBody, GenerateBody, ShowBody
-from edgeinfer.server.pieces import kept_alive
-from edgeinfer.server.reply import reply_with
+from edgeinfer.server.ollama.requests import Body, ChatBody, GenerateBody, ShowBody
 
 VERSION = "0.13.4"  # of Ollama: Codex wants at least this one, VS Code 0.6.4
 
@@ -75,41 +74,32 @@ class OllamaRoutes:
     async def _generate(self, request: Request) -> Response:
         return await self._answer(request, GenerateBody)
 
-    async def _answer(self, request: Request, kind: type[ChatBody] | type[GenerateBody]) -> Response:
+    async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = await read_body(kind, request)
-        if body.asks_to_unload:
+        if body.is_empty and body.keep_alive == 0:  # as `ollama stop` asks
             entry = await self._models.unload(body.model)
             return JSONResponse(done(body, entry.name, "unload"))
-        return await kept_alive(
+        opening = Opening(OllamaReply.failed, OllamaReply.media_type, empty_line(body, body.model or ""))
+        if body.is_empty:
+            return await kept_alive(request, self._load(request, body), opening, streamed=body.stream)
+        arrived = time.perf_counter()
+        return await answer(
             request,
-            self._reply(request, body),
-            OllamaReply.failed,
-            streamed=body.stream,
-            media_type=OllamaReply.media_type,
-            sign_of_life=empty_line(body, body.model or ""),
+            body,
+            self._models,
+            lambda model: OllamaReply(body, model, time.perf_counter() - arrived, body.start(model)),
+            opening,
         )
 
-    async def _reply(self, request: Request, body: ChatBody | GenerateBody) -> Response:
-        arrived = time.perf_counter()
-        model = await self._models.use(request, body.model, body.keep_alive)
-        reply = OllamaReply(body, model, load_s=time.perf_counter() - arrived)
-        stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
-        if stream is None:
-            return JSONResponse(done(body, model.name, "load"))
-        return await reply_with(reply, [stream], request, streamed=body.stream)
+    async def _load(self, request: Request, body: Body) -> Response:
+        model = await self._models.use(request, body)
+        return JSONResponse(done(body, model.name, "load"))
 
     async def _embed(self, request: Request) -> Response:
-        return await self._vectors(request, EmbedBody)
+        return await embed(request, EmbedBody, self._models)
 
     async def _embed_one(self, request: Request) -> Response:
-        return await self._vectors(request, EmbeddingsBody)
-
-    async def _vectors(self, request: Request, kind: type[EmbedBody] | type[EmbeddingsBody]) -> Response:
-        body = await read_body(kind, request)
-        model = await self._models.use(request, body.model, body.keep_alive)
-        futures = await asyncio.to_thread(body.start, model)
-        found = await while_connected(request, gathered(futures))
-        return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
+        return await embed(request, EmbeddingsBody, self._models)
 
     async def _pull(self, request: Request) -> Response:
         name = (await read_body(NamedBody, request)).model

@@ -31,11 +31,10 @@ class OpenAiReply(Reply):
 
     Args:
         id: unique; its prefix is added.
-        streams: that compute it, if it is streamed.
     """
 
-    def __init__(self, id: str, body: Body, model: Model, streams: Sequence[Stream] = ()) -> None:
-        self._body, self._tokenizer, self._streams = body, model.tokenizer, streams
+    def __init__(self, id: str, body: Body, model: Model, streams: Sequence[Stream]) -> None:
+        self._body, self._tokenizer, self.streams = body, model.tokenizer, streams
         self._chat = body.as_message
         self._echoes = isinstance(body, CompletionBody) and bool(body.echo)
         self._text_logprobs: dict[int, TextLogprobs] = {}
@@ -61,11 +60,10 @@ class OpenAiReply(Reply):
 
     def beginning(self) -> Iterator[str]:
         """Before the first token of any choice."""
-        if self._chat:
-            for index in range(self._body.n):
+        for index in range(len(self.streams)):
+            if self._chat:
                 yield self._chunk({"index": index, "delta": {"role": "assistant", "content": ""}})
-        if self._echoes:
-            for index in range(self._body.n * len(self._body.prompts())):
+            if self._echoes:
                 yield self._chunk({"index": index, "text": self._prompt_text(index)})
 
     def of_progress(self, index: int, event: Progress) -> Iterator[str]:
@@ -73,7 +71,7 @@ class OpenAiReply(Reply):
         if isinstance(event, ScoredEvent) and self._body.with_logprobs:
             yield self._chunk({"index": index, "text": "", "logprobs": self._logprobs(index, event.tokens)})
         elif isinstance(event, QueuedEvent | ReadingEvent) and self._body.return_progress:
-            progress = prompt_progress(self._streams[index].usage, event)
+            progress = prompt_progress(self.streams[index].usage, event)
             yield self._chunk({"index": index, **self._nothing}, prompt_progress=progress)
         else:
             yield from super().of_progress(index, event)
@@ -85,14 +83,14 @@ class OpenAiReply(Reply):
         if any(said.values()) or logprobs is not None:
             timed: dict[str, Any] = {}
             if self._body.timings_per_token:
-                timed["timings"] = timings([self._streams[index].usage])
+                timed["timings"] = timings([self.streams[index].usage])
             yield self._chunk({"index": index, **said, "logprobs": logprobs}, **timed)
 
-    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+    def end(self) -> Iterator[str]:
         """After the last token of all choices: why each ended, and what they cost."""
-        cost = self._cost([stream.usage for stream in streams])
-        for index, stream in enumerate(streams):
-            last = index == len(streams) - 1 and not self._with_usage
+        cost = self._cost([stream.usage for stream in self.streams])
+        for index, stream in enumerate(self.streams):
+            last = index == len(self.streams) - 1 and not self._with_usage
             timed = {"timings": cost["timings"]} if last else {}
             yield self._chunk({"index": index, **self._nothing}, stream.finish_reason, **timed)
         if self._with_usage:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Literal, cast
 import numpy as np
 from pydantic import Field
 
-from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody
-from edgeinfer.server.embeddings import MOST_TEXTS
+from edgeinfer.server.bodies import InvalidParameter, Many
+from edgeinfer.server.embeddings import MOST_TEXTS, TextsBody
 
 if TYPE_CHECKING:
     from concurrent.futures import Future
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from edgeinfer.engine.request import Priority
 
 
-class EmbeddingsBody(NamedBody):
+class EmbeddingsBody(TextsBody):
     """POST /v1/embeddings."""
 
     input: str | Many[str] | Many[int] | Many[Many[int]]

@@ -13,10 +13,10 @@ from edgeinfer.engine.request import MOST_TOP
 from edgeinfer.options import NO_LIMIT
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
+    AnswerBody,
     InvalidParameter,
     Many,
     Messages,
-    NamedBody,
     NotSupported,
     Pairs,
     Stops,
@@ -55,7 +55,7 @@ class NamedChoice(BaseModel):
     function: ChosenFunction
 
 
-class Body(NamedBody, ConstrainedBody, ABC):
+class Body(AnswerBody, ConstrainedBody, ABC):
     """What chat completions and completions share.
 
     Besides OpenAI's fields those of `Sampling` are known by their names, as top_k and min_p; it checks their
@@ -66,7 +66,6 @@ class Body(NamedBody, ConstrainedBody, ABC):
     as_message: ClassVar[bool] = True  # the answer is a message, else a text
     usual_tokens: ClassVar[int | None] = None  # most of an answer, where neither body nor model says it
 
-    stream: bool = False
     stream_options: StreamOptions | None = None
     max_tokens: int | None = Field(default=None, validation_alias=MOST_TOKENS)  # less than 0: no limit
     temperature: float | None = None

@@ -11,15 +11,14 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
-from edgeinfer.server.embeddings import gathered
+from edgeinfer.server.answering import Opening, answer
+from edgeinfer.server.embeddings import embed
 from edgeinfer.server.entry import Entry
-from edgeinfer.server.exchange import read_body, while_connected
+from edgeinfer.server.exchange import read_body
 from edgeinfer.server.models import Models
 from edgeinfer.server.openai.answers import OpenAiReply
 from edgeinfer.server.openai.embeddings import EmbeddingsBody
 from edgeinfer.server.openai.requests import Body, ChatBody, CompletionBody, FimBody
-from edgeinfer.server.pieces import kept_alive
-from edgeinfer.server.reply import reply_with
 
 _STATUS = {"open": "loaded", "opening": "loading", "closed": "unloaded"}  # as llama.cpp's router says it
 
@@ -65,21 +64,16 @@ class OpenAiRoutes:
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = await read_body(kind, request)
-        return await kept_alive(request, self._reply(request, body), OpenAiReply.failed, streamed=body.stream)
-
-    async def _reply(self, request: Request, body: Body) -> Response:
-        model = await self._models.use(request, body.model, body.keep_alive)
-        # Rendering and tokenizing a long prompt takes a while: not in the loop that writes all tokens.
-        streams = await asyncio.to_thread(body.start, model)
-        reply = OpenAiReply(uuid.uuid4().hex, body, model, streams)
-        return await reply_with(reply, streams, request, streamed=body.stream)
+        return await answer(
+            request,
+            body,
+            self._models,
+            lambda model: OpenAiReply(uuid.uuid4().hex, body, model, body.start(model)),
+            Opening(OpenAiReply.failed),
+        )
 
     async def _embed(self, request: Request) -> Response:
-        body = await read_body(EmbeddingsBody, request)
-        model = await self._models.use(request, body.model, body.keep_alive)
-        futures = await asyncio.to_thread(body.start, model)
-        found = await while_connected(request, gathered(futures))
-        return await asyncio.to_thread(lambda: JSONResponse(body.answer(found, model)))
+        return await embed(request, EmbeddingsBody, self._models)
 
 
 def _described(entry: Entry) -> dict[str, Any]:

@@ -24,7 +24,8 @@ class ResponseReply(Reply):
         id: unique; its prefix is added.
     """
 
-    def __init__(self, id: str, body: ResponseBody, model: Model) -> None:
+    def __init__(self, id: str, body: ResponseBody, model: Model, stream: Stream) -> None:
+        self.streams = [stream]
         self._head = _head(id, body, model)
         self._output = Output(
             encrypts="reasoning.encrypted_content" in body.include,
@@ -50,9 +51,9 @@ class ResponseReply(Reply):
         """Its parts, in items of one kind each."""
         yield from self._said(self._output.add(token))
 
-    def end(self, streams: Sequence[Stream]) -> Iterator[str]:
+    def end(self) -> Iterator[str]:
         """The whole response."""
-        [stream] = streams
+        [stream] = self.streams
         yield from self._said(self._output.close(_status(stream)))
         yield from self._said([(f"response.{_status(stream)}", {"response": self._ended(stream)})])
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from edgeinfer.server.bodies import InvalidParameter, Many, NamedBody, NotSupported, Tools, parameters_of
+from edgeinfer.server.bodies import AnswerBody, InvalidParameter, Many, NotSupported, Tools, parameters_of
 from edgeinfer.server.responses.items import Items, messages_of
 from edgeinfer.server.responses.tools import Function, Tool
 from edgeinfer.server.structure import ResponseFormat, naming
@@ -46,7 +46,7 @@ class TextSettings(BaseModel):
     format: TextFormat = TextFormat(type="text")
 
 
-class ResponseBody(NamedBody):
+class ResponseBody(AnswerBody):
     """POST /v1/responses, and /v1/responses/input_tokens.
 
     Besides OpenAI's fields those of `Sampling` are known by their names, as seed and min_p.
@@ -57,7 +57,6 @@ class ResponseBody(NamedBody):
     input: Items = Field(default_factory=list)
     instructions: str | None = None
     max_output_tokens: int | None = Field(default=None, ge=1)
-    stream: bool = False
     temperature: float | None = None
     top_p: float | None = None
     tools: Tools[Tool] = Field(default_factory=list)

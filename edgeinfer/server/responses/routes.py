@@ -9,10 +9,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+from edgeinfer.server.answering import Opening, answer
 from edgeinfer.server.exchange import read_body
 from edgeinfer.server.models import Models
-from edgeinfer.server.pieces import kept_alive
-from edgeinfer.server.reply import reply_with
 from edgeinfer.server.responses.answers import ResponseReply, failed_early
 from edgeinfer.server.responses.requests import ResponseBody
 
@@ -32,16 +31,16 @@ class ResponsesRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = await read_body(ResponseBody, request)
-        return await kept_alive(request, self._reply(request, body), failed_early, streamed=body.stream)
-
-    async def _reply(self, request: Request, body: ResponseBody) -> Response:
-        model = await self._models.use(request, body.model, body.keep_alive)
-        stream = await asyncio.to_thread(body.start, model)  # not in the loop that writes all tokens
-        reply = ResponseReply(uuid.uuid4().hex, body, model)
-        return await reply_with(reply, [stream], request, streamed=body.stream)
+        return await answer(
+            request,
+            body,
+            self._models,
+            lambda model: ResponseReply(uuid.uuid4().hex, body, model, body.start(model)),
+            Opening(failed_early),
+        )
 
     async def _count(self, request: Request) -> Response:
         body = await read_body(ResponseBody, request)
-        model = await self._models.use(request, body.model, body.keep_alive)
+        model = await self._models.use(request, body)
         ids = await asyncio.to_thread(model.encode_chat, body.asked())
         return JSONResponse({"object": "response.input_tokens", "input_tokens": len(ids)})
