@@ -63,8 +63,10 @@ def is_sign_of_life(path: str, line: bytes) -> bool:
 
 
 def test_a_stream_whose_prompt_takes_long_shows_life_in_every_dialect(gated: Gated) -> None:
+    busy = gated.send("/v1/chat/completions", WORDS)
+    eventually(gated.backend.entered.is_set)  # while this is computed nobody is told anything
     with ExitStack() as stack:
-        responses = ask_all(gated, stack, WORDS)  # nothing is computed yet
+        responses = ask_all(gated, stack, WORDS)
         for path, response in responses.items():
             assert response.status == 200
             for _ in range(3):
@@ -72,6 +74,7 @@ def test_a_stream_whose_prompt_takes_long_shows_life_in_every_dialect(gated: Gat
                 assert is_sign_of_life(path, line), (path, line)
                 if not path.startswith("/api/"):
                     assert response.readline() == b"\n"
+        busy.close()
         gated.gate.set()
         for path, response in responses.items():
             *_, last = response.read().decode().strip().splitlines()
