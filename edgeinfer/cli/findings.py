@@ -15,14 +15,13 @@ from pathlib import Path
 
 from edgeinfer import machine
 from edgeinfer.cli.output import in_bytes
-from edgeinfer.errors import EdgeInferError, Offline
+from edgeinfer.errors import EdgeInferError
 
 _LITTLE_MEMORY = 2 << 30  # bytes: less than a model of 3 billion parameters takes
 _LITTLE_DISK = 5 << 30
 _SLOW_BYTES_PER_S = 10e9  # one channel of DDR4 gives twice that
 _PORT = 8080
 _ANOTHER = "use another: `edgeinfer serve --port N`"
-_ELSEWHERE = "192.0.2.1"  # of no machine: RFC 5737
 _ANSWER_S = 2.0
 
 
@@ -190,12 +189,21 @@ def _network() -> Finding:
     if not Settings.from_environment().offline:
         advice = "HF_HUB_OFFLINE asks us only; EDGEINFER_OFFLINE=1 makes connections impossible"
         return Finding("network", "off: nothing is fetched", advice)
-    try:
-        with socket.socket() as asked:
-            asked.settimeout(_ANSWER_S)
-            asked.connect((_ELSEWHERE, 80))
-    except Offline:
-        return Finding("network", f"off: a connection to {_ELSEWHERE} was tried, and Python refused it")
-    except OSError:
-        pass
-    return Finding("network", f"NOT off: a connection to {_ELSEWHERE} was tried", "please report this")
+    return _proof()
+
+
+def _proof() -> Finding:
+    """What happened when it was tried. After this even the port of this machine cannot be asked."""
+    from edgeinfer.cli import offline_proof
+    from edgeinfer.hub.offline import forbid_sockets
+
+    if not offline_proof.python_is_refused():
+        return Finding("network", "NOT off: Python let a connection be tried", "please report this")
+    if not forbid_sockets():
+        told = "off for Python, which refused a connection; not for native code and other programs"
+        advice = "run it where there is no network, as in a container with `--network none`"
+        return Finding("network", told, advice)
+    if not (offline_proof.native_code_is_refused() and offline_proof.children_are_refused()):
+        return Finding("network", "NOT off: the kernel gave a socket to native code", "please report this")
+    told = "off: Python refused a connection, the kernel sockets to native code and to a child process"
+    return Finding("network", f"{told}; ps, stop and bench may ask this machine")

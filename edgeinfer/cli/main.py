@@ -45,17 +45,23 @@ COMMANDS: dict[str, str] = {
     "completion": "Print a shell completion script",
 }
 ALIASES = {"ls": "list"}
+# These need sockets to this machine even when offline; `serve` and `doctor` close them when they have theirs.
+_ASKS_THIS_MACHINE = {"serve", "ps", "stop", "bench", "doctor"}
 
 
 def _go_offline(ctx: click.Context, param: click.Parameter, given: bool) -> None:
     """Before a command runs: from here on no other machine is reached."""
-    from edgeinfer.hub.offline import forbid_connections
     from edgeinfer.settings import Settings
 
     if given:
         os.environ["EDGEINFER_OFFLINE"] = "1"  # for processes that we start, too
     if Settings.from_environment().offline:
+        from edgeinfer.hub.offline import forbid_connections, forbid_sockets
+
         forbid_connections()
+        path = ctx.command_path.split()
+        if len(path) > 1 and ALIASES.get(path[1], path[1]) not in _ASKS_THIS_MACHINE:
+            forbid_sockets()
 
 
 @functools.cache

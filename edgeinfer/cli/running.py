@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import os
+import socket
+from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,13 +14,16 @@ import click
 
 from edgeinfer.cli.options import Command
 from edgeinfer.errors import InvalidRequest, NetworkError, NotFound
+from edgeinfer.server.listener import unix_path
 
 _TIMEOUT_S = 10
 
 
 def server_option(command: Command) -> Command:
     """--url."""
-    option = click.option("--url", default="http://127.0.0.1:8080", show_default=True, help="Of the server.")
+    option = click.option(
+        "--url", default="http://127.0.0.1:8080", show_default=True, help="Of the server; also unix:PATH."
+    )
     return option(command)
 
 
@@ -31,12 +36,10 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
     Raises:
         NetworkError, NotFound, InvalidRequest.
     """
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
     key = os.environ.get("EDGEINFER_API_KEY")
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     try:
-        connection = kind(parts.netloc, timeout=_TIMEOUT_S)
+        connection = _connection_to(url)
         try:
             method, sent = ("GET", None) if body is None else ("POST", json.dumps(body))
             connection.request(method, path, sent, headers)
@@ -52,3 +55,24 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
         return answer
     told = answer.get("error") if isinstance(answer, dict) else answer
     raise (NotFound if response.status == 404 else InvalidRequest)(f"the server says: {told}")
+
+
+def _connection_to(url: str) -> http.client.HTTPConnection:
+    if (path := unix_path(url)) is not None:
+        return _UnixConnection(path)
+    parts = urlsplit(url)
+    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+    return kind(parts.netloc, timeout=_TIMEOUT_S)
+
+
+class _UnixConnection(http.client.HTTPConnection):
+    """To a server that listens on a Unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=_TIMEOUT_S)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX)
+        self.sock.settimeout(_TIMEOUT_S)
+        self.sock.connect(str(self._path))

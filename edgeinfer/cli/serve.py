@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import ipaddress
 import os
-import socket
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -13,11 +12,16 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.cli.options import model_options, take_model
-from edgeinfer.errors import DiskError, InvalidRequest, PortTaken
+from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub.names import BUNDLED, locate
+from edgeinfer.hub.offline import forbid_sockets
 from edgeinfer.server.durations import seconds_of
+from edgeinfer.server.listener import listening, unix_path
+from edgeinfer.settings import Settings
 
 if TYPE_CHECKING:
+    import socket
+
     from edgeinfer.server.entry import Entry
     from edgeinfer.server.keys import Key
     from edgeinfer.server.models import Models
@@ -45,7 +49,9 @@ _SECONDS = click.FloatRange(min=0, min_open=True)
 
 @click.command("serve", short_help="Answer editors and agents on a port.")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option("--host", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--host", default="127.0.0.1", show_default=True, help="Where to listen; unix:PATH: on a Unix socket."
+)
 @click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: a free one.")
 @click.option(
     "--api-key-file",
@@ -141,7 +147,7 @@ def command(
     curl localhost:8080/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hi"}]}'
     """
     keys = _keys(api_key_file)
-    if not keys and not _is_loopback(host):
+    if not keys and not _is_private(host):
         raise InvalidRequest(
             f"{host} can be reached from other machines: that needs an API key",
             hint="give --api-key-file, or listen on 127.0.0.1",
@@ -163,7 +169,7 @@ def command(
     pool = Pool(partial(edgeinfer.load, **loading), partial(plan, **loading), most_open=max_models)
     with (
         access_log.written(log_format, log_level),
-        _listen(host, port) as listener,
+        listening(host, port) as listener,
         Models(named, pool, Terms(keep_alive, max_queue)) as served,
     ):
         rules = Rules((*allow_host, host), _is_any(host), cors_origins, keys)
@@ -171,8 +177,9 @@ def command(
         app = make_app(served, rules, limits)
         tls = None if ssl_certfile is None else Tls(ssl_certfile, ssl_keyfile)
         names = ", ".join(entry.name for entry in named)
-        scheme = "http" if tls is None else "https"
-        output.talk(f"{names} on {scheme}://{host}:{listener.getsockname()[1]}/v1, Ctrl-C ends")
+        output.talk(f"{names} on {_where(host, listener, 'http' if tls is None else 'https')}, Ctrl-C ends")
+        if Settings.from_environment().offline:
+            forbid_sockets()
         asyncio.run(_serve(Port(app, drain_s=drain_seconds, tls=tls), listener, served))
 
 
@@ -190,6 +197,11 @@ async def _serve(server: Port, listener: socket.socket, models: Models) -> None:
     if opening.done():
         opening.result()
     opening.cancel()
+
+
+def _where(host: str, listener: socket.socket, scheme: str) -> str:
+    path = unix_path(host)
+    return f"{scheme}://{host}:{listener.getsockname()[1]}/v1" if path is None else f"unix:{path}"
 
 
 def _named(model: str) -> Entry:
@@ -213,7 +225,10 @@ def _keys(file: Path | None) -> list[Key]:
         raise DiskError(f"cannot read {file}: {error}") from error
 
 
-def _is_loopback(host: str) -> bool:
+def _is_private(host: str) -> bool:
+    """Whether no other machine reaches it."""
+    if unix_path(host) is not None:
+        return True
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:
@@ -223,19 +238,3 @@ def _is_loopback(host: str) -> bool:
 def _is_any(host: str) -> bool:
     """Whether it stands for all addresses of the machine, which nobody can list."""
     return host in ("0.0.0.0", "::")
-
-
-def _listen(host: str, port: int) -> socket.socket:
-    family = socket.AF_INET6 if ":" in host else socket.AF_INET
-    listener = socket.socket(family, socket.SOCK_STREAM)
-    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-    try:
-        listener.bind((host, port))
-        listener.listen(128)
-    except OSError as error:
-        listener.close()
-        raise PortTaken(
-            f"cannot listen on {host}:{port}: {error.strerror}",
-            hint="give another --port; 0 finds a free one",
-        ) from error
-    return listener

@@ -1,11 +1,13 @@
 """The one switch that keeps this machine to itself: `--offline`, or EDGEINFER_OFFLINE=1.
 
 `refuse_if_offline` is asked before anything that would fetch. `forbid_connections` makes sure: every Python
-library of this process asks the interpreter to connect, and the interpreter refuses.
+library of this process asks the interpreter to connect, and the interpreter refuses all but this machine.
+`forbid_sockets` leaves no way at all, to nobody: the kernel refuses.
 """
 
 from __future__ import annotations
 
+import functools
 import ipaddress
 import os
 import sys
@@ -29,9 +31,21 @@ def refuse_if_offline(what: str) -> None:
         raise Offline(f"offline: {what} is not fetched", hint=_HINT)
 
 
+@functools.cache
 def forbid_connections() -> None:
-    """From here on this process reaches no other machine; nothing can undo it (PEP 578)."""
+    """From here on no Python code of this process reaches another machine; nothing can undo it (PEP 578)."""
     sys.addaudithook(_refuse_others)
+
+
+@functools.cache
+def forbid_sockets() -> bool:
+    """From here on this process and those that it starts reach nobody, whatever they are written in.
+
+    Returns False where only Python can be held back: the system has no filters of system calls.
+    """
+    from edgeinfer.hub.kernel_filter import refuse_sockets
+
+    return refuse_sockets()
 
 
 def _refuse_others(event: str, arguments: tuple[Any, ...]) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 import shutil
 import socket
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -113,9 +115,22 @@ def test_a_program_that_says_nothing_has_the_port(facts: Facts, monkeypatch: pyt
         assert "another program" in about(facts(), "port")["value"]
 
 
+ELSEWHERE = """
+import platform, sys
+platform.machine = lambda: "another"
+from edgeinfer.cli.main import main
+main(sys.argv[1:])
+"""
+
+
 def test_offline_is_proved(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
-    """In a process of its own: what is forbidden stays so."""
-    found = json.loads(edgeinfer("doctor", "--json", "--offline").stdout)["network"]
-    assert ("Python refused it" in found["value"], found["advice"]) == (True, None)
+    """In processes of their own: what is forbidden stays so."""
+    line = ("doctor", "--json", "--offline")
+    found = json.loads(edgeinfer(*line).stdout)["network"]
+    if sys.platform == "linux":
+        assert ("the kernel sockets to native code" in found["value"], found["advice"]) == (True, None)
+    done = subprocess.run([sys.executable, "-P", "-c", ELSEWHERE, *line], capture_output=True, text=True)
+    found = json.loads(done.stdout)["network"]
+    assert ("not for native code" in found["value"], "--network none" in found["advice"]) == (True, True)
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     assert "EDGEINFER_OFFLINE=1" in facts()["network"]["advice"]

@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
+import signal
 import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from fake_hub import REPO, FakeHub
+from serving import eventually
 from stores import in_the_cache
+from terminal import CHAT, Terminal
 
 from edgeinfer.errors import Offline
 from edgeinfer.hub.pull import plan_pull
@@ -71,7 +78,66 @@ def test_offline_no_library_of_the_process_reaches_another_machine(hub: FakeHub)
     assert done.stdout.split() == ["refused"] * 7 + ["200"], done.stderr
 
 
+SEALED = """
+import ctypes, errno, os, socket, subprocess, sys, threading
+listener = socket.create_server(("127.0.0.1", 0))
+go, libc = threading.Event(), ctypes.CDLL(None, use_errno=True)
+calls = {"x86_64": (41, 425, 0x40000029), "aarch64": (198, 425)}[os.uname().machine]
+elsewhere = b"\\2\\0\\0\\x50\\xc0\\0\\2\\1" + bytes(8)  # 192.0.2.1:80
+def refused(call, *arguments):
+    return call(*arguments) == -1 and ctypes.get_errno() == errno.EACCES
+def older():
+    go.wait()
+    assert refused(libc.socket, socket.AF_INET, socket.SOCK_DGRAM, 0), "a thread that was there before"
+waiting = threading.Thread(target=older)
+waiting.start()
+from edgeinfer.cli.main import main
+try:
+    main(sys.argv[1:])
+except SystemExit as left:
+    assert not left.code, left.code
+for family in set(socket.AddressFamily) - {socket.AF_UNIX}:
+    for kind in (socket.SOCK_STREAM, socket.SOCK_DGRAM, socket.SOCK_RAW):
+        assert refused(libc.socket, int(family), int(kind), 0), family
+for call in calls:
+    assert refused(libc.syscall, call, 2, 1, 0), call
+unix, pair = socket.socket(socket.AF_UNIX), socket.socketpair()
+assert refused(libc.connect, unix.fileno(), elsewhere, 16)
+assert pair[0].send(b"x") == len(pair[1].recv(1)) == 1
+listener.shutdown(socket.SHUT_RDWR)  # as if it had never listened
+assert refused(libc.connect, listener.fileno(), elsewhere, 16)
+fast_open = 0x20000000
+assert refused(libc.sendto, listener.fileno(), b"x", 1, fast_open, elsewhere, 16)
+message = (ctypes.c_size_t * 7)(ctypes.addressof(ctypes.create_string_buffer(elsewhere)), 16)
+assert refused(libc.sendmsg, listener.fileno(), message, fast_open)
+assert refused(libc.sendmmsg, listener.fileno(), message, 1, fast_open)
+child = [sys.executable, "-I", "-c", "import socket; socket.socket(socket.AF_INET, socket.SOCK_DGRAM)"]
+told = subprocess.run(child, capture_output=True, text=True, env={})
+assert told.stderr.endswith("PermissionError: [Errno 13] Permission denied\\n"), told.stderr
+go.set()
+waiting.join()
+print("sealed")
+"""
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="the filter is one of Linux")
+@pytest.mark.parametrize("line", [("--offline", "list"), ("ls", "--offline"), ("bundle", "verify", "FILE")])
+def test_offline_no_code_of_the_process_and_no_child_gets_a_socket(
+    line: tuple[str, ...], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Native code, other programs, system calls that Python knows nothing of."""
+    if line[-1] == "FILE":
+        bundled = str(tmp_path / "b.tar")
+        subprocess.run([*COMMAND, "bundle", "create", "edgeinfer-nano", "-o", bundled], check=True)
+        monkeypatch.setenv("EDGEINFER_OFFLINE", "1")
+        line = (*line[:-1], bundled)
+    command = [sys.executable, "-P", "-c", SEALED, *line]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stdout.endswith("sealed\n"), done.stderr
+
+
 ISOLATED = ("unshare", "--user", "--map-root-user", "--net")
+TRACED = ("strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-e", "signal=none", "-o")
 
 
 @pytest.fixture
@@ -82,8 +148,29 @@ def isolated() -> tuple[str, ...]:
     return ISOLATED
 
 
+class Watched:
+    """Runs commands without interfaces, and sees what they ask of the kernel."""
+
+    def __init__(self, isolated: tuple[str, ...], log: Path) -> None:
+        self._log = log
+        traced = [*isolated, *TRACED, str(log)]
+        self.sees = subprocess.run([*traced, "true"], capture_output=True).returncode == 0
+        self.prefix = traced if self.sees else [*isolated]
+
+    def connects(self) -> bool:
+        """Whether an address was connected or sent to since the last time. Pairs of sockets have none."""
+        tried = self._log.read_text() if self._log.exists() else ""
+        self._log.unlink(missing_ok=True)
+        return "sa_family" in tried
+
+
+@pytest.fixture
+def watched(isolated: tuple[str, ...], tmp_path: Path) -> Watched:
+    return Watched(isolated, tmp_path / "strace")
+
+
 def test_without_any_network_models_are_found_and_run(
-    home: Path, random_model: Path, isolated: tuple[str, ...], tmp_path: Path
+    home: Path, random_model: Path, watched: Watched, tmp_path: Path
 ) -> None:
     in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
     bundled = str(tmp_path / "b.tar")
@@ -96,14 +183,54 @@ def test_without_any_network_models_are_found_and_run(
         ("bundle", "verify", bundled),
         ("bundle", "install", bundled),
         ("run", "a/b", "hi", "-n", "2"),
+        ("doctor",),
     ):
-        done = subprocess.run([*isolated, *COMMAND, *line], capture_output=True, text=True)
-        assert (done.returncode, done.stderr) == (0, ""), line
-    talk = [*isolated, *COMMAND, "chat", "a/b", "--plain", "-n", "2"]
+        done = subprocess.run([*watched.prefix, *COMMAND, *line], capture_output=True, text=True)
+        assert (done.returncode, done.stderr, watched.connects()) == (0, "", False), line
+    talk = [*watched.prefix, *COMMAND, "chat", "a/b", "--plain", "-n", "2"]
     done = subprocess.run(talk, input="hi\n/bye\n", capture_output=True, text=True)
-    assert (done.returncode, bool(done.stdout.strip())) == (0, True), done.stderr
-    done = subprocess.run([*isolated, *COMMAND, "pull", "a/b"], capture_output=True, text=True)
+    assert (done.returncode, bool(done.stdout.strip()), watched.connects()) == (0, True, False), done.stderr
+    done = subprocess.run([*watched.prefix, *COMMAND, "pull", "a/b"], capture_output=True, text=True)
     assert (done.returncode, "is this machine connected?" in done.stderr) == (5, True)
+    assert watched.connects() == watched.sees  # it would have been seen before, too
+
+
+@pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not here")
+def test_without_any_network_one_chats_in_the_whole_terminal(tmp_path: Path, watched: Watched) -> None:
+    terminal = Terminal(tmp_path)
+    try:
+        terminal.type(f"{shlex.join(watched.prefix)} {CHAT} --temperature 0", "Enter")
+        terminal.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
+        terminal.type("How do I download a model?", "Enter")
+        terminal.until(lambda screen: "edgeinfer pull" in screen and "tokens" in screen)
+        terminal.type("", "C-q")
+        eventually(lambda: "f1 Help" not in terminal.screen())
+        assert not watched.connects()
+    finally:
+        terminal.close()
+
+
+@pytest.mark.parametrize("offline", [(), ("--offline",)])
+def test_without_any_network_a_model_is_served_on_a_unix_socket(
+    home: Path, random_model: Path, watched: Watched, offline: tuple[str, ...]
+) -> None:
+    in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
+    place = home / "s.sock"
+    line = [*watched.prefix, *COMMAND, "serve", "a/b", "--host", f"unix:{place}", *offline]
+    with subprocess.Popen(line, stderr=subprocess.PIPE, text=True, process_group=0) as server:
+        assert server.stderr is not None
+        assert str(place) in server.stderr.readline()
+        with httpx2.Client(transport=httpx2.HTTPTransport(uds=str(place)), timeout=30) as client:
+            body = {"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2}
+            answer = client.post("http://localhost/v1/chat/completions", json=body)
+            assert answer.json()["usage"]["completion_tokens"] in (1, 2)
+        os.killpg(server.pid, signal.SIGTERM)  # strace does not pass it on
+    assert (server.returncode, watched.connects(), place.exists()) == (0, False, False)
+
+
+def test_without_a_loopback_the_other_way_to_serve_is_told(isolated: tuple[str, ...]) -> None:
+    done = subprocess.run([*isolated, *COMMAND, "serve"], capture_output=True, text=True)
+    assert (done.returncode, "--host unix:PATH" in done.stderr) == (7, True), done.stderr
 
 
 SERVED = """
@@ -134,22 +261,3 @@ def test_without_any_network_a_model_is_served(
     command = [*isolated, "sh", "-c", SERVED, sys.executable, "a/b"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.split()[-1:] in (["1"], ["2"]), done.stderr
-
-
-def test_run_and_list_make_no_connection(home: Path, random_model: Path, tmp_path: Path) -> None:
-    in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
-    log = tmp_path / "strace"
-    traced = ["strace", "-f", "-o", str(log), "-e", "trace=connect,sendto,sendmsg"]
-    try:
-        subprocess.run([*traced, "true"], check=True, capture_output=True)
-    except (OSError, subprocess.CalledProcessError):
-        pytest.skip("needs strace")
-    bundled = str(tmp_path / "b.tar")
-    for line in (
-        ("list",),
-        ("run", "a/b", "hi", "-n", "2"),
-        ("bundle", "create", "a/b", "-o", bundled),
-        ("bundle", "install", bundled),
-    ):
-        subprocess.run([*traced, *COMMAND, *line], check=True, capture_output=True)
-        assert "AF_INET" not in log.read_text()

@@ -7,59 +7,19 @@ import shlex
 import shutil
 import signal
 import subprocess
-import sys
 import termios
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import pytest
+from terminal import CHAT, Terminal
 
 from edgeinfer.sessions.store import SessionStore
 
 pytestmark = pytest.mark.skipif(shutil.which("tmux") is None, reason="tmux is not here")
-CHAT = shlex.join([sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()", "chat"])
 ASKED = "How do I download a model?"
-
-
-class Terminal:
-    """A shell in a tmux of its own; `home` is where the sessions go."""
-
-    def __init__(self, home: Path) -> None:
-        socket = home / f"tmux{len(list(home.glob('tmux*')))}"  # one that was killed leaves it
-        self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
-        shell = shlex.join(["env", f"HOME={home}", f"XDG_DATA_HOME={home}", f"XDG_CACHE_HOME={home}", "sh"])
-        self.run("new-session", "-d", "-x", "100", "-y", "30", shell)
-
-    def run(self, *command: str) -> str:
-        done = subprocess.run([*self._tmux, *command], capture_output=True, text=True, check=True)
-        return done.stdout
-
-    def type(self, text: str, *keys: str) -> None:
-        self.run("send-keys", "-l", text)
-        for key in keys:
-            self.run("send-keys", key)
-
-    def screen(self) -> str:
-        return self.run("capture-pane", "-p")
-
-    def until(self, happened: Callable[[str], bool]) -> str:
-        for _ in range(600):
-            screen = self.screen()
-            if happened(screen):
-                return screen
-            time.sleep(0.05)
-        raise AssertionError(f"it did not happen; the screen is\n{self.screen()}")
-
-    def start(self, *options: str) -> int:
-        """The process, once its model is open."""
-        self.type(f"exec {CHAT} {shlex.join(options)}", "Enter")
-        self.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
-        return int(self.run("list-panes", "-F", "#{pane_pid}"))
-
-    def close(self) -> None:
-        subprocess.run([*self._tmux, "kill-server"], capture_output=True, check=False)
 
 
 @pytest.fixture
