@@ -29,8 +29,8 @@ class Fault:
     """What goes wrong with one answer of the file server."""
 
     until: int | None = None  # the byte of the file before which the connection ends
-    stall_s: float = 0.0  # silence after them
     then: Callable[[], None] | None = None  # called after them
+    stall_s: float = 0.0  # silence after that
     status: int | None = None
     headers: Mapping[str, str] = field(default_factory=dict)
     body: bytes | None = None  # in place of the file
@@ -230,10 +230,10 @@ class _FileHandler(_Handler):
             else:
                 self.hub.sent_bytes += len(piece)
             time.sleep(self.hub.pause_s)
-        if fault.stall_s:
-            time.sleep(fault.stall_s)
         if fault.then:
             fault.then()
+        if fault.stall_s:
+            time.sleep(fault.stall_s)
         if fault.until is not None or fault.claim is not None:
             with contextlib.suppress(OSError):
                 self.connection.shutdown(socket.SHUT_RDWR)

@@ -14,7 +14,7 @@ from edgeinfer.hub.store import local_models
 from edgeinfer.hub.transfer import Patience
 
 NAME = f"{REPO}:Q8_0"
-HASTY = Patience(attempts=3, first_delay_s=0.001, stall_s=0.2)
+HASTY = Patience(attempts=3, first_delay_s=0.001)
 COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
 
 
