@@ -53,14 +53,15 @@ def _list_catalog(as_json: bool) -> None:
 
     models = catalog().models.values()
     if as_json:
-        output.as_json([asdict(model) for model in models])
+        output.as_json([asdict(model) | {"runnable": model.is_runnable} for model in models])
         return
     rows = []
     for model in models:
         file = model.files.get(model.quant)
         size = output.in_bytes(file.size_bytes) if file and file.size_bytes else ""
-        rows.append((model.name, model.quant, size, model.licence, model.repo))
-    output.table([("name", "quantization", "size", "licence", "repository"), *rows])
+        runs = "yes" if model.is_runnable else f"no: {model.architecture}"
+        rows.append((model.name, model.quant, size, runs, model.licence, model.repo))
+    output.table([("name", "quantization", "size", "runs here", "licence", "repository"), *rows])
 
 
 def _day(seconds: float) -> str:

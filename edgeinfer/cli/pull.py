@@ -9,7 +9,16 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.cli.progress import bar_of
-from edgeinfer.errors import BadModelFile, DiskError, InvalidRequest, NetworkError, NotEnoughMemory, Offline
+from edgeinfer.errors import (
+    BadModelFile,
+    DiskError,
+    EdgeInferError,
+    InvalidRequest,
+    NetworkError,
+    NotEnoughMemory,
+    Offline,
+    UnsupportedModel,
+)
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
@@ -21,7 +30,7 @@ if TYPE_CHECKING:
 @click.command("pull", short_help="Fetch models by name.")
 @click.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--dry-run", is_flag=True, help="Tell what would be fetched, and fetch nothing.")
-@click.option("-y", "--yes", is_flag=True, help="Fetch also what does not fit into this machine.")
+@click.option("-y", "--yes", is_flag=True, help="Fetch also what will not run on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per name.")
 def command(names: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> None:
     """Fetch models into the Hugging Face cache, where other programs find them too.
@@ -43,9 +52,8 @@ def command(names: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> 
             if not _tell_here(name, as_json):
                 raise
             continue
-        _tell_of_architecture(plan)
         if plan.here_bytes() == 0:  # what was begun was agreed to
-            _tell_whether_it_fits(plan, ask=not (yes or dry_run))
+            _look_before(plan, ask=not (yes or dry_run))
         if dry_run:
             _tell(plan, as_json, {})
             continue
@@ -69,35 +77,38 @@ def _tell_here(name: str, as_json: bool) -> bool:
     return True
 
 
-def _tell_of_architecture(plan: Plan) -> None:
-    """Before anything is fetched."""
-    from edgeinfer.models import FAMILIES
-
-    if plan.architecture not in (None, *FAMILIES):
-        kind = safe_text(f"{plan.name} is a {plan.architecture} model")
-        output.talk(f"note: {kind}, which edgeinfer does not run yet")
-
-
-def _tell_whether_it_fits(plan: Plan, *, ask: bool) -> None:
-    """Before gigabytes come; if asked to, only with a word of the person who waits.
+def _look_before(plan: Plan, *, ask: bool) -> None:
+    """Tell whether it will run here, before gigabytes come; if asked to, wait for a word where it will not.
 
     Raises:
-        NotEnoughMemory: it does not fit, and nobody is there to ask.
+        UnsupportedModel, NotEnoughMemory: it will not, and nobody is there to ask.
     """
     from edgeinfer.bench.speed import stored_speed
     from edgeinfer.hub.fit import fit_plan, usual_use
 
+    problem: EdgeInferError
     try:
         fit = fit_plan(plan, usual_use())
+    except UnsupportedModel as unsupported:
+        problem = UnsupportedModel(unsupported.message, hint="other programs may run it")
     except (BadModelFile, NetworkError, DiskError, InvalidRequest):  # the pull itself will tell
         return
-    line = safe_text(f"{plan.name} {fit.summary(stored_speed())}")
-    if fit.verdict != "does not fit" or not ask:
-        output.talk(line)
-    elif not output.is_terminal(sys.stdin):
-        raise NotEnoughMemory(line, hint=f"{fit.advice}; --yes fetches it all the same")
     else:
-        click.confirm(f"{line}\n{safe_text(fit.advice)}\nfetch it all the same?", abort=True, err=True)
+        line = f"{plan.name} {fit.summary(stored_speed())}"
+        if fit.verdict != "does not fit":
+            output.talk(safe_text(line))
+            return
+        problem = NotEnoughMemory(line, hint=fit.advice)
+    _ask_about(problem) if ask else output.talk(safe_text(problem.message))
+
+
+def _ask_about(problem: EdgeInferError) -> None:
+    """Go on only with a word of the person who waits."""
+    if not output.is_terminal(sys.stdin):
+        problem.hint = f"{problem.hint}; --yes fetches it all the same"
+        raise problem
+    question = f"{safe_text(problem.message)}\n{safe_text(problem.hint or '')}\nfetch it all the same?"
+    click.confirm(question, abort=True, err=True)
 
 
 def _pull(plan: Plan) -> Path:

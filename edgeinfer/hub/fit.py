@@ -133,7 +133,13 @@ def fit_file(path: str | os.PathLike[str], name: str, use: Use) -> Fit:
 def fit_plan(plan: Plan, use: Use) -> Fit:
     """Of what a pull would fetch. Raises like `fit_model`."""
     from edgeinfer.hub.header import remote_header
+    from edgeinfer.models import FAMILIES
 
+    if plan.architecture not in (None, *FAMILIES):
+        raise UnsupportedModel(
+            f"{plan.name} is a {plan.architecture} model, which edgeinfer does not run yet",
+            hint="supported are " + ", ".join(FAMILIES),
+        )
     with remote_header([item.file for item in plan.items]) as file:
         return _fit(file, plan.name, use, plan.sizes, plan.size_bytes)
 

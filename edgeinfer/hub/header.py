@@ -59,7 +59,10 @@ def remote_header(files: Sequence[RemoteFile], patience: Patience | None = None)
             name = Path(folder) / file.name.rpartition("/")[2]
             with changing(name):
                 _write_shell(file, name, patience or Patience())
-        yield _native.gguf_open(str(Path(folder) / files[0].name.rpartition("/")[2]))
+        try:
+            yield _native.gguf_open(str(Path(folder) / files[0].name.rpartition("/")[2]))
+        except BadModelFile as error:  # it is about the file, not about where its header is just now
+            raise type(error)(error.message.replace(f"{folder}/", ""), hint=error.hint) from None
 
 
 def _write_shell(file: RemoteFile, place: Path, patience: Patience) -> None:

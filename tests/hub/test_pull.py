@@ -79,12 +79,32 @@ def test_a_pulled_model_is_listed_and_answers(hub: FakeHub) -> None:
     assert json.loads(answered.stdout)["completion_tokens"] in (1, 2)
 
 
-def test_what_edgeinfer_cannot_run_is_told_before_it_is_fetched(hub: FakeHub) -> None:
+def test_what_edgeinfer_cannot_run_is_not_fetched_without_a_yes(hub: FakeHub, tmp_path: Path) -> None:
     assert "does not run yet" not in edgeinfer("pull", NAME, "--dry-run").stderr
     hub.architecture = "mamba\x1b[2J"
-    told = edgeinfer("pull", NAME, "--dry-run").stderr
-    assert "does not run yet" in told
-    assert "\x1b" not in told
+    told = edgeinfer("pull", NAME, "--dry-run")
+    assert (told.returncode, "does not run yet" in told.stderr, "\x1b" in told.stderr) == (0, True, False)
+    refused = edgeinfer("pull", NAME)
+    assert (refused.returncode, "--yes" in refused.stderr) == (3, True)
+    assert hub.fetched == []
+    assert edgeinfer("pull", NAME, "--yes").returncode == 0
+
+
+def test_what_edgeinfer_cannot_run_is_seen_in_the_header(hub: FakeHub, random_model: Path) -> None:
+    """Of an address nobody tells the architecture; and a type of tensors is told nowhere else."""
+    data = random_model.read_bytes()
+    url = f"{hub.files_url}/{REPO}/resolve/main/m.gguf"
+    foreign = data.replace(
+        b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0llama",
+        b"general.architecture\x08\0\0\0\x05\0\0\0\0\0\0\0mamba",
+    )
+    hub.repositories[REPO] = {"m.gguf": foreign}
+    refused = edgeinfer("pull", url)
+    assert (refused.returncode, "error: m.gguf: architecture 'mamba'" in refused.stderr) == (3, True)
+    place = data.index(b"blk.0.attn_q.weight") + len("blk.0.attn_q.weight") + 4 + 2 * 8
+    hub.repositories[REPO] = {"m.gguf": data[:place] + b"\x16\0\0\0" + data[place + 4 :]}  # IQ2_S
+    refused = edgeinfer("pull", url)
+    assert (refused.returncode, "IQ2_S" in refused.stderr) == (3, True), refused.stderr
 
 
 def test_a_person_sees_how_far_it_is(hub: FakeHub) -> None:

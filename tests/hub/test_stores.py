@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -173,8 +174,10 @@ def test_of_a_repository_the_main_branch_is_listed(home: Path, random_model: Pat
 def test_the_catalog_is_listed(home: Path, edgeinfer_command: Run) -> None:
     listed = json.loads(edgeinfer_command("list", "--catalog", "--json")[1])
     (row,) = (row for row in listed if row["name"] == "qwen3:4b")
-    assert row["files"]["Q4_K_M"]["size_bytes"] == 2_497_280_256
-    assert "qwen3:4b" in edgeinfer_command("ls", "--catalog")[1]
+    assert (row["files"]["Q4_K_M"]["size_bytes"], row["runnable"]) == (2_497_280_256, True)
+    shown = edgeinfer_command("ls", "--catalog")[1]
+    assert re.search("qwen3:4b .* yes .*", shown)
+    assert re.search("nomic-embed-text:v1.5 .* no: nomic-bert .*", shown)
 
 
 def test_cp_import_and_rm(home: Path, random_model: Path, edgeinfer_command: Run, tmp_path: Path) -> None:
