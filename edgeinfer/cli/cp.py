@@ -12,14 +12,18 @@ from edgeinfer.text.safe import safe_text
 @click.argument("source")
 @click.argument("name")
 def command(source: str, name: str) -> None:
-    """Let NAME be another name of the model SOURCE. Nothing is copied.
+    """Let NAME be another name of the model SOURCE. Weights are not copied.
 
     \b
     edgeinfer cp qwen3:4b my-model
     """
-    from edgeinfer.hub.names import find_model
+    from edgeinfer.hub.names import locate
     from edgeinfer.hub.store import own
 
-    path = find_model(source).absolute()
-    own.link(name, path)
+    found = locate(source)
+    path = found.path.absolute()
+    if found.modelfile is None:
+        own.link(name, path)
+    else:
+        own.create(name, found.modelfile, replaces=False)
     output.data(safe_text(f"{name} is {path}"))

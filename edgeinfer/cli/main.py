@@ -34,6 +34,7 @@ COMMANDS: dict[str, str] = {
     "rm": "Remove models that edgeinfer keeps",
     "cp": "Call a model by one more name",
     "import": "Call a model file by a name",
+    "create": "Give a model a system message, parameters and a name",
     "bundle": "Carry models to a machine without a network, in one file",
     "show": "Tell what is in a model file",
     "check": "Parse and validate model files, run nothing",

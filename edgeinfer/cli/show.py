@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import sys
 from typing import TYPE_CHECKING, Any, get_args
 
 import click
@@ -15,32 +16,54 @@ from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
+    from edgeinfer.hub.modelfile import Modelfile
     from edgeinfer.models.spec import DecoderSpec
 
 
 @click.command("show", short_help="Tell what is in a model file.")
 @click.argument("model", required=False)
 @click.option("--template", is_flag=True, help="Print only the chat template.")
+@click.option("--modelfile", is_flag=True, help="Print only a Modelfile that `create` takes.")
 @click.option("--metadata", is_flag=True, help="Print all metadata keys; long arrays by their length.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
-def command(model: str | None, template: bool, metadata: bool, as_json: bool) -> None:
+def command(model: str | None, template: bool, modelfile: bool, metadata: bool, as_json: bool) -> None:
     """Tell what is in MODEL: a file or a name."""
     from edgeinfer import _native
-    from edgeinfer.hub.names import find_model
+    from edgeinfer.hub.modelfile import Modelfile
+    from edgeinfer.hub.names import locate
 
-    file = _native.gguf_open(str(find_model(model)))
+    found = locate(model)
+    told = found.modelfile or Modelfile(str(found.path.absolute()))
+    if modelfile:
+        text = str(told)
+        output.data(safe_text(text) if output.is_terminal(sys.stdout) else text, end="")
+        return
+    file = _native.gguf_open(str(found.path))
     if template:
-        output.data(safe_text(Facts(file).template))
+        output.data(safe_text(Facts(file, template=found.template).template))
     elif metadata:
         _print_metadata(file, as_json)
     else:
-        facts = describe(file)
+        facts = {**describe(file, found.template), "told": _told(told)}
         output.as_json(facts) if as_json else _print(facts)
 
 
-def describe(file: GgufFile) -> dict[str, Any]:
-    """Everything that `show` tells, as JSON values."""
-    facts, (spec, unsupported) = Facts(file), _spec(file)
+def _told(modelfile: Modelfile) -> dict[str, Any]:
+    return {
+        "system": modelfile.system,
+        "messages": [{"role": role, "content": content} for role, content in modelfile.messages],
+        "parameters": list(modelfile.parameter_lines()),
+        "licenses": modelfile.licenses,
+    }
+
+
+def describe(file: GgufFile, template: str | None = None) -> dict[str, Any]:
+    """Everything that `show` tells of a file, as JSON values.
+
+    Args:
+        template: that is used instead of the file's.
+    """
+    facts, (spec, unsupported) = Facts(file, template=template), _spec(file)
     return {
         "file": {"path": str(file.path), "bytes": facts.n_bytes, "shards": file.shards},
         "model": {
@@ -145,6 +168,9 @@ def _print(facts: dict[str, Any]) -> None:
     output.table(_tokenizer_rows(facts["tokenizer"]), title="Tokenizer")
     output.table(_template_rows(facts["template"]), title="Chat template")
     output.table(_memory_rows(facts["memory"]), title="Memory")
+    told = _told_rows(facts["told"])
+    if told:
+        output.table(told, title="Told once and for all")
 
 
 def _tokenizer_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
@@ -161,6 +187,13 @@ def _template_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
     if not facts["present"]:
         return [("present", "no: `run --raw` continues text, chat needs a template")]
     return [("characters", facts["characters"]), ("sha256", facts["sha256"])]
+
+
+def _told_rows(told: dict[str, Any]) -> list[tuple[str, object]]:
+    rows: list[tuple[str, object]] = [("system", told["system"])] if told["system"] else []
+    rows += [(message["role"], message["content"]) for message in told["messages"]]
+    rows += [("parameter", line) for line in told["parameters"]]
+    return [*rows, *(("license", text.strip().partition("\n")[0]) for text in told["licenses"])]
 
 
 def _memory_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:

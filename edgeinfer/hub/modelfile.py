@@ -163,14 +163,14 @@ def parse(data: bytes, source: str) -> Modelfile:
 
 def quoted(text: str) -> str:
     """A value as it is written. Raises BadModelfile: it cannot be, as nothing is escaped."""
-    for mark in ("", *reversed(_QUOTES)):
+    for mark in _QUOTES if "\n" in text else ("", *reversed(_QUOTES)):
         first, *others = f"{mark}{text}{mark}".split("\n")
         rest = enumerate(others)
         with contextlib.suppress(BadModelfile):
             if "\r" not in text and _value(first, rest) == text and not any(True for _ in rest):
                 return "\n".join((first, *others))
     raise BadModelfile(
-        f'a Modelfile cannot say {text[:40]!r}: nothing is escaped in it, and a line of that ends in """'
+        f'a Modelfile cannot say {text[:40]!r}: nothing is escaped in it, and a line ends in """'
     )
 
 
@@ -250,13 +250,13 @@ def _split(line: str) -> tuple[str, str]:
 
 def _value(first: str, lines: Iterator[tuple[int, str]]) -> str:
     """A value that begins in this line."""
-    first = first.strip()
-    mark = next((mark for mark in _QUOTES if first.startswith(mark)), "")
-    if not first:
+    whole = first.strip()
+    mark = next((mark for mark in _QUOTES if whole.startswith(mark)), "")
+    if not whole:
         raise BadModelfile("it has no value", hint='an empty one is ""')
-    if not mark or (len(first) >= 2 * len(mark) and first.endswith(mark)):
-        return first[len(mark) : len(first) - len(mark)]
-    text = [first[len(mark) :]]
+    if not mark or (len(whole) >= 2 * len(mark) and whole.endswith(mark)):
+        return whole[len(mark) : len(whole) - len(mark)]
+    text = [first.lstrip()[len(mark) :]]
     for _, line in lines:
         if line.rstrip().endswith(mark):
             return "\n".join([*text, line.rstrip()[: -len(mark)]])

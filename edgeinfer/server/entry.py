@@ -7,6 +7,8 @@ import time
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Literal
 
+from edgeinfer.hub.store import own
+
 if TYPE_CHECKING:
     import asyncio
 
@@ -30,6 +32,12 @@ class Entry:
     opening: asyncio.Task[Model] | None = None
     users: set[Record] = field(default_factory=set)  # requests that it answers
     used_at: float = field(default_factory=time.monotonic)  # when its last request ended
+
+    @property
+    def is_as_found(self) -> bool:
+        """Whether it is no model that has been created anew since."""
+        found = self.located
+        return found is None or own.created_with(found.name) in (None, found.modelfile)
 
     @property
     def context_length(self) -> int | None:

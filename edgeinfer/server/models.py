@@ -139,8 +139,8 @@ class Models:
         key = plain_name(name)
         if key in self._named:
             return self._named[key]
-        if key in self._found and self._found[key].state != "closed":
-            return self._found[key]
+        if (found := self._found.get(key)) and found.state != "closed" and found.is_as_found:
+            return found
         try:
             if self._pool is None:
                 raise NotFound("these are all that there are")

@@ -98,18 +98,19 @@ def copy(name: str, files: tuple[Path, ...]) -> Path:
     return place_of(name)
 
 
-def create(name: str, modelfile: Modelfile) -> None:
-    """Keep what a model is created with, in the place of a created one that is called so.
+def create(name: str, modelfile: Modelfile, *, replaces: bool = True) -> None:
+    """Keep what a model is created with.
 
     Args:
         modelfile: its base is the path of a file.
+        replaces: a created one may be called so, which is one no more.
 
     Raises:
         InvalidRequest: it is no name, or something else is called so.
         DiskError.
     """
     with changing(_root()):
-        if not was_created(name):
+        if not (replaces and was_created(name)):
             _free_place(name)
         created.write(_root() / _CREATED, name, modelfile)
 
@@ -130,11 +131,12 @@ def was_created(name: str) -> bool:
     return False
 
 
-def forget(name: str) -> None:
-    """Remove a created model. Raises DiskError."""
+def forget(name: str) -> Path:
+    """Remove a created model. Returns the Modelfile that it was. Raises DiskError."""
     place = created.place_of(_root() / _CREATED, name)
     with changing(place):
         place.unlink()
+    return place
 
 
 @contextlib.contextmanager
@@ -205,7 +207,8 @@ def shards(path: Path) -> tuple[Path, ...]:
 
 def _free_place(name: str) -> Path:
     require_name(name)
-    if any(name.lower() == known.lower() for model in models() for known in model.names):
+    taken = (known.lower() for model in models() for known in model.names)
+    if name.lower() in taken or was_created(name):
         raise InvalidRequest(f"a model is called {name!r} already", hint=f"`edgeinfer rm {name}` forgets it")
     place = _root() / "names" / f"{quote(name, safe='')}.gguf"
     place.unlink(missing_ok=True)  # a name whose file is gone

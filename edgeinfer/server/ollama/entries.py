@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import math
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
+
+from edgeinfer.hub.modelfile import Modelfile
 
 if TYPE_CHECKING:
     from edgeinfer.facts import Facts
@@ -44,12 +47,14 @@ def running(entry: Entry) -> dict[str, Any]:
 def shown(entry: Entry, *, verbose: bool) -> dict[str, Any]:
     """The answer to /api/show; `verbose`: long arrays of the metadata too."""
     facts = entry.read_facts()
-    template, parameters = _template(facts), _parameters(entry)
+    told = _told(entry)
     return {
-        "license": facts.text("general.license"),
-        "modelfile": f'FROM {entry.name}\nTEMPLATE """{template}"""\n{parameters}',
-        "parameters": parameters,
-        "template": template,
+        "license": "\n\n".join(told.licenses) or facts.text("general.license"),
+        "modelfile": str(told),
+        "parameters": "\n".join(told.parameter_lines()),
+        "template": _template(facts),
+        "system": told.system or "",
+        "messages": [{"role": role, "content": content} for role, content in told.messages],
         "details": _details(facts),
         "model_info": {
             "general.basename": entry.name,  # VS Code shows it; files may have a better one
@@ -89,6 +94,11 @@ def _template(facts: Facts) -> str:
     return facts.template + ("{# .Suffix #}" if "insert" in facts.capabilities else "")
 
 
-def _parameters(entry: Entry) -> str:
-    """Continue reads num_ctx from this text."""
-    return f"num_ctx {entry.context_length}"
+def _told(entry: Entry) -> Modelfile:
+    """What the model was told, without the path of its file: that is nobody's business.
+
+    Continue reads num_ctx from the parameters.
+    """
+    told = (entry.located and entry.located.modelfile) or Modelfile("")
+    named = Modelfile(entry.name, (("num_ctx", str(entry.context_length)),))
+    return replace(named.over(told), base=entry.name)

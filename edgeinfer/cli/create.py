@@ -1,0 +1,57 @@
+"""`edgeinfer create`: a model with a system message, parameters and so on, from a Modelfile."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import click
+
+from edgeinfer.cli import output
+from edgeinfer.errors import DiskError, NotFound
+from edgeinfer.text.safe import safe_text
+
+
+@click.command("create", short_help="Give a model a system message, parameters and a name.")
+@click.argument("name")
+@click.option("-f", "--file", default="Modelfile", metavar="FILE", help="-: standard input.  [Modelfile]")
+def command(name: str, file: str) -> None:
+    """Let NAME be the model that a Modelfile describes.
+
+    \b
+    FROM qwen3:4b
+    PARAMETER temperature 0.2
+    SYSTEM You answer in one sentence.
+    MESSAGE user Is the sky blue?
+    MESSAGE assistant Yes.
+
+    The format is Ollama's. FROM names a model of `edgeinfer list` or the path of a GGUF file, PARAMETER also
+    num_ctx, num_predict, stop, seed and so on. Every conversation begins with the MESSAGEs. TEMPLATE is in
+    Jinja; without one that of the file is used. LICENSE is shown. A text of several lines stands between
+    \""" and \""".
+
+    The weights are linked, not copied. The same command again replaces the model.
+    """
+    from edgeinfer.hub.create import create
+    from edgeinfer.hub.modelfile import parse
+
+    folder = Path() if file == "-" else Path(file).parent
+    told = create(name, parse(_read(file), "standard input" if file == "-" else file), folder)
+    for parameter in told.without_effect:
+        output.talk(f"{parameter} has no effect here: it changes no answer")
+    output.data(safe_text(f"{name} is created from {told.base}"))
+
+
+def _read(file: str) -> bytes:
+    """No more of it than would be read of a Modelfile."""
+    from edgeinfer.hub.modelfile import MOST_BYTES
+
+    if file == "-":
+        return sys.stdin.buffer.read(MOST_BYTES + 1)
+    try:
+        with Path(file).open("rb") as opened:
+            return opened.read(MOST_BYTES + 1)
+    except FileNotFoundError:
+        raise NotFound(f"there is no file {file}", hint="-f names the Modelfile") from None
+    except (OSError, ValueError) as error:
+        raise DiskError(f"cannot read {file}: {getattr(error, 'strerror', None) or error}") from error

@@ -1,0 +1,297 @@
+"""Models that `edgeinfer create` makes: through the command line, Python and the port."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import ollama
+import openai
+import pytest
+from serving import Served
+from stores import in_ollama
+
+import edgeinfer
+from edgeinfer.errors import NotFound
+from edgeinfer.hub.located import Located
+from edgeinfer.hub.names import find_model
+from edgeinfer.hub.store import local_models
+from edgeinfer.loading import plan
+from edgeinfer.server.entry import Entry
+from edgeinfer.server.guard import Rules
+from edgeinfer.server.models import Models
+from edgeinfer.server.pool import Pool
+from edgeinfer.text.safe import safe_text
+
+Run = Callable[..., Any]
+
+TEMPLATE = "{% for m in messages %}[{{ m.role }}]{{ m.content }}{% endfor %}[assistant]"
+PIRATE = f"""
+FROM ./base.gguf
+PARAMETER temperature 1.5
+PARAMETER seed 7
+PARAMETER num_predict 6
+PARAMETER num_ctx 384
+SYSTEM Talk like a pirate.
+MESSAGE user hi
+MESSAGE assistant "Arr."
+TEMPLATE {TEMPLATE}
+LICENSE MIT
+"""
+SYSTEM = {"role": "system", "content": "Talk like a pirate."}
+SHOWN = [{"role": "user", "content": "hi"}, {"role": "assistant", "content": "Arr."}]
+ASKED: dict[str, Any] = {"role": "user", "content": "a word"}
+PROMPT = "[system]Talk like a pirate.[user]hi[assistant]Arr.[user]a word[assistant]"
+
+
+@pytest.fixture
+def folder(tmp_path: Path, random_model: Path) -> Path:
+    """Of a Modelfile and what it builds on."""
+    (tmp_path / "base.gguf").symlink_to(random_model)
+    (tmp_path / "Modelfile").write_text(PIRATE)
+    return tmp_path
+
+
+@pytest.fixture
+def pirate(folder: Path, edgeinfer_command: Run) -> Path:
+    done = edgeinfer_command("create", "pirate", "-f", str(folder / "Modelfile"))
+    assert (done.code, done.out) == (0, f"pirate is created from {folder / 'base.gguf'}\n")
+    return folder
+
+
+@pytest.fixture
+def expected(random_model: Path) -> str:
+    """What the pirate answers."""
+    with edgeinfer.load(random_model, context_length=384) as plain:
+        ids = plain.tokenizer.encode(PROMPT, add_special=False, parse_special=True)
+        bos = [plain.tokenizer.bos_id] if plain.tokenizer.add_bos else []
+        return "".join(t.text for t in plain.generate([*bos, *ids], temperature=1.5, seed=7, max_tokens=6))
+
+
+def test_every_door_has_what_it_was_told(pirate: Path, expected: str, edgeinfer_command: Run) -> None:
+    with edgeinfer.load("pirate") as model:
+        assert model.prompts.chat_text([ASKED]) == PROMPT
+        assert "".join(token.text for token in model.chat([ASKED])) == expected
+        assert model.context_length == 384
+    assert edgeinfer_command("run", "pirate", "a word").out.rstrip("\n") == safe_text(expected).rstrip("\n")
+    talked = edgeinfer_command("chat", "pirate", "--plain", stdin="a word\n/system\n/set\n")
+    assert safe_text(expected) in talked.out
+    assert "Talk like a pirate." in talked.err
+    assert "  temperature 1.5\n" in talked.err
+    line = {
+        "custom_id": "1",
+        "method": "POST",
+        "url": "/v1/chat/completions",
+        "body": {"messages": [ASKED], "seed": 7},
+    }
+    (pirate / "in.jsonl").write_text(json.dumps(line))
+    edgeinfer_command("batch", str(pirate / "in.jsonl"), "-o", str(pirate / "out.jsonl"), "-m", "pirate")
+    answer = json.loads((pirate / "out.jsonl").read_text())["response"]["body"]
+    assert answer["choices"][0]["message"]["content"] == expected
+
+
+def test_it_is_listed_shown_copied_and_removed(
+    pirate: Path, random_model: Path, edgeinfer_command: Run
+) -> None:
+    [listed] = json.loads(edgeinfer_command("list", "--json").out)
+    assert (listed["name"], listed["store"], listed["path"]) == (
+        "pirate",
+        "edgeinfer",
+        str(pirate / "base.gguf"),
+    )
+    shown = edgeinfer_command("show", "pirate").out
+    assert all(text in shown for text in ("Talk like a pirate.", "num_ctx 384", "Arr.", "MIT"))
+    assert edgeinfer_command("show", "pirate", "--template").out == f"{TEMPLATE}\n"
+    told = edgeinfer_command("show", "pirate", "--modelfile").out
+    assert edgeinfer_command("create", "again", "-f", "-", stdin=told).code == 0
+    assert edgeinfer_command("cp", "pirate", "other").code == 0
+    for name in ("again", "other"):
+        assert edgeinfer_command("show", name, "--modelfile").out == told
+    assert edgeinfer_command("rm", "pirate", "again", "other").out.count("0 B freed") == 3
+    assert local_models() == []
+    assert random_model.is_file()
+    assert edgeinfer_command("show", str(random_model), "--modelfile").out == f"FROM {random_model}\n"
+
+
+def test_the_same_name_again_replaces_it_and_nothing_else(
+    pirate: Path, random_model: Path, edgeinfer_command: Run
+) -> None:
+    (pirate / "Modelfile").write_text(
+        "FROM pirate\nPARAMETER seed 9\nSYSTEM Be silent."
+    )  # on itself, as it was
+    assert edgeinfer_command("create", "pirate", "-f", str(pirate / "Modelfile")).code == 0
+    with edgeinfer.load("pirate") as model:
+        assert (model.defaults.system, dict(model.defaults.options)["seed"]) == ("Be silent.", 9)
+        assert (model.context_length, model.template.source) == (384, TEMPLATE)
+    edgeinfer_command("import", str(random_model), "--name", "taken")
+    for name in (
+        "taken",
+        "Pirate",
+        "edgeinfer-tiny",
+        "../../evil",
+        "/etc/evil",
+        "a/../b",
+        "x.gguf",
+        "",
+        "a b",
+    ):
+        refused = edgeinfer_command("create", name, "-f", str(pirate / "Modelfile"))
+        assert refused.code == 2, name
+    assert edgeinfer_command("cp", "taken", "pirate").code == 2
+    assert sorted(model.name for model in local_models()) == ["pirate", "taken"]
+
+
+def test_what_it_builds_on_may_be_called_by_any_name(
+    home: Path, random_model: Path, tmp_path: Path, edgeinfer_command: Run
+) -> None:
+    blob = in_ollama(
+        home, "llama3", random_model, told={"system": "Ollama's", "params": {"stop": ["x"], "seed": 1}}
+    )
+    told = "FROM llama3:latest\nPARAMETER temperature 0.5"
+    assert edgeinfer_command("create", "mine", "-f", "-", stdin=told).code == 0
+    assert find_model("mine") == blob
+    lines = ["PARAMETER stop x", "PARAMETER seed 1", "PARAMETER temperature 0.5", "SYSTEM Ollama's"]
+    assert edgeinfer_command("show", "mine", "--modelfile").out.splitlines() == [f"FROM {blob}", *lines]
+    missing = edgeinfer_command("create", "other", "-f", "-", stdin="FROM qwen3:4b")
+    assert (missing.code, "`edgeinfer pull qwen3:4b` fetches it" in missing.err) == (9, True)
+
+
+def test_a_created_model_whose_file_is_gone_says_so(
+    pirate: Path, random_model: Path, edgeinfer_command: Run
+) -> None:
+    (pirate / "base.gguf").unlink()
+    assert local_models() == []
+    with pytest.raises(NotFound, match=r"file that pirate was created from is gone.*base.gguf") as gone:
+        edgeinfer.load("pirate")
+    assert "edgeinfer rm pirate" in str(gone.value.hint)
+    assert "is gone" in edgeinfer_command("run", "pirate", "hello").err
+    assert edgeinfer_command("import", str(random_model), "--name", "pirate").code == 2  # it is not forgotten
+    shutil.copy(random_model, pirate / "base.gguf")
+    assert find_model("pirate") == pirate / "base.gguf"
+    (pirate / "base.gguf").unlink()
+    assert edgeinfer_command("rm", "pirate").code == 0
+    with pytest.raises(NotFound, match="no model is called 'pirate'"):
+        find_model("pirate")
+
+
+def test_what_is_no_modelfile_or_no_model_is_refused(
+    folder: Path, home: Path, random_model: Path, edgeinfer_command: Run
+) -> None:
+    (folder / "loop").symlink_to("loop")
+    (folder / "text.gguf").write_text("no model")
+    for told, code, message in (
+        ("FROM ./missing.gguf", 9, "no model is called './missing.gguf'"),
+        (f"FROM {folder}", 9, "is a folder"),
+        (f"FROM {folder / 'loop'}", 9, "no model is called"),
+        (f"FROM {folder / 'text.gguf'}", 3, "text.gguf"),
+        ("FROM other", 9, "no model is called 'other'"),
+        ("FROM edgeinfer-tiny\nPARAMETER mirostat 1", 2, "standard input, line 2"),
+    ):
+        refused = edgeinfer_command("create", "other", "-f", "-", stdin=told)
+        assert (refused.code, message in refused.err) == (code, True), refused.err
+    for file, code in (
+        (random_model, 2),
+        (folder / "loop", 6),
+        (folder, 6),
+        (folder / "none", 9),
+        ("/dev/zero", 2),
+    ):
+        assert edgeinfer_command("create", "other", "-f", str(file)).code == code, file
+    assert local_models() == []
+    assert not list(home.rglob("*.modelfile"))
+
+
+def test_what_changes_no_answer_is_told_and_passed_over(edgeinfer_command: Run) -> None:
+    told = "FROM edgeinfer-tiny\nPARAMETER num_gpu 99\nPARAMETER use_mmap false"
+    done = edgeinfer_command("create", "mine", "-f", "-", stdin=told)
+    assert done.code == 0
+    assert [line.split()[0] for line in done.err.splitlines()] == ["num_gpu", "use_mmap"]
+
+
+def test_a_damaged_one_hides_no_other(pirate: Path, home: Path, edgeinfer_command: Run) -> None:
+    edgeinfer_command("create", "second", "-f", str(pirate / "Modelfile"))
+    [kept] = home.rglob("pirate.modelfile")
+    kept.write_bytes(b"FROM\0")
+    os.symlink("loop.modelfile", kept.parent / "loop.modelfile")
+    assert [model.name for model in local_models()] == ["second"]
+    refused = edgeinfer_command("run", "pirate", "hello")
+    assert (refused.code, "is no text" in refused.err) == (2, True)
+    assert edgeinfer_command("rm", "pirate").code == 0
+
+
+@pytest.fixture
+def served(pirate: Path, random_model: Path) -> Iterator[Served]:
+    """A server that finds the pirate by its name; the model that it builds on is another one."""
+    base = Entry("base", Located(random_model, "base"))
+    pool = Pool(edgeinfer.load, partial(plan))
+    with Models([base], pool) as models, Served(models, Rules()) as server:
+        yield server
+
+
+@pytest.fixture
+def client(served: Served) -> Iterator[ollama.Client]:
+    with ollama.Client(f"http://127.0.0.1:{served.port}") as opened:
+        yield opened
+
+
+def test_ollamas_clients_get_its_answers(client: ollama.Client, expected: str, random_model: Path) -> None:
+    answer = client.chat("pirate", [ASKED])
+    assert (answer.message.content, answer.eval_count) == (expected, 6)
+    assert client.generate("pirate:latest", ASKED["content"]).response == expected
+    longer: Any = {"num_predict": -1, "num_ctx": 120, "temperature": 0.5, "seed": 2}
+    own = [{"role": "system", "content": "Be silent."}, ASKED]
+    with edgeinfer.load(random_model, context_length=384) as plain:
+        text = "[system]Be silent.[user]hi[assistant]Arr.[user]a word[assistant]"
+        ids = plain.tokenizer.encode(text, add_special=False, parse_special=True)
+        bos = [plain.tokenizer.bos_id] if plain.tokenizer.add_bos else []
+        said = plain.generate([*bos, *ids], temperature=0.5, seed=2, most_context=120)
+        assert client.chat("pirate", own, options=longer).message.content == "".join(t.text for t in said)
+
+
+def test_ollamas_clients_are_shown_what_it_was_told(client: ollama.Client) -> None:
+    shown = client.show("pirate")
+    assert (shown.template, shown.license) == (TEMPLATE, "MIT")
+    assert sorted((shown.parameters or "").splitlines()) == [
+        "num_ctx 384",
+        "num_predict 6",
+        "seed 7",
+        "temperature 1.5",
+    ]
+    assert "FROM pirate\n" in (shown.modelfile or "")
+    assert "SYSTEM Talk like a pirate.\n" in (shown.modelfile or "")
+    assert "base.gguf" not in str(shown)
+    assert {"base", "pirate"} <= {model.model for model in client.list().models}
+
+
+def test_other_clients_get_its_answers(served: Served, expected: str) -> None:
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{served.port}/v1", api_key="any") as other:
+        assert (
+            other.chat.completions.create(model="pirate", messages=[ASKED]).choices[0].message.content
+            == expected
+        )
+        assert other.responses.create(model="pirate", input="a word").output_text == expected
+        usage = other.completions.create(model="pirate", prompt="one of").usage
+        assert usage is not None
+        assert usage.completion_tokens <= 6  # not the dialect's 16
+    body = {"model": "pirate", "messages": [ASKED], "max_tokens": 6}
+    _, answer = served.post(json.dumps(body).encode(), "/v1/messages")
+    assert answer["content"][0]["text"] == expected
+    _, answer = served.post(json.dumps({"model": "pirate", "prompt": PROMPT}).encode(), "/completion")
+    assert answer["content"] == expected
+    assert answer["generation_settings"]["seed"] == 7
+
+
+def test_a_server_sees_that_it_was_created_anew(
+    client: ollama.Client, pirate: Path, edgeinfer_command: Run
+) -> None:
+    assert client.chat("pirate", [ASKED]).eval_count == 6
+    assert (
+        edgeinfer_command("create", "pirate", "-f", "-", stdin="FROM pirate\nPARAMETER num_predict 3").code
+        == 0
+    )
+    assert client.chat("pirate", [ASKED]).eval_count == 3
