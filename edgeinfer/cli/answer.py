@@ -69,7 +69,7 @@ def _asked(
 
 def chat(messages: Sequence[Message], *, think: bool | None) -> Conversation:
     """These messages, for a model that thinks or not; None: as its template has it."""
-    return Conversation(messages, variables={} if think is None else thinking(think))
+    return Conversation(messages, variables=thinking(think))
 
 
 def show(

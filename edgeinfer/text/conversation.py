@@ -77,8 +77,13 @@ class Conversation:
         return [{"type": "function", "function": _function(tool)} for tool in self.tools]
 
 
-def thinking(effort: bool | str) -> dict[str, Any]:
-    """The variables of templates for thinking or not, or how hard: "none", "low", "medium", "high"."""
+def thinking(effort: bool | str | None) -> dict[str, Any]:
+    """The variables of templates for thinking or not, or how hard: "none", "low", "medium", "high".
+
+    None: as the template has it.
+    """
+    if effort is None:
+        return {}
     thinks = effort not in (False, "none")
     variables: dict[str, Any] = {"enable_thinking": thinks, "thinking": thinks}
     if thinks and isinstance(effort, str):

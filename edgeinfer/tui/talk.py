@@ -36,7 +36,7 @@ class Talk:
         think: bool | None = None,
     ) -> None:
         """`generation` are keyword arguments of `Model.chat`; parameters of the session come before them."""
-        self._variables = {} if think is None else thinking(think)
+        self._variables = thinking(think)
         self._store = store
         self._generation = generation
         self.session = session

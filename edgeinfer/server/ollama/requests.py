@@ -109,8 +109,7 @@ class Body(AnswerBody, ABC):
         """What to go on from."""
 
     def _conversation(self, messages: Sequence[Message], tools: Sequence[Tool] = ()) -> Conversation:
-        variables = {} if self.think is None else thinking(self.think)
-        return Conversation(messages, [tool.plain() for tool in tools], variables=variables)
+        return Conversation(messages, [tool.plain() for tool in tools], variables=thinking(self.think))
 
 
 class OllamaMessage(ChatMessage):

@@ -171,13 +171,12 @@ class ChatBody(Body):
 
     def prompts(self) -> Sequence[Conversation]:
         """The conversation."""
-        effort = {} if self.reasoning_effort is None else thinking(self.reasoning_effort)
         asked = Conversation(
             [message.plain() for message in self.messages],
             tools=[tool.plain() for tool in self.tools or ()],
             tool_choice=self._tool_choice,
             parallel_tool_calls=self.parallel_tool_calls is not False,
-            variables={**effort, **(self.chat_template_kwargs or {})},
+            variables={**thinking(self.reasoning_effort), **(self.chat_template_kwargs or {})},
         )
         return [asked]
 

@@ -110,5 +110,5 @@ class ResponseBody(AnswerBody):
             tools=[function.plain() for function in self.functions()],
             tool_choice=NamedTool(choice.name) if isinstance(choice, FunctionChoice) else choice,
             parallel_tool_calls=self.parallel_tool_calls,
-            variables={} if self.reasoning.effort is None else thinking(self.reasoning.effort),
+            variables=thinking(self.reasoning.effort),
         )
