@@ -9,8 +9,6 @@ from collections.abc import Iterator
 import pytest
 from serving import Served, serve
 
-NAME = "edgeinfer-tiny"
-
 
 @pytest.fixture(scope="session")
 def tiny_port() -> Iterator[Served]:

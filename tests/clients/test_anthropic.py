@@ -7,23 +7,15 @@ from typing import Any
 
 import anthropic
 import pytest
+from questions import CHAT, DAY, TINY
 
-NAME = "edgeinfer-tiny"
 ASKED: dict[str, Any] = {
-    "model": NAME,
+    "model": TINY,
     "max_tokens": 100,
-    "messages": [{"role": "user", "content": "How do I download a model?"}],
+    "messages": CHAT,
     "extra_body": {"temperature": 0},
 }
-WEATHER: dict[str, Any] = {
-    "name": "weather",
-    "input_schema": {
-        "type": "object",
-        "properties": {"day": {"enum": ["monday", "sunday"]}},
-        "required": ["day"],
-        "additionalProperties": False,
-    },
-}
+WEATHER: dict[str, Any] = {"name": "weather", "input_schema": DAY}
 
 
 @pytest.fixture
@@ -57,13 +49,13 @@ def test_a_tool_that_has_to_be_called_and_its_stream(client: anthropic.Anthropic
 
 
 def test_tokens_are_counted_as_they_are_read(client: anthropic.Anthropic) -> None:
-    counted = client.messages.count_tokens(model=NAME, messages=ASKED["messages"])
+    counted = client.messages.count_tokens(model=TINY, messages=ASKED["messages"])
     usage = client.messages.create(**ASKED).usage
     assert counted.input_tokens == usage.input_tokens + (usage.cache_read_input_tokens or 0)
 
 
 def test_models(client: anthropic.Anthropic) -> None:
-    assert NAME in [model.id for model in client.models.list()]
+    assert TINY in [model.id for model in client.models.list()]
 
 
 def test_errors(client: anthropic.Anthropic) -> None:

@@ -2,56 +2,47 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
 import openai
 import pytest
-from pydantic import BaseModel
+from questions import QUESTION, TINY, Weather
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the client's own
-
-ASKED = "How do I download a model?"
-
-
-class Weather(BaseModel):
-    """The weather of a day."""
-
-    day: Literal["monday", "sunday"]
-    warm: bool
 
 
 @pytest.fixture(scope="module")
 def chat(v1: str) -> Any:
     from langchain_openai import ChatOpenAI
 
-    options: dict[str, Any] = {"model": "edgeinfer-tiny", "base_url": v1, "api_key": "any"}
+    options: dict[str, Any] = {"model": TINY, "base_url": v1, "api_key": "any"}
     return ChatOpenAI(**options, temperature=0.0, max_tokens=200, max_retries=0)
 
 
 def test_an_answer(chat: Any) -> None:
-    answer = chat.invoke(ASKED)
+    answer = chat.invoke(QUESTION)
     assert "edgeinfer pull" in answer.content
     assert answer.usage_metadata["output_tokens"] > 0
 
 
 def test_a_stream_is_the_same_answer(chat: Any) -> None:
-    chunks = list(chat.stream(ASKED))
-    assert "".join(chunk.content for chunk in chunks) == chat.invoke(ASKED).content
+    chunks = list(chat.stream(QUESTION))
+    assert "".join(chunk.content for chunk in chunks) == chat.invoke(QUESTION).content
 
 
 def test_most_tokens_hold(chat: Any) -> None:
-    answer = chat.bind(max_tokens=3).invoke(ASKED)
+    answer = chat.bind(max_tokens=3).invoke(QUESTION)
     assert answer.response_metadata["finish_reason"] == "length"
     assert answer.usage_metadata["output_tokens"] == 3
 
 
 @pytest.mark.parametrize("method", ["json_schema", "function_calling"])
 def test_structured_output(chat: Any, method: str) -> None:
-    assert isinstance(chat.with_structured_output(Weather, method=method).invoke(ASKED), Weather)
+    assert isinstance(chat.with_structured_output(Weather, method=method).invoke(QUESTION), Weather)
 
 
 def test_a_tool_that_has_to_be_called(chat: Any) -> None:
-    [call] = chat.bind_tools([Weather], tool_choice="Weather").invoke(ASKED).tool_calls
+    [call] = chat.bind_tools([Weather], tool_choice="Weather").invoke(QUESTION).tool_calls
     assert call["name"] == "Weather"
     assert Weather.model_validate(call["args"])
 
@@ -62,7 +53,7 @@ def test_a_conversation_with_the_result_of_a_tool(chat: Any) -> None:
     called = AIMessage("", tool_calls=[{"name": "Weather", "args": {"day": "monday"}, "id": "call_1"}])
     said = [
         SystemMessage("Be short."),
-        HumanMessage(ASKED),
+        HumanMessage(QUESTION),
         called,
         ToolMessage("warm", tool_call_id="call_1"),
     ]
@@ -72,8 +63,6 @@ def test_a_conversation_with_the_result_of_a_tool(chat: Any) -> None:
 def test_no_embeddings_from_a_model_that_has_none(v1: str) -> None:
     from langchain_openai import OpenAIEmbeddings
 
-    embeddings = OpenAIEmbeddings(
-        model="edgeinfer-tiny", base_url=v1, api_key="any", check_embedding_ctx_length=False
-    )
+    embeddings = OpenAIEmbeddings(model=TINY, base_url=v1, api_key="any", check_embedding_ctx_length=False)
     with pytest.raises(openai.BadRequestError, match="embedding"):
         embeddings.embed_query("text")

@@ -6,21 +6,16 @@ import json
 from typing import Any
 
 import pytest
+from questions import CHAT, DAY
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the client's own
 
-ASKED: list[dict[str, Any]] = [{"role": "user", "content": "How do I download a model?"}]
 WEATHER = {
     "type": "function",
     "function": {
         "name": "weather",
         "description": "The weather of a day",
-        "parameters": {
-            "type": "object",
-            "properties": {"day": {"enum": ["monday", "sunday"]}},
-            "required": ["day"],
-            "additionalProperties": False,
-        },
+        "parameters": DAY,
     },
 }
 
@@ -42,14 +37,14 @@ def target(request: pytest.FixtureRequest, v1: str, root: str) -> dict[str, Any]
 
 
 def test_an_answer(litellm: Any, target: dict[str, Any]) -> None:
-    answer = litellm.completion(messages=ASKED, max_tokens=40, **target)
+    answer = litellm.completion(messages=CHAT, max_tokens=40, **target)
     assert "edgeinfer pull" in answer.choices[0].message.content
     assert answer.usage.completion_tokens > 0
 
 
 def test_a_stream_is_the_same_answer(litellm: Any, target: dict[str, Any]) -> None:
-    whole = litellm.completion(messages=ASKED, max_tokens=40, **target)
-    chunks = list(litellm.completion(messages=ASKED, max_tokens=40, stream=True, **target))
+    whole = litellm.completion(messages=CHAT, max_tokens=40, **target)
+    chunks = list(litellm.completion(messages=CHAT, max_tokens=40, stream=True, **target))
     said = "".join(chunk.choices[0].delta.content or "" for chunk in chunks if chunk.choices)
     assert said == whole.choices[0].message.content
 
@@ -59,7 +54,7 @@ def test_a_tool_that_has_to_be_called(litellm: Any, v1: str) -> None:
         model="openai/edgeinfer-tiny",
         api_base=v1,
         api_key="any",
-        messages=ASKED,
+        messages=CHAT,
         tools=[WEATHER],
         tool_choice={"type": "function", "function": {"name": "weather"}},
     )
@@ -77,7 +72,7 @@ def test_a_prompt_that_does_not_fit_is_known_as_such(litellm: Any, v1: str) -> N
 
 def test_a_model_that_is_not_here(litellm: Any, v1: str) -> None:
     with pytest.raises(litellm.NotFoundError, match="no model is called"):
-        litellm.completion(model="openai/nobody", api_base=v1, api_key="any", messages=ASKED)
+        litellm.completion(model="openai/nobody", api_base=v1, api_key="any", messages=CHAT)
 
 
 def test_no_embeddings_from_a_model_that_has_none(litellm: Any, v1: str) -> None:

@@ -8,18 +8,12 @@ from typing import Any
 
 import ollama
 import pytest
+from questions import CHAT, DAY, QUESTION, TINY
 
-NAME = "edgeinfer-tiny"
 ASKED: dict[str, Any] = {
-    "model": NAME,
-    "messages": [{"role": "user", "content": "How do I download a model?"}],
+    "model": TINY,
+    "messages": CHAT,
     "options": {"temperature": 0, "num_predict": 100},
-}
-SCHEMA: dict[str, Any] = {
-    "type": "object",
-    "properties": {"day": {"enum": ["monday", "sunday"]}},
-    "required": ["day"],
-    "additionalProperties": False,
 }
 
 
@@ -47,7 +41,7 @@ def test_a_chat_and_its_stream(client: ollama.Client) -> None:
 
 
 def test_a_text_that_is_generated(client: ollama.Client) -> None:
-    answer = client.generate(model=NAME, prompt="How do I download a model?", options=ASKED["options"])
+    answer = client.generate(model=TINY, prompt=QUESTION, options=ASKED["options"])
     assert "edgeinfer pull" in answer.response
 
 
@@ -58,15 +52,15 @@ def test_tools_are_told_to_the_model(client: ollama.Client) -> None:
 
 
 def test_a_form_is_kept(client: ollama.Client) -> None:
-    answer = client.chat(**ASKED, format=SCHEMA)
+    answer = client.chat(**ASKED, format=DAY)
     assert json.loads(answer.message.content or "")["day"] in ("monday", "sunday")
 
 
 def test_what_is_here(client: ollama.Client) -> None:
-    assert any((model.model or "").startswith(NAME) for model in client.list().models)
-    assert client.show(NAME).details is not None
+    assert any((model.model or "").startswith(TINY) for model in client.list().models)
+    assert client.show(TINY).details is not None
     client.chat(**ASKED)
-    assert any((model.model or "").startswith(NAME) for model in client.ps().models)
+    assert any((model.model or "").startswith(TINY) for model in client.ps().models)
 
 
 def test_errors(client: ollama.Client) -> None:
@@ -74,7 +68,7 @@ def test_errors(client: ollama.Client) -> None:
         client.chat(**{**ASKED, "model": "nobody"})
     assert refused.value.status_code == 404
     with pytest.raises(ollama.ResponseError, match="embedding"):
-        client.embed(model=NAME, input="text")
+        client.embed(model=TINY, input="text")
     long = [{"role": "user", "content": "word " * 3000}]
     with pytest.raises(ollama.ResponseError, match="maximum context length"):
         client.chat(**{**ASKED, "messages": long})

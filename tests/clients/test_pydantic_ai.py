@@ -3,21 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from typing import Any, Literal
+from typing import Any
 
 import pytest
-from pydantic import BaseModel
+from questions import QUESTION, TINY, Weather
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # of the client's own
-
-ASKED = "How do I download a model?"
-
-
-class Weather(BaseModel):
-    """The weather of a day."""
-
-    day: Literal["monday", "sunday"]
-    warm: bool
 
 
 @pytest.fixture(scope="module")
@@ -25,7 +16,7 @@ def model(v1: str) -> Any:
     from pydantic_ai.models.openai import OpenAIChatModel
     from pydantic_ai.providers.openai import OpenAIProvider
 
-    return OpenAIChatModel("edgeinfer-tiny", provider=OpenAIProvider(base_url=v1, api_key="any"))
+    return OpenAIChatModel(TINY, provider=OpenAIProvider(base_url=v1, api_key="any"))
 
 
 def agent(model: Any, **options: Any) -> Any:
@@ -35,27 +26,27 @@ def agent(model: Any, **options: Any) -> Any:
 
 
 def test_an_answer(model: Any) -> None:
-    result = asyncio.run(agent(model).run(ASKED))
+    result = asyncio.run(agent(model).run(QUESTION))
     assert "edgeinfer pull" in result.output
     assert result.usage.output_tokens > 0
 
 
 def test_a_typed_result(model: Any) -> None:
-    assert isinstance(asyncio.run(agent(model, output_type=Weather).run(ASKED)).output, Weather)
+    assert isinstance(asyncio.run(agent(model, output_type=Weather).run(QUESTION)).output, Weather)
 
 
 def test_a_typed_result_by_a_schema(model: Any) -> None:
     from pydantic_ai import NativeOutput
 
     asking = agent(model, output_type=NativeOutput(Weather))
-    assert isinstance(asyncio.run(asking.run(ASKED)).output, Weather)
+    assert isinstance(asyncio.run(asking.run(QUESTION)).output, Weather)
 
 
 async def _streamed(asking: Any) -> str:
-    async with asking.run_stream(ASKED) as result:
+    async with asking.run_stream(QUESTION) as result:
         return "".join([text async for text in result.stream_text(delta=True)])
 
 
 def test_a_stream_is_the_same_answer(model: Any) -> None:
-    whole = asyncio.run(agent(model).run(ASKED))
+    whole = asyncio.run(agent(model).run(QUESTION))
     assert asyncio.run(_streamed(agent(model))) == whole.output

@@ -10,6 +10,7 @@ from typing import Any
 import anthropic
 import pytest
 import tiny
+from questions import PLACE
 from serving import Served, serve
 
 from edgeinfer.server.guard import Rules
@@ -294,16 +295,7 @@ def test_who_brings_no_key_is_refused(random_model: Path) -> None:
         assert server.post(body, "/v1/messages", x_api_key=KEY)[0] == 200
 
 
-LOOK: Any = {
-    "name": "look",
-    "description": "sees",
-    "input_schema": {
-        "type": "object",
-        "properties": {"at": {"enum": ["it", "us"]}},
-        "required": ["at"],
-        "additionalProperties": False,
-    },
-}
+LOOK: Any = {"name": "look", "description": "sees", "input_schema": PLACE}
 
 
 def test_a_tool_that_has_to_be_called_is(serve_template: Callable[[str], Served]) -> None:
@@ -325,7 +317,7 @@ def test_a_tool_that_has_to_be_called_is(serve_template: Callable[[str], Served]
 
 def test_text_is_held_to_a_format(client: anthropic.Anthropic) -> None:
     asked = {**ASK, "max_tokens": 60, "output_config": {"format": {"type": "json_schema"}}}
-    asked["output_config"]["format"]["schema"] = LOOK["input_schema"]
+    asked["output_config"]["format"]["schema"] = PLACE
     [block] = client.messages.create(**asked).content
     assert json.loads(block.text) in ({"at": "it"}, {"at": "us"})
     del asked["output_config"]["format"]["schema"]

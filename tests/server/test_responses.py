@@ -10,6 +10,7 @@ import openai
 import pydantic
 import pytest
 import tiny
+from questions import PLACE
 from serving import Served
 
 from edgeinfer.text.conversation import Conversation
@@ -237,15 +238,7 @@ def test_a_wrong_request_is_refused_in_openais_shape(
     assert {"message", "type", "param", "code"} <= refused.value.body.keys()
 
 
-LOOK: Any = {
-    **FUNCTION,
-    "parameters": {
-        "type": "object",
-        "properties": {"at": {"enum": ["it", "us"]}},
-        "required": ["at"],
-        "additionalProperties": False,
-    },
-}
+LOOK: Any = {**FUNCTION, "parameters": PLACE}
 
 
 def test_a_function_that_has_to_be_called_is(serve_template: Callable[[str], Served]) -> None:
