@@ -9,6 +9,8 @@ from typing import Any
 
 from textual.events import Paste
 from textual.pilot import Pilot
+from textual.screen import Screen
+from textual.widgets import Input
 
 import edgeinfer
 from edgeinfer.sessions.store import SessionStore
@@ -64,3 +66,19 @@ async def command(app: ChatApp, pilot: Pilot[None], text: str) -> None:
     """Written and sent."""
     app.chat.query_one(Prompt).post_message(Paste(text))
     await pilot.press("enter")
+
+
+async def opened(app: ChatApp, pilot: Pilot[None], screen: type[Screen[Any]]) -> None:
+    """That screen is there, with a line to write in."""
+    await until(pilot, lambda: isinstance(app.screen, screen) and isinstance(app.focused, Input))
+
+
+def shown(app: ChatApp) -> str:
+    """All text of the screen."""
+    strips = app.screen._compositor.render_strips(app.size)
+    return "\n".join(strip.text for strip in strips)
+
+
+def told(app: ChatApp) -> str:
+    """All notifications."""
+    return " ".join(f"{note.title} {note.message}" for note in app._notifications)

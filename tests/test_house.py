@@ -91,7 +91,7 @@ ALLOWED: dict[str, set[str]] = {
         *("text.conversation", "text.safe"),
         *("text.sizes", "engine.events", "engine.sampling", "engine.stats", "machine", "backends.base"),
         "hub",  # models are listed and pulled in it
-        "bench.speed",  # and how fast they will be is told
+        *("bench.speed", "facts", "models", "_native"),  # and what they are and how fast they will be is told
     },
     "batch": {
         *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),

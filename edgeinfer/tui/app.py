@@ -26,16 +26,6 @@ from edgeinfer.tui.themes import THEMES
 if TYPE_CHECKING:
     from edgeinfer.client import Model
 
-_GREETING = """\
-This is edgeinfer, on this machine and nowhere else.
-
-Ask something below. F1 tells what there is to press and to type."""
-_TINY = """
-
-
-The model that answers is edgeinfer-tiny: it came with the program, is very small, knows how edgeinfer is \
-used and little else. F3 shows the models of this machine and fetches new ones; {names} fit here."""
-
 
 class ChatApp(App[None]):
     """Talk with a model of this machine.
@@ -51,10 +41,13 @@ class ChatApp(App[None]):
 
     Attributes:
         bug: what ended the app, if something did that nobody foresaw.
+        greeting: what an empty conversation shows.
     """
 
     TITLE = "edgeinfer"
     CSS_PATH = "app.tcss"
+    HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (100, "wide")]  # noqa: RUF012
+    VERTICAL_BREAKPOINTS = [(0, "short"), (30, "high")]  # noqa: RUF012
 
     def __init__(
         self,
@@ -79,16 +72,8 @@ class ChatApp(App[None]):
         self._told_unsaved = False
         self._leaving = threading.Lock()
         self.bug: BaseException | None = None
+        self.greeting = ""
         self.chat = ChatScreen()
-
-    @property
-    def greeting(self) -> str:
-        """What an empty conversation shows; it says what the bundled model is."""
-        if self._model is None or self._model.name != "edgeinfer-tiny":
-            return _GREETING
-        from edgeinfer.tui.choices import suggested
-
-        return _GREETING + _TINY.format(names=", ".join(suggested()))
 
     async def on_mount(self) -> None:
         """Show where to write, and open the model meanwhile."""
@@ -141,7 +126,10 @@ class ChatApp(App[None]):
             else:
                 self.tell_error(error)
             return
+        from edgeinfer.tui.greeting import greeting
+
         former, self._model, self._wanted = self._model, model, name
+        self.greeting = await asyncio.to_thread(greeting, model.name)
         with self.telling():
             await self.chat.open(self._talk(self._session_for(model)))
         if former is not None:
@@ -191,28 +179,19 @@ class ChatApp(App[None]):
 
     @work
     async def _choose_model(self, problem: str = "") -> None:
-        from edgeinfer.tui.choices import Choice, choices, is_elsewhere
+        from edgeinfer.tui.choices import is_elsewhere
         from edgeinfer.tui.screens.models import ModelsScreen
-
-        current = self._model.name if self._model is not None else ""
-        found = await asyncio.to_thread(choices)
-        chosen = await self.push_screen_wait(ModelsScreen(found, current, problem))
-        if chosen is None:
-            return
-        with self.telling():
-            name = chosen.name if isinstance(chosen, Choice) else chosen
-            if not await asyncio.to_thread(is_elsewhere, name) or await self._fetched(name):
-                self.open_model(name)
-
-    async def _fetched(self, name: str) -> bool:
-        """Whether a model could be fetched; what was wrong is told."""
         from edgeinfer.tui.screens.pull import PullScreen
 
-        result = await self.push_screen_wait(PullScreen(name))
-        if isinstance(result, EdgeInferError):
-            self.tell_error(result)
-            return False
-        return result is not None
+        current = self._model.name if self._model is not None else ""
+        name = await self.push_screen_wait(ModelsScreen(current, problem))
+        if name is None:
+            return
+        with self.telling():
+            if not await asyncio.to_thread(is_elsewhere, name) or await self.push_screen_wait(
+                PullScreen(name)
+            ):
+                self.open_model(name)
 
     @work
     async def action_parameters(self) -> None:

@@ -1,14 +1,27 @@
-"""The models that can be chosen: those of this machine, and those that can be fetched by a short name."""
+"""The models that can be chosen, and what to expect of each on this machine."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeinfer.errors import NotFound
-from edgeinfer.hub.catalog import catalog
+from edgeinfer.errors import EdgeInferError, NotFound
+from edgeinfer.hub.catalog import CatalogModel, catalog
+from edgeinfer.hub.estimate import estimate
+from edgeinfer.hub.fit import Fit, fit_file, usual_use
 from edgeinfer.hub.names import BUNDLED, Address, HubName, find_model, locate, parse
 from edgeinfer.hub.store import local_models
-from edgeinfer.machine import memory
+from edgeinfer.text.safe import safe_text
+
+if TYPE_CHECKING:
+    from edgeinfer.bench.speed import Speed
+
+_MOST_OF_MEMORY = 0.5  # of what is free, for models that are suggested
+_PLEASANT_PER_S = 6.0  # tokens: as fast as people read
+_USUAL_BYTES_PER_S = 30e9  # of memory, where it was not measured: a laptop of 2020
+_N_SUGGESTED = 3
 
 
 @dataclass(frozen=True)
@@ -17,25 +30,69 @@ class Choice:
 
     name: str
     size_bytes: int | None  # None: not known
-    source: str  # where it lies, or its licence
-    is_here: bool
-    fits: bool = True  # into the memory of this machine
+    source: str  # whose folder it is in, or which repository
+    path: Path | None = None  # None: it would have to be fetched
+    entry: CatalogModel | None = None  # of those
+
+    @property
+    def is_here(self) -> bool:
+        """Whether it can be opened without a network."""
+        return self.path is not None
+
+    @property
+    def is_runnable(self) -> bool:
+        """Whether edgeinfer has an engine for it, as far as that is known before its file is."""
+        return self.entry is None or self.entry.is_runnable
+
+
+@dataclass(frozen=True)
+class Outlook:
+    """What to expect of a model."""
+
+    verdict: str  # "fits", "tight", "does not fit"; "cannot run"; "" where nothing is known
+    told: str  # the same in a line or two
+    facts: str  # what it is
+    tokens_per_s: float | None = None  # of one answer; None: this machine was not measured, or it cannot run
 
 
 def choices() -> list[Choice]:
     """All of them, those of this machine first. Reads headers: 1 ms a model."""
-    total = memory().total
-    bundled = [Choice(name, locate(name).path.stat().st_size, "in the package", True) for name in BUNDLED]
+    found = []
+    for name in BUNDLED:
+        path = locate(name).path
+        found.append(Choice(name, path.stat().st_size, "in the package", path))
     here = local_models()
-    found = [Choice(m.name, m.size_bytes, m.store, True, m.size_bytes < total) for m in here]
+    found += [Choice(m.name, m.size_bytes, m.store, m.path) for m in here]
     names = {name for model in here for name in model.names}
-    absent = []
-    for model in catalog().models.values():
-        file = model.files.get(model.quant)
-        size = file.size_bytes if file else None
-        if model.name not in names and model.chat:
-            absent.append(Choice(model.name, size, model.licence, False, (size or 0) < total))
-    return [*bundled, *found, *absent]
+    for entry in catalog().models.values():
+        if entry.name not in names and entry.chat:
+            file = entry.files.get(entry.quant)
+            found.append(Choice(entry.name, file.size_bytes if file else None, entry.repo, None, entry))
+    return found
+
+
+def outlook(choice: Choice, speed: Speed | None) -> Outlook:
+    """From the header of its file, 1 ms; about, from the catalog, of one that is elsewhere."""
+    if choice.path is not None:
+        return _of_file(choice.path, choice.name, speed)
+    assert choice.entry is not None, "what is not here is in the catalog"
+    return _of_catalog(choice.entry, speed)
+
+
+def suggested(found: Sequence[Choice]) -> list[Choice]:
+    """Up to three to fetch, the largest first: as fast as people read, with half of the free memory."""
+    from edgeinfer.bench.speed import stored_speed
+
+    use, speed = usual_use(), stored_speed()
+    fitting: list[tuple[int, Choice]] = []
+    for choice in found:
+        fit = estimate(choice.entry, use) if choice.entry is not None and choice.is_runnable else None
+        if fit is None or fit.total_bytes > _MOST_OF_MEMORY * fit.memory.available:
+            continue
+        per_s = _USUAL_BYTES_PER_S / fit.work.bytes_per_step if speed is None else speed.decode(fit.work)
+        if per_s >= _PLEASANT_PER_S:
+            fitting.append((fit.weight_bytes, choice))
+    return [choice for _, choice in sorted(fitting, key=lambda pair: -pair[0])[:_N_SUGGESTED]]
 
 
 def is_elsewhere(name: str) -> bool:
@@ -47,13 +104,50 @@ def is_elsewhere(name: str) -> bool:
     return False
 
 
-def suggested() -> list[str]:
-    """Names of the three largest chat models of the catalog that leave half of the memory to others."""
-    room = memory().total / 2
-    sizes = {
-        m.name: m.files[m.quant].size_bytes
-        for m in catalog().models.values()
-        if m.chat and m.quant in m.files
-    }
-    fitting = [(size, name) for name, size in sizes.items() if size is not None and size < room]
-    return [name for _, name in sorted(fitting)[-3:]]
+def _of_file(path: Path, name: str, speed: Speed | None) -> Outlook:
+    from edgeinfer import _native
+    from edgeinfer.facts import Facts
+
+    told = ""
+    try:
+        facts = Facts(_native.gguf_open(str(path)))
+        told = _facts(
+            facts.architecture,
+            f"{_in_short(facts.n_parameters)} parameters",
+            facts.quantization,
+            f"context {facts.count('context_length') or 0:,}",
+            facts.text("general.license"),
+        )
+        if facts.is_embedder:
+            return Outlook("no chat", "it gives vectors of texts, no answers: `edgeinfer serve`", told)
+        return _expected(fit_file(path, name, usual_use()), speed, told)
+    except EdgeInferError as error:
+        return Outlook("cannot run", safe_text(error.message), told)
+
+
+def _of_catalog(entry: CatalogModel, speed: Speed | None) -> Outlook:
+    context = f"context {entry.shape.context:,}" if entry.shape is not None else ""
+    told = _facts(entry.architecture, entry.quant, context, entry.licence, entry.repo)
+    if not entry.is_runnable:
+        return Outlook("cannot run", f"edgeinfer has no engine for {entry.architecture} models yet", told)
+    fit = estimate(entry, usual_use())
+    if fit is None:
+        return Outlook("", "its size is told before it is fetched", told)
+    return _expected(fit, speed, told)
+
+
+def _expected(fit: Fit, speed: Speed | None, facts: str) -> Outlook:
+    per_s = None if speed is None else speed.decode(fit.work)
+    told = fit.summary(speed)
+    if fit.verdict == "does not fit":
+        told = f"{told}; {fit.advice}"
+    return Outlook(fit.verdict, safe_text(told), facts, per_s)
+
+
+def _facts(*parts: str) -> str:
+    return safe_text(" \u00b7 ".join(filter(None, parts)))
+
+
+def _in_short(n: int) -> str:
+    """As people call sizes of models: 4.0B, 135M."""
+    return f"{n / 1e9:.1f}B" if n >= 1e9 else f"{n / 1e6:.0f}M"

@@ -3,15 +3,26 @@
 from __future__ import annotations
 
 import threading
+import time
+from collections import deque
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-from edgeinfer.errors import Cancelled, EdgeInferError
+from edgeinfer.errors import Cancelled, EdgeInferError, NetworkError, UnsupportedModel
+from edgeinfer.hub.fit import Fit, fit_plan, usual_use
+
+if TYPE_CHECKING:
+    from edgeinfer.hub.pull import Plan
+
+_PACE_S = 5.0  # that a rate is of
 
 
 class Fetch:
-    """Fetches a model by name. Look at it from time to time.
+    """Fetches a model by name, of one that does not fit only after `agree`. Look at it from time to time.
 
     Attributes:
+        fit: what it will take here, once its header has been read.
+        asks: whether it waits for a word of the person.
         n_bytes: that are here.
         total: of the whole model; None until that is known.
         path: the model, once all of it is here.
@@ -19,30 +30,76 @@ class Fetch:
     """
 
     def __init__(self, name: str) -> None:
+        self.fit: Fit | None = None
         self.n_bytes = 0
         self.total: int | None = None
         self.path: Path | None = None
         self.error: EdgeInferError | None = None
+        self._agreed = threading.Event()
         self._cancelled = False
+        self._seen: deque[tuple[float, int]] = deque()  # when so many bytes were here
         # the app may end without waiting for it: a pull that was cut off goes on where it was
         threading.Thread(target=self._run, args=(name,), daemon=True).start()
+
+    @property
+    def asks(self) -> bool:
+        """Whether it waits for a word of the person."""
+        return self.fit is not None and self.fit.verdict == "does not fit" and not self._agreed.is_set()
+
+    def agree(self) -> None:
+        """Fetch it although it does not fit."""
+        self._agreed.set()
 
     def cancel(self) -> None:
         """Stop soon; what is here stays for the next time."""
         self._cancelled = True
+        self._agreed.set()
+
+    @property
+    def bytes_per_s(self) -> float:
+        """Of the last seconds; 0: not known yet."""
+        seen = list(self._seen)
+        if len(seen) < 2 or seen[-1][0] - seen[0][0] < _PACE_S / 10:
+            return 0.0
+        return (seen[-1][1] - seen[0][1]) / (seen[-1][0] - seen[0][0])
 
     def _run(self, name: str) -> None:
         from edgeinfer.hub.pull import plan_pull, pull  # 100 ms: pydantic, httpx2
 
         try:
             plan = plan_pull(name)
+            self._expect(plan)
             self.n_bytes, self.total = plan.here_bytes(), plan.size_bytes
             self._report(self.n_bytes)
             self.path = pull(plan, report=self._report)
         except EdgeInferError as error:
             self.error = error
 
+    def _expect(self, plan: Plan) -> None:
+        """What cannot run is not fetched; what does not fit only if asked to, or if it was begun."""
+        from edgeinfer.models import FAMILIES
+
+        if plan.architecture not in (None, *FAMILIES):
+            raise UnsupportedModel(
+                f"{plan.name} is a {plan.architecture} model, which edgeinfer does not run yet",
+                hint=f"`edgeinfer pull {plan.name}` fetches it for other programs",
+            )
+        if plan.here_bytes():
+            self._agreed.set()
+        try:
+            self.fit = fit_plan(plan, usual_use())
+        except NetworkError:  # a server that gives no parts of files: the pull itself will tell
+            return
+        if self.asks:
+            self._agreed.wait()
+
     def _report(self, n_bytes: int) -> None:
+        now = time.monotonic()
+        if n_bytes < self.n_bytes:  # what was here is looked through first
+            self._seen.clear()
         self.n_bytes = n_bytes
+        self._seen.append((now, n_bytes))
+        while self._seen[0][0] < now - _PACE_S:
+            self._seen.popleft()
         if self._cancelled:
             raise Cancelled("the pull was stopped")

@@ -5,22 +5,16 @@ from __future__ import annotations
 import asyncio
 import re
 import sqlite3
-from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
-from chatting import ASKED, answered, chat, command, say, until
-from fake_hub import REPO, FakeHub
+from chatting import ASKED, answered, chat, command, opened, say, shown, told, until
 from textual.events import Paste
-from textual.pilot import Pilot
-from textual.screen import Screen
 from textual.widgets import Input, OptionList, Static
 
 import edgeinfer.loading
 from edgeinfer.errors import DiskError
 from edgeinfer.sessions.store import SessionStore
-from edgeinfer.tui.app import ChatApp
 from edgeinfer.tui.screens.models import ModelsScreen
 from edgeinfer.tui.screens.sessions import SessionsScreen
 from edgeinfer.tui.widgets.message import AnswerView, QuestionView
@@ -28,39 +22,6 @@ from edgeinfer.tui.widgets.prompt import Prompt
 from edgeinfer.tui.widgets.transcript import Transcript
 
 HOSTILE = "\x1b]52;c;aGk=\x07 \x1b[31m [@click=app.quit]x[/] [bold]b[/bold] \u202egnp.exe [link=file:///]y[/]"
-
-
-@pytest.fixture(autouse=True)
-def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No models but the bundled ones."""
-    for name in ("HF_HOME", "HF_HUB_CACHE", "HF_TOKEN", "HF_HUB_OFFLINE", "OLLAMA_MODELS", "LLAMA_CACHE"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("HOME", str(tmp_path))
-    monkeypatch.chdir(tmp_path)
-
-
-@pytest.fixture
-def hub(monkeypatch: pytest.MonkeyPatch, random_model: Path) -> Iterator[FakeHub]:
-    with FakeHub() as served:
-        served.repositories[REPO] = {"random-Q8_0.gguf": random_model.read_bytes()}
-        monkeypatch.setenv("HF_ENDPOINT", served.endpoint)
-        monkeypatch.setenv("no_proxy", "127.0.0.1")
-        yield served
-
-
-def told(app: ChatApp) -> str:
-    return " ".join(f"{note.title} {note.message}" for note in app._notifications)
-
-
-async def opened(app: ChatApp, pilot: Pilot[None], screen: type[Screen[Any]]) -> None:
-    """That screen is there, with a line to write in."""
-    await until(pilot, lambda: isinstance(app.screen, screen) and isinstance(app.focused, Input))
-
-
-def shown(app: ChatApp) -> str:
-    """All text of the screen."""
-    strips = app.screen._compositor.render_strips(app.size)
-    return "\n".join(strip.text for strip in strips)
 
 
 def test_large_texts_and_files_go_along_folded(tmp_path: Path) -> None:
@@ -188,21 +149,6 @@ def test_a_model_that_cannot_be_opened_leads_to_those_that_can(tmp_path: Path) -
             await command(app, pilot, "/model edgeinfer-nano")
             await until(pilot, lambda: app.chat.talk.model.name == "edgeinfer-nano")
             assert len(app.chat.query(AnswerView)) == 1  # the conversation goes on
-
-    asyncio.run(scenario())
-
-
-def test_a_model_is_fetched_and_opened(tmp_path: Path, hub: FakeHub) -> None:
-    async def scenario() -> None:
-        async with chat(tmp_path) as (app, pilot, _):
-            await pilot.press("f3")
-            await opened(app, pilot, ModelsScreen)
-            await pilot.press(*f"{REPO}:Q8_0", "enter")
-            await until(pilot, lambda: "random" in app.chat.talk.model.name)
-            await pilot.press("f3")
-            await opened(app, pilot, ModelsScreen)
-            await pilot.press(*"nobody/nothing:Q8_0", "enter")
-            await until(pilot, lambda: "nobody/nothing" in told(app))
 
     asyncio.run(scenario())
 

@@ -14,6 +14,7 @@ from textual.content import Content
 from textual.events import Resize
 from textual.screen import Screen
 from textual.widgets import Footer, Static
+from textual.worker import Worker
 
 from edgeinfer.engine.events import QueuedEvent, ReadingEvent, ShiftedEvent
 from edgeinfer.errors import EdgeInferError
@@ -33,7 +34,6 @@ if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
 
 _CODE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
-_NARROW = 100  # columns
 _LEAST = (40, 10)  # columns and lines of a terminal that anything can be shown on
 
 
@@ -82,9 +82,8 @@ class ChatScreen(Screen[None]):
         self.query_one(Prompt).focus()
 
     def on_resize(self, event: Resize) -> None:
-        """Say so where nothing could be read; on narrow ones the panel is not beside but below."""
+        """Say so where nothing could be read."""
         self.set_class(event.size.width < _LEAST[0] or event.size.height < _LEAST[1], "small")
-        self.set_class(event.size.width < _NARROW, "narrow")
 
     async def open(self, talk: Talk) -> None:
         """Show a conversation and go on with it."""
@@ -259,13 +258,21 @@ class ChatScreen(Screen[None]):
         panel = self.query_one(EnginePanel)
         panel.display = not panel.display
 
+    @property
+    def is_answering(self) -> bool:
+        """Whether an answer is being written."""
+        return bool(self._answering())
+
     async def stopped(self) -> None:
         """Stop the answer, and wait until nothing of it is written any more."""
         if self.talk is not None:
             self.talk.stop()
-        running = [worker for worker in self.workers if worker.group == "answer" and not worker.is_finished]
+        running = self._answering()
         if running:  # of none Textual makes all
             await self.workers.wait_for_complete(running)
+
+    def _answering(self) -> list[Worker[None]]:
+        return [worker for worker in self.workers if worker.group == "answer" and not worker.is_finished]
 
 
 def _progress(event: Progress) -> str:

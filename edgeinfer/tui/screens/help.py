@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
+
+from edgeinfer.tui.widgets.dialog import Dialog
 
 _SECTIONS = {
     "While you write": (
@@ -50,7 +52,7 @@ class HelpScreen(ModalScreen[None]):
 
     def compose(self) -> ComposeResult:
         """One page."""
-        with Vertical(classes="dialog"):
+        with Dialog("Help"):
             with VerticalScroll():
                 for title, rows in _SECTIONS.items():
                     yield Static(Content(title), classes="title")

@@ -2,86 +2,179 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from typing import TYPE_CHECKING
 
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, OptionList, Static
-from textual.widgets.option_list import Option
+from textual.widgets.option_list import Option, OptionDoesNotExist
 
+from edgeinfer.hub.names import BUNDLED
+from edgeinfer.hub.offline import is_offline
 from edgeinfer.text.safe import safe_text
 from edgeinfer.text.sizes import in_bytes
-from edgeinfer.tui.choices import Choice
+from edgeinfer.tui.choices import Choice, Outlook, suggested
+from edgeinfer.tui.expecting import Expectations, Expected, Found
+from edgeinfer.tui.widgets.dialog import Dialog
+
+if TYPE_CHECKING:
+    from edgeinfer.tui.app import ChatApp
+
+_COLOURS = {"fits": "$text-success", "tight": "$text-warning", "": "$text-muted"}  # of all else $text-error
+_VERDICT, _SPEED, _SIZE = 12, 10, 11  # columns
+_ROOM_FOR_SIZE = 60  # columns of a list that has sizes too
 
 
-class ModelsScreen(ModalScreen[Choice | str | None]):
-    """Gives a model, what was typed instead of choosing one, or None."""
+class ModelsScreen(ModalScreen[str | None]):
+    """Gives the name of a model, or what was typed instead of choosing one, or None."""
 
+    app: ChatApp
     BINDINGS = [  # noqa: RUF012
+        Binding("enter", "choose", "Open or fetch", priority=True),
         Binding("escape,f3", "dismiss(None)", "Close", key_display="esc"),
-        Binding("down", "to_list", show=False),
+        Binding("down", "move('cursor_down')", show=False),
+        Binding("up", "move('cursor_up')", show=False),
+        Binding("pagedown", "move('page_down')", show=False),
+        Binding("pageup", "move('page_up')", show=False),
     ]
 
-    def __init__(self, models: Sequence[Choice], current: str, problem: str = "") -> None:
+    def __init__(self, current: str, problem: str = "") -> None:
+        """`current`: the name of the model that is open; `problem`: why none is."""
         super().__init__()
-        self._all = models
         self._current = current
         self._problem = problem
+        self._all: list[Choice] = []
+        self._outlooks: dict[str, Outlook] = {}
+        self._expectations: Expectations | None = None
 
     def compose(self) -> ComposeResult:
-        """What is here, what can be fetched, and a line for anything else."""
-        with Vertical(classes="dialog"):
-            yield Static("Models", classes="title")
+        """What is here, what can be fetched, a line for anything else, and what the chosen one is."""
+        with Dialog("Models"):
             if self._problem:
                 yield Static(Content(safe_text(self._problem)), classes="problem")
-            yield Input(placeholder="Search, or the path of a .gguf file", compact=True, classes="search")
+            yield Input(
+                placeholder="Search, user/repo:QUANT, or a .gguf file", compact=True, classes="search"
+            )
             yield OptionList()
+            yield Static("Looking for models", id="details")
             yield Footer()
 
     def on_mount(self) -> None:
-        """All of them."""
-        self._list("")
+        """The list comes from a thread, and what to expect of each."""
+        self.query_one(OptionList).can_focus = False
+        self._expectations = Expectations(self.post_message, lambda: not self.app.chat.is_answering)
 
-    def _list(self, search: str) -> None:
-        found = [c for c in self._all if search.lower() in c.name.lower()]
+    def on_unmount(self) -> None:
+        """Nobody looks any more."""
+        if self._expectations is not None:
+            self._expectations.stop()
+
+    def on_resize(self) -> None:
+        """Other columns."""
+        self.call_after_refresh(self._list)
+
+    @on(Found)
+    def _take_models(self, event: Found) -> None:
+        found = self._all = list(event.models)
+        self._list()
+        if all(choice.name in BUNDLED for choice in found if choice.is_here):  # the first start
+            self._highlight(next((choice.name for choice in suggested(found)), self._current))
+
+    @on(Expected)
+    def _take_outlook(self, event: Expected) -> None:
+        choice = event.model
+        self._outlooks[choice.name] = event.outlook
+        with contextlib.suppress(OptionDoesNotExist):  # it is not among what is searched for
+            self.query_one(OptionList).replace_option_prompt(self._key(choice), self._line(choice))
+        if choice == self._highlighted:
+            self._tell()
+
+    def _list(self) -> None:
+        words = self.query_one(Input).value.lower().split()
+        found = [c for c in self._all if all(word in c.name.lower() for word in words)]
         options = self.query_one(OptionList)
+        before = self._highlighted
         options.clear_options()
-        for title, is_here in (("On this machine", True), ("To fetch: Enter does it", False)):
-            lines = [Option(self._line(c), id=c.name) for c in found if c.is_here == is_here]
-            if lines:
-                options.add_options([Option(Content.styled(title, "bold"), disabled=True), *lines])
-        if found:
-            names = [c.name for c in found]
-            options.highlighted = options.get_option_index(
-                self._current if self._current in names else names[0]
-            )
+        offline = is_offline()
+        sections = (
+            ("On this machine", [c for c in found if c.is_here], True),
+            (
+                "Offline: these cannot be fetched" if offline else "To fetch",
+                [c for c in found if not c.is_here and c.is_runnable],
+                not offline,
+            ),
+            ("edgeinfer cannot run these yet", [c for c in found if not c.is_runnable], False),
+        )
+        for title, models, can_be_chosen in sections:
+            if models:
+                options.add_option(Option(Content.styled(title, "bold"), disabled=True))
+                options.add_options(
+                    Option(self._line(c), id=self._key(c), disabled=not can_be_chosen) for c in models
+                )
+        self._highlight(before.name if before is not None else self._current)
+        self._tell()
 
-    def _line(self, model: Choice) -> Content:
-        mark = "\u25cf" if model.name == self._current else " "
-        size = in_bytes(model.size_bytes) if model.size_bytes is not None else ""
-        source = model.source if model.fits else "more than this machine's memory"
-        return Content(f"{mark} {safe_text(model.name):<32} {size:>10}  {safe_text(source)}")
+    def _highlight(self, name: str) -> None:
+        """That one, or the first."""
+        options = self.query_one(OptionList)
+        by_name = {self._all[int(o.id)].name: i for i, o in enumerate(options.options) if o.id is not None}
+        enabled = [i for i, option in enumerate(options.options) if not option.disabled]
+        index = by_name.get(name)
+        options.highlighted = index if index in enabled else next(iter(enabled), None)
+
+    def _key(self, choice: Choice) -> str:
+        return str(self._all.index(choice))
+
+    @property
+    def _highlighted(self) -> Choice | None:
+        option = self.query_one(OptionList).highlighted_option
+        return self._all[int(option.id)] if option is not None and option.id is not None else None
+
+    def _line(self, choice: Choice) -> Content:
+        width = self.query_one(OptionList).scrollable_content_region.width
+        known = self._outlooks.get(choice.name, Outlook("", "", ""))
+        speed = f"{known.tokens_per_s:.0f} t/s" if known.tokens_per_s is not None else ""
+        size = in_bytes(choice.size_bytes) if choice.size_bytes is not None else ""
+        of_size = _SIZE if width >= _ROOM_FOR_SIZE else 0
+        room = max(8, width - 6 - of_size - _VERDICT - _SPEED)
+        name = Content(safe_text(choice.name)).truncate(room, ellipsis=True, pad=True)
+        return Content.assemble(
+            ("\u25cf " if choice.name == self._current else "  ", "$text-accent"),
+            name,
+            f"{size:>{of_size}}"[:of_size],
+            " ",
+            (f" {known.verdict:<{_VERDICT}}", _COLOURS.get(known.verdict, "$text-error")),
+            f"{speed:>{_SPEED - 1}}",
+        )
+
+    @on(OptionList.OptionHighlighted)
+    def _tell(self) -> None:
+        """What the highlighted one is."""
+        choice = self._highlighted
+        if choice is None:
+            text = "Enter asks the hub for it, or opens the file" if self.query_one(Input).value else ""
+        else:
+            known = self._outlooks.get(choice.name, Outlook("", "", ""))
+            text = "\n".join(filter(None, [known.told, known.facts]))
+        self.query_one("#details", Static).update(Content(text))
 
     @on(Input.Changed)
-    def _search(self, event: Input.Changed) -> None:
-        self._list(event.value)
+    def _search(self) -> None:
+        self._list()
 
     @on(OptionList.OptionSelected)
-    def _choose(self, event: OptionList.OptionSelected) -> None:
-        self.dismiss(next(c for c in self._all if c.name == event.option_id))
+    def action_choose(self) -> None:
+        """The highlighted one; what was typed, if there is no such."""
+        choice, typed = self._highlighted, self.query_one(Input).value.strip()
+        if choice is not None:
+            self.dismiss(choice.name)
+        elif typed:
+            self.dismiss(typed)
 
-    @on(Input.Submitted)
-    def _typed(self, event: Input.Submitted) -> None:
-        options = self.query_one(OptionList)
-        if options.highlighted is not None:
-            options.action_select()
-        elif event.value.strip():
-            self.dismiss(event.value.strip())
-
-    def action_to_list(self) -> None:
-        """From the search to what was found."""
-        self.query_one(OptionList).focus()
+    def action_move(self, how: str) -> None:
+        """In the list, while one types."""
+        getattr(self.query_one(OptionList), f"action_{how}")()

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Horizontal, Vertical, VerticalScroll
+from textual.containers import Horizontal, VerticalScroll
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static, TextArea
@@ -16,6 +16,7 @@ from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.parameters import NAMES, changed
 from edgeinfer.text.safe import safe_text
+from edgeinfer.tui.widgets.dialog import Dialog
 
 if TYPE_CHECKING:
     from edgeinfer.defaults import Defaults
@@ -39,7 +40,7 @@ class ParametersScreen(ModalScreen[tuple[str, dict[str, Any]] | None]):
     def compose(self) -> ComposeResult:
         """An empty field has its default."""
         defaults = {**asdict(Sampling()), **dict(self._defaults.options)}
-        with Vertical(classes="dialog"):
+        with Dialog("Parameters"):
             yield Static("What the model should know and be", classes="title")
             yield TextArea(
                 self._system, tab_behavior="focus", placeholder=Content(safe_text(self._defaults.system))

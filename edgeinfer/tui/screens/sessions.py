@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding
-from textual.containers import Vertical
 from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, OptionList, Static
@@ -18,6 +17,7 @@ from textual.widgets.option_list import Option
 from edgeinfer.sessions.store import Session, SessionStore
 from edgeinfer.text.safe import safe_text
 from edgeinfer.tui.saving import save
+from edgeinfer.tui.widgets.dialog import Dialog
 
 if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
@@ -44,8 +44,7 @@ class SessionsScreen(ModalScreen[int | None]):
 
     def compose(self) -> ComposeResult:
         """What to look for, what there is."""
-        with Vertical(classes="dialog"):
-            yield Static("Sessions", classes="title")
+        with Dialog("Sessions"):
             yield Input(placeholder="Search titles and messages", id="search", compact=True, classes="search")
             yield OptionList()
             yield Static("No session yet, or none with these words", id="none")
