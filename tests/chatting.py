@@ -30,10 +30,11 @@ async def chat(
         "generation": {"temperature": 0.0},
     }
     size, name = options.pop("size", (100, 30)), options.pop("name", None)
+    notifications = options.pop("notifications", False)
     with SessionStore(folder / "sessions.db") as store:
         app = ChatApp(store, lambda name: edgeinfer.load(name, threads=1), name, **{**settings, **options})
         try:
-            async with app.run_test(size=size) as pilot:
+            async with app.run_test(size=size, notifications=notifications) as pilot:
                 if opens:
                     await until(pilot, lambda: app.chat.talk is not None)
                 yield app, pilot, store

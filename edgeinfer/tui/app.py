@@ -46,6 +46,7 @@ class ChatApp(App[None]):
 
     TITLE = "edgeinfer"
     CSS_PATH = "app.tcss"
+    COMMAND_PALETTE_BINDING = "ctrl+backslash"  # beside Ctrl+P, which the chat shows among its keys
     HORIZONTAL_BREAKPOINTS = [(0, "narrow"), (100, "wide")]  # noqa: RUF012
     VERTICAL_BREAKPOINTS = [(0, "short"), (30, "high")]  # noqa: RUF012
 

@@ -15,8 +15,9 @@ _TINY = """\
 You talk with {name}. It came with the program, is very small, \
 and knows how edgeinfer is used, some Python, and little else."""
 _OFFLINE = """\
-Offline is switched on, so no other model can be fetched. `edgeinfer bundle install FILE` and \
-`edgeinfer import FILE` bring one."""
+Offline is switched on, so no other model can be fetched. These bring one:
+  edgeinfer bundle install FILE
+  edgeinfer import FILE"""
 
 
 def greeting(model: str) -> str:

@@ -47,6 +47,7 @@ class ChatScreen(Screen[None]):
         Binding("f3", "app.models", "Models"),
         Binding("f4", "app.parameters", "Parameters"),
         Binding("f5", "engine", "Engine"),
+        Binding("ctrl+p", "app.command_palette", "All"),
         Binding("ctrl+n", "app.new_session", "New"),
         Binding("escape", "stop", "Stop", show=False),
         Binding("f9", "copy_answer", "Copy", show=False),
@@ -73,7 +74,7 @@ class ChatScreen(Screen[None]):
                 yield Static(id="status")
                 yield Prompt()
             yield EnginePanel()
-        yield Footer()
+        yield Footer(show_command_palette=False)
 
     def on_mount(self) -> None:
         """Write at once."""

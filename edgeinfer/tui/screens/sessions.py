@@ -28,11 +28,15 @@ class SessionsScreen(ModalScreen[int | None]):
 
     app: ChatApp
     BINDINGS = [  # noqa: RUF012
-        Binding("escape,f2", "close", "Close", key_display="esc"),
+        Binding("enter", "enter", "Open", priority=True),
         Binding("ctrl+r", "rename", "Rename", priority=True),
         Binding("ctrl+s", "export", "Save as a file", priority=True),
         Binding("ctrl+d,delete", "delete", "Delete", key_display="^d", priority=True),
-        Binding("down", "to_list", show=False),
+        Binding("escape,f2", "close", "Close", key_display="esc"),
+        Binding("down", "move('cursor_down')", show=False),
+        Binding("up", "move('cursor_up')", show=False),
+        Binding("pagedown", "move('page_down')", show=False),
+        Binding("pageup", "move('page_up')", show=False),
     ]
 
     def __init__(self, store: SessionStore) -> None:
@@ -54,14 +58,19 @@ class SessionsScreen(ModalScreen[int | None]):
     def on_mount(self) -> None:
         """All of them."""
         self.query_one("#rename").display = False
-        self._list("")
+        self.query_one(OptionList).can_focus = False
+
+    def on_resize(self) -> None:
+        """Other columns."""
+        self.call_after_refresh(lambda: self._list(self.query_one("#search", Input).value))
 
     def _list(self, search: str) -> None:
         with self.app.telling():
             self._sessions = self._store.sessions(search)
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options([Option(_line(session)) for session in self._sessions])
+        width = options.scrollable_content_region.width - 2
+        options.add_options([Option(_line(session, width)) for session in self._sessions])
         options.display = bool(self._sessions)
         self.query_one("#none").display = not self._sessions
         if self._sessions:
@@ -75,23 +84,26 @@ class SessionsScreen(ModalScreen[int | None]):
     def _search(self, event: Input.Changed) -> None:
         self._list(event.value)
 
-    @on(Input.Submitted, "#search")
     @on(OptionList.OptionSelected)
-    def _open(self) -> None:
+    def action_enter(self) -> None:
+        """Open the session; or its new title is whole."""
         chosen = self._chosen()
-        if chosen is not None:
+        if self._renaming is not None:
+            self._rename(self._renaming)
+        elif chosen is not None:
             self.dismiss(chosen.id)
 
     def action_close(self) -> None:
         """The list, or what asks for a title."""
-        if self.query_one("#rename").display:
+        if self._renaming is not None:
             self._end_renaming()
         else:
             self.dismiss(None)
 
-    def action_to_list(self) -> None:
-        """From the search to what was found."""
-        self.query_one(OptionList).focus()
+    def action_move(self, how: str) -> None:
+        """In the list, while one types."""
+        if self._renaming is None:
+            getattr(self.query_one(OptionList), f"action_{how}")()
 
     def action_rename(self) -> None:
         """Ask for a title."""
@@ -101,16 +113,18 @@ class SessionsScreen(ModalScreen[int | None]):
             box.value, box.display = self._renaming.title, True
             box.focus()
 
-    @on(Input.Submitted, "#rename")
-    def _rename(self, event: Input.Submitted) -> None:
-        if self._renaming is not None and event.value.strip():
-            self._store.update(self._renaming.id, title=event.value.strip())
+    def _rename(self, session: Session) -> None:
+        title = self.query_one("#rename", Input).value.strip()
+        if title:
+            with self.app.telling():
+                self._store.update(session.id, title=title)
         self._end_renaming()
 
     def _end_renaming(self) -> None:
+        self._renaming = None
         self.query_one("#rename").display = False
         self._list(self.query_one("#search", Input).value)
-        self.query_one(OptionList).focus()
+        self.query_one("#search").focus()
 
     def action_export(self) -> None:
         """As Markdown, in the folder where edgeinfer was started."""
@@ -128,12 +142,16 @@ class SessionsScreen(ModalScreen[int | None]):
             self._deleting = chosen.id
             self.notify("Ctrl+D again deletes this session for good", severity="warning")
             return
-        self._store.delete(chosen.id)
+        with self.app.telling():
+            self._store.delete(chosen.id)
         self._list(self.query_one("#search", Input).value)
 
 
-def _line(session: Session) -> Content:
-    day = datetime.fromtimestamp(session.updated_at).strftime("%d %b %H:%M")
+def _line(session: Session, width: int) -> Content:
+    """When, what about, and on the right with which model, in so many columns."""
+    day = f"{datetime.fromtimestamp(session.updated_at):%d %b %H:%M}  "
     model = Path(session.model).stem if session.model.endswith(".gguf") else session.model
-    title = Content(f"{day}  {safe_text(session.title)}  ")
-    return title + Content.styled(safe_text(model), "dim")
+    right = Content(safe_text(model)).truncate(max(8, width // 3), ellipsis=True)
+    room = max(8, width - len(day) - right.cell_length - 2)
+    title = Content(safe_text(session.title)).truncate(room, ellipsis=True, pad=True)
+    return Content.assemble((day, "dim"), title, "  ", right.stylize("dim"))

@@ -98,9 +98,9 @@ def _percentiles(name: str, spread: Spread) -> Content:
 def _cache(stats: Stats) -> Content:
     """What the prompts found of what was computed before."""
     share = f"{100 * stats.n_cached / stats.n_prompt:.0f} %" if stats.n_prompt else "-"
-    lines = [f"Prompts: {share} of {stats.n_prompt:,} cached"]
+    lines = [f"Prompts {share} of {stats.n_prompt:,} cached"]
     if stats.n_saved or stats.n_loaded:
-        lines.append(f"Disk: {stats.n_saved:,} written, {stats.n_loaded:,} read")
+        lines.append(f"Disk {stats.n_saved:,} saved, {stats.n_loaded:,} read")
     if stats.save_error is not None:
         lines.append(f"Not saved: {safe_text(stats.save_error)}")
     return Content("\n".join(lines))
