@@ -143,7 +143,8 @@ def test_a_model_that_cannot_be_opened_leads_to_those_that_can(tmp_path: Path) -
         async with chat(tmp_path, opens=False, name="broken.gguf") as (app, pilot, _):
             await opened(app, pilot, ModelsScreen)
             assert "broken.gguf" in str(app.screen.query_one(".problem", Static).content)
-            await pilot.press("down", "enter")
+            await until(pilot, lambda: app.screen.query_one(OptionList).highlighted is not None)
+            await pilot.press("enter")
             await until(pilot, lambda: app.chat.talk is not None)
             assert "edgeinfer pull" in await say(app, pilot, ASKED)
             await command(app, pilot, "/model edgeinfer-nano")

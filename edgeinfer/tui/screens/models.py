@@ -81,7 +81,7 @@ class ModelsScreen(ModalScreen[str | None]):
     def _take_models(self, event: Found) -> None:
         found = self._all = list(event.models)
         self._list()
-        if all(choice.name in BUNDLED for choice in found if choice.is_here):  # the first start
+        if not self._problem and all(c.name in BUNDLED for c in found if c.is_here):  # the first start
             self._highlight(next((choice.name for choice in suggested(found)), self._current))
 
     @on(Expected)
