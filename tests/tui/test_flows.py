@@ -88,9 +88,9 @@ def test_answers_are_shown_as_they_are_when_they_are_opened_again(tmp_path: Path
                 await asyncio.sleep(0.02)
             store.append(message.id, text)
             await view.end(store.finish(message.id, "stop", {}), (1, 1))
-            await pilot.pause(0.2)
+            await until(pilot, lambda: "item 29 of many" in shown(app) and "End." in shown(app))
+            await pilot.pause(0.5)
             grown = shown(app).partition("\n")[2]
-            assert "item 29 of many" in grown
             assert "x = 1" in grown
             await app.chat.open(app._talk(store.session(1)))
             await until(pilot, lambda: shown(app).partition("\n")[2] == grown)
