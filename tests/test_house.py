@@ -24,7 +24,7 @@ ALLOWED: dict[str, set[str]] = {
     "text": {"errors", "_native"},
     "facts": {"errors", "text", "_native"},
     "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
-    "hub.located": {"errors", "defaults", "hub.modelfile"},
+    "hub.located": {"errors", "defaults", "hub.modelfile", "_native"},
     "hub.modelfile": {"errors", "defaults", "options", "parameters", "text.template"},
     "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
         *("errors", "settings", "machine", "models", "hub.header", "hub.names", "hub.pull", "_native"),

@@ -36,10 +36,10 @@ def command(name: str, file: str) -> None:
     from edgeinfer.hub.modelfile import parse
 
     folder = Path() if file == "-" else Path(file).parent
-    told = create(name, parse(_read(file), "standard input" if file == "-" else file), folder)
-    for parameter in told.without_effect:
-        output.talk(f"{parameter} has no effect here: it changes no answer")
-    output.data(safe_text(f"{name} is created from {told.base}"))
+    created = create(name, parse(_read(file), "standard input" if file == "-" else file), folder)
+    for remark in created.remarks:
+        output.talk(remark)
+    output.data(safe_text(f"{name} is created from {created.path}"))
 
 
 def _read(file: str) -> bytes:

@@ -3,24 +3,29 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.hub.located import Located
+from edgeinfer.hub.located import Located, longest_context
 from edgeinfer.hub.modelfile import Modelfile
 from edgeinfer.hub.names import BUNDLED, locate
 from edgeinfer.hub.store import own
 
 
-def create(name: str, modelfile: Modelfile, folder: Path) -> Modelfile:
+@dataclass(frozen=True)
+class Created:
+    """A model that was created."""
+
+    path: Path  # of its weights
+    remarks: list[str]  # on what was asked for and is not so
+
+
+def create(name: str, modelfile: Modelfile, folder: Path) -> Created:
     """Create it, in the place of a created one that is called so. Weights are linked.
 
     Args:
         folder: that a path behind FROM is relative to.
-
-    Returns:
-        What it was created with: with the path of its file, and what it has from a created one it builds on.
 
     Raises:
         InvalidRequest: it is no name, or something else is called so; what it is told makes no sense.
@@ -28,19 +33,20 @@ def create(name: str, modelfile: Modelfile, folder: Path) -> Modelfile:
         BadModelFile: what it builds on is no model.
         DiskError.
     """
-    from edgeinfer import _native
-
     own.require_name(name)
     if name in BUNDLED:
         raise InvalidRequest(f"{name} is a bundled model", hint="give another name")
     built_on = _built_on(modelfile.base, folder)
     path = built_on.path.absolute()
-    _native.gguf_open(os.fspath(path))
+    longest = longest_context(path)
     told = modelfile if built_on.modelfile is None else modelfile.over(built_on.modelfile)
     told = replace(told, base=str(path))
-    told.defaults()
+    n_context = dict(told.defaults().loading).get("context_length", 0)
     own.create(name, told)
-    return told
+    remarks = [f"{parameter} has no effect here: it changes no answer" for parameter in told.without_effect]
+    if n_context > longest:
+        remarks.append(f"the model has {longest} tokens of context, less than num_ctx {n_context}")
+    return Created(path, remarks)
 
 
 def _built_on(base: str, folder: Path) -> Located:

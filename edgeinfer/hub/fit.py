@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from edgeinfer import machine
@@ -120,6 +120,9 @@ def fit_model(name: str, use: Use) -> Fit:
         except NotFound:
             raise missing from None
         return fit_plan(plan, use)
+    told = dict(found.defaults().loading)
+    if use.context_length is None and "context_length" in told:
+        use = replace(use, context_length=told["context_length"])
     return fit_file(found.path, found.name, use)
 
 

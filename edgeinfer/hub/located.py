@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import os
+import sys
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,11 +34,32 @@ class Located:
         return None if self.modelfile is None else self.modelfile.template
 
     def defaults(self) -> Defaults:
-        """What it was told once and for all. Raises InvalidRequest: something of that we do not have."""
+        """What it was told once and for all; of a context that is too long for it as much as it has.
+
+        Raises:
+            InvalidRequest: something of that we do not have.
+            BadModelFile.
+        """
         from edgeinfer.defaults import Defaults
 
+        if self.modelfile is None:
+            return Defaults()
         try:
-            return Defaults() if self.modelfile is None else self.modelfile.defaults()
+            told = self.modelfile.defaults()
         except InvalidRequest as wrong:
             hint = f"its file runs without what it was told: {self.path}"
             raise InvalidRequest(f"{self.name}: {wrong.message}", hint=hint) from None
+        loading = dict(told.loading)
+        if "context_length" in loading:
+            loading["context_length"] = min(loading["context_length"], longest_context(self.path))
+        return replace(told, loading=tuple(loading.items()))
+
+
+def longest_context(path: Path) -> int:
+    """What the model of a file was trained for, tokens. Raises BadModelFile."""
+    from edgeinfer import _native
+
+    file = _native.gguf_open(os.fspath(path))
+    key = f"{file.get('general.architecture')}.context_length"
+    found = file.get(key) if key in file else None
+    return found if isinstance(found, int) else sys.maxsize

@@ -45,14 +45,14 @@ _COUNTS = {"num_ctx": "context_length", "num_thread": "threads", "num_predict": 
 _LOADING = ("context_length", "threads")
 _INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
 _NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-# They change how Ollama's engine computes, or have no effect there any more.
+# They tune Ollama's engine, say what a GGUF file says itself, or have no effect there any more.
 _WITHOUT_EFFECT = (
     *("num_gpu", "main_gpu", "num_batch", "num_keep", "num_gqa", "numa", "low_vram", "f16_kv", "vocab_only"),
     *("use_mmap", "use_mlock", "logits_all", "embedding_only", "penalize_newline", "draft_num_predict"),
-    *("mirostat_eta", "mirostat_tau"),
+    *("rope_frequency_base", "rope_frequency_scale", "mirostat_eta", "mirostat_tau"),
 )
 # They would change the answers: parameter -> with this they do not.
-_MISSING = {"mirostat": 0.0, "tfs_z": 1.0, "rope_frequency_base": 0.0, "rope_frequency_scale": 0.0}
+_MISSING = {"mirostat": 0.0, "tfs_z": 1.0}
 
 
 class BadModelfile(InvalidRequest):

@@ -213,6 +213,19 @@ def test_what_changes_no_answer_is_told_and_passed_over(edgeinfer_command: Run) 
     assert [line.split()[0] for line in done.err.splitlines()] == ["num_gpu", "use_mmap"]
 
 
+def test_a_context_that_is_too_long_is_as_long_as_the_model_has(edgeinfer_command: Run) -> None:
+    done = edgeinfer_command(
+        "create", "long", "-f", "-", stdin="FROM edgeinfer-tiny\nPARAMETER num_ctx 999999"
+    )
+    assert (done.code, done.err) == (0, "the model has 1024 tokens of context, less than num_ctx 999999\n")
+    with edgeinfer.load("long") as model:
+        assert model.context_length == 1024
+
+
+def test_what_fits_is_reckoned_with_its_context(pirate: Path, edgeinfer_command: Run) -> None:
+    assert json.loads(edgeinfer_command("fit", "pirate", "--json").out)["context"] == 384
+
+
 def test_a_damaged_one_hides_no_other(pirate: Path, home: Path, edgeinfer_command: Run) -> None:
     edgeinfer_command("create", "second", "-f", str(pirate / "Modelfile"))
     [kept] = home.rglob("pirate.modelfile")
