@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 from functools import partial
+from http import HTTPStatus
 
 from starlette.applications import Starlette
 from starlette.exceptions import HTTPException
@@ -17,7 +18,7 @@ from starlette.routing import Route
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.server.access_log import log_request
 from edgeinfer.server.anthropic.routes import AnthropicRoutes
-from edgeinfer.server.failure import Failure
+from edgeinfer.server.failure import Failure, quoted
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.guard import Guard, Rules
 from edgeinfer.server.keys import KeyCheck
@@ -100,19 +101,20 @@ async def _metrics(metrics: Metrics, models: Models, request: Request) -> Respon
 
 async def _failed(request: Request, error: Exception) -> Response:
     assert isinstance(error, EdgeInferError)
-    return failure_response(request.url.path, Failure.of(error))
+    return failure_response(request.scope, Failure.of(error))
 
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, HTTPException)
     if error.status_code == 405 and request.method in ("HEAD", "OPTIONS"):  # it only looks
         return Response(status_code=204, headers=error.headers)
-    problem = f"there is no {request.url.path} here" if error.status_code == 404 else error.detail
-    response = failure_response(request.url.path, Failure(error.status_code, "not_found", problem))
+    status = HTTPStatus(error.status_code)
+    problem = f"there is no {quoted(request.url.path)} here" if status == 404 else error.detail
+    response = failure_response(request.scope, Failure(status, status.name.lower(), problem))
     response.headers.update(error.headers or {})
     return response
 
 
 async def _broken(request: Request, bug: Exception) -> Response:
     problem = f"internal error: {type(bug).__name__}: {bug}"
-    return failure_response(request.url.path, Failure(500, "failed", problem))
+    return failure_response(request.scope, Failure(500, "failed", problem))

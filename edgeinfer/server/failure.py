@@ -7,7 +7,13 @@ from typing import Self
 
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
 
+_LONGEST_QUOTE = 100  # characters
 _LONGEST_MESSAGE = 2000  # characters; many quote what the client sent
+
+
+def quoted(text: str) -> str:
+    """What a client sent, as short as a message repeats it."""
+    return repr(text if len(text) <= _LONGEST_QUOTE else f"{text[:_LONGEST_QUOTE]}...")
 
 
 @dataclass(frozen=True)

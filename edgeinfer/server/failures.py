@@ -1,11 +1,13 @@
-"""What went wrong with a request, in the shape that the clients of its path read."""
+"""What went wrong with a request, in the shape that its client reads."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from typing import Any
 
+from starlette.datastructures import Headers
 from starlette.responses import JSONResponse
+from starlette.types import Scope
 
 from edgeinfer.server.anthropic import failure as anthropic
 from edgeinfer.server.failure import Failure
@@ -24,15 +26,15 @@ _SHAPES: dict[str, Callable[[Failure], dict[str, Any]]] = {
 }
 
 
-def failure_body(path: str, failure: Failure) -> dict[str, Any]:
-    """The body that a client of this path understands."""
-    for beginning, shape in _SHAPES.items():
-        if path.startswith(beginning):
-            return shape(failure)
-    return openai.failure_body(failure)
-
-
-def failure_response(path: str, failure: Failure) -> JSONResponse:
-    """The whole response."""
+def failure_response(scope: Scope, failure: Failure) -> JSONResponse:
+    """The whole response to a request."""
     headers = None if failure.retry_after_s is None else {"Retry-After": str(failure.retry_after_s)}
-    return JSONResponse(failure_body(path, failure), failure.status, headers)
+    return JSONResponse(_shape(scope)(failure), failure.status, headers)
+
+
+def _shape(scope: Scope) -> Callable[[Failure], dict[str, Any]]:
+    if "anthropic-version" in Headers(scope=scope):  # /v1/models is OpenAI's path too
+        return anthropic.failure_body
+    return next(
+        (shape for path, shape in _SHAPES.items() if scope["path"].startswith(path)), openai.failure_body
+    )

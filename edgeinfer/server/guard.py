@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgeinfer.server.failure import Failure
+from edgeinfer.server.failure import Failure, quoted
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.keys import Key
 
@@ -37,7 +37,7 @@ class Guard:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Let the request in or refuse it."""
         if scope["type"] == "http" and (refusal := self._refusal(scope)) is not None:
-            await failure_response(scope["path"], refusal)(scope, receive, send)
+            await failure_response(scope, refusal)(scope, receive, send)
             return
         await self._app(scope, receive, send)
 
@@ -45,15 +45,14 @@ class Guard:
         headers = Headers(scope=scope)
         host, origin = _name_of(headers.get("host", "")), headers.get("origin")
         if not self._is_ours(host):
-            return Failure(
-                421, "misdirected_request", f"this server is not called {host!r}; see --allow-host"
-            )
+            problem = f"this server is not called {quoted(host)}; see --allow-host"
+            return Failure(421, "misdirected_request", problem)
         if origin is None:
             if headers.get("sec-fetch-site") in ("cross-site", "same-site"):
                 return Failure(403, "origin_not_allowed", "other web pages may not ask this server")
             return None
         if origin not in self._rules.origins:
-            problem = f"pages of {origin!r} may not ask this server; see --cors-origins"
+            problem = f"pages of {quoted(origin)} may not ask this server; see --cors-origins"
             return Failure(403, "origin_not_allowed", problem)
         if scope["method"] == "POST" and _media_type(headers) != "application/json":
             problem = "what a web page sends must have the content type application/json"

@@ -54,7 +54,7 @@ class KeyCheck:
             key = self._brought(Headers(scope=scope))
             if key is None:
                 failure = Failure(401, "invalid_api_key", "this server wants an API key")
-                await failure_response(scope["path"], failure)(scope, receive, send)
+                await failure_response(scope, failure)(scope, receive, send)
                 return
             record = record_of(HTTPConnection(scope))
             record.key, record.namespace = key.name, key.namespace

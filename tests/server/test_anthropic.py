@@ -279,6 +279,12 @@ def test_a_wrong_request_is_refused_in_anthropics_shape(
     assert (refused.value.body["type"], refused.value.body["error"]["type"]) == ("error", name)
 
 
+def test_a_model_that_is_not_there_is_told_in_anthropics_shape(client: anthropic.Anthropic) -> None:
+    with pytest.raises(anthropic.NotFoundError, match="no model is called") as refused:
+        client.models.retrieve("claude-opus")
+    assert (refused.value.body["type"], refused.value.body["error"]["type"]) == ("error", "not_found_error")
+
+
 def test_max_tokens_is_required(served: Served) -> None:
     status, answer = served.post(json.dumps({"messages": CHAT}).encode(), "/v1/messages")
     assert (status, answer["error"]["message"]) == (400, "max_tokens: is missing")

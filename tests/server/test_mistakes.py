@@ -116,3 +116,26 @@ def test_a_prompt_that_is_too_long(served: Served, path: str) -> None:
 def test_null_and_a_seed_of_minus_one_say_nothing(served: Served, path: str) -> None:
     nulls = dict.fromkeys(("model", "stop", "tools", "tool_choice", "thinking", "text", "output_config"))
     assert told(served, path, {**with_option(path, "seed", -1), **nulls})[0] == 200
+
+
+def test_a_wrong_path_and_a_wrong_method(served: Served) -> None:
+    status, answer = served.post(b"{}", "/v1/nothing")
+    assert (status, answer["error"]["code"]) == (404, "not_found")
+    status, answer = served.post(b"{}", "/v1/models")
+    assert (status, answer["error"]["code"]) == (405, "method_not_allowed")
+
+
+@pytest.mark.parametrize(
+    ("path", "headers", "status"),
+    [
+        ("/v1/" + "x" * 5000, {}, 404),
+        ("/health", {"Host": "x" * 5000}, 421),
+        ("/health", {"Origin": "https://" + "x" * 5000}, 403),
+    ],
+)
+def test_what_is_told_is_short_whatever_was_asked(
+    served: Served, path: str, headers: dict[str, str], status: int
+) -> None:
+    found, answer = served.post(b"{}", path, **headers)
+    assert (found, "xxx..." in answer["error"]["message"]) == (status, True)
+    assert len(answer["error"]["message"]) < 200
