@@ -173,6 +173,7 @@ WRONG: list[tuple[str, dict[str, Any], int, str, str]] = [
     ("/completion", {"prompt": []}, 400, "invalid_request_error", "prompt"),
     ("/completion", {"prompt": "x", "n_predict": -2}, 400, "invalid_request_error", "n_predict"),
     ("/completion", {"prompt": "x", "mirostat": 2}, 400, "invalid_request_error", "mirostat"),
+    ("/completion", {"prompt": "x", "top_n_sigma": 1}, 400, "invalid_request_error", "top_n_sigma"),
     ("/completion", {"prompt": "x", "logit_bias": [[1]]}, 400, "invalid_request_error", "logit_bias"),
     ("/completion", {"prompt": "x", "logit_bias": {"": 1}}, 400, "invalid_request_error", "logit_bias"),
     ("/completion", {"prompt": [99999999]}, 400, "invalid_request_error", "token id 99999999"),

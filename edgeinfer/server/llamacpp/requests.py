@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, Field, Strict
+from pydantic import AfterValidator, AliasChoices, BaseModel, Field, Strict
 
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.options import NO_LIMIT, any_seed
@@ -57,6 +57,13 @@ _NEUTRAL: dict[tuple[str, ...], dict[str, float]] = {
 _MOST_BREAKERS = 64  # each is looked for in all tokens
 _LONGEST_BIASED = 1000  # characters
 _INFILL_MIN_P = 0.2  # the sampler "infill" leaves out tokens that are less likely than this
+
+
+def _off(value: float) -> float:
+    """For a sampler that we do not have; llama.cpp's clients send its defaults."""
+    if value > 0:
+        raise ValueError("is not supported")
+    return value
 
 
 @dataclass(frozen=True)
@@ -108,6 +115,7 @@ class Body(AnswerBody, ConstrainedBody, ABC):
     samplers: Many[str] | None = None  # the others do nothing; their order is ours
     logit_bias: Pairs[_Pair] | None = None
     ignore_eos: bool = False
+    top_n_sigma: Annotated[float, AfterValidator(_off)] = -1.0
     mirostat: NotSupported = None
     dynatemp_range: NotSupported = None
     post_sampling_probs: NotSupported = None
