@@ -52,7 +52,7 @@ class OpenAiReply(Reply):
             **self._head,
             "object": "chat.completion" if self._chat else "text_completion",
             "choices": [
-                {"index": i, "finish_reason": answer.stream.finish_reason, **self._choice(i, answer)}
+                {"index": i, **_finish(answer.stream.finish_reason), **self._choice(i, answer)}
                 for i, answer in enumerate(answers)
             ],
             **self._cost([answer.stream.usage for answer in answers]),
@@ -125,7 +125,7 @@ class OpenAiReply(Reply):
         return prompt if isinstance(prompt, str) else self._tokenizer.decode(cast("list[int]", prompt))
 
     def _chunk(self, choice: dict[str, Any], finish: Finish | None = None, **more: Any) -> str:
-        choices = [{"logprobs": None, **choice, "finish_reason": finish}]
+        choices = [{"logprobs": None, **choice, **_finish(finish)}]
         return data({**self._chunk_head, "choices": choices, **more})
 
     def _cost(self, usages: Sequence[Usage]) -> dict[str, Any]:
@@ -139,6 +139,13 @@ def _head(id: str, body: Body, model: Model) -> dict[str, Any]:
         "model": model.name,
         "system_fingerprint": f"edgeinfer-{edgeinfer.__version__}",
     }
+
+
+def _finish(reason: Finish | None) -> dict[str, Any]:
+    """OpenAI knows no deadline, and strict clients refuse what it does not know; `stop_reason` is vLLM's."""
+    if reason == "deadline":
+        return {"finish_reason": "length", "stop_reason": reason}
+    return {"finish_reason": reason}
 
 
 def _message(answer: Answer) -> dict[str, Any]:

@@ -77,7 +77,7 @@ class Body(AnswerBody, ConstrainedBody, ABC):
     stop: Stops | None = None
     n: int = Field(default=1, ge=1, le=128)
     context_shift: bool = False  # ours: with a full context forget the older half, and go on
-    timeout: float | None = None  # ours: seconds after which it ends, with "deadline"
+    timeout: float | None = None  # ours: seconds after which it ends, with the stop_reason "deadline"
     return_progress: bool = False  # as in llama.cpp, and the next: how far the prompt is read
     timings_per_token: bool = False
     response_format: ResponseFormat | None = None
