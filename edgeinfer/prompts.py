@@ -80,7 +80,8 @@ class Prompts:
         if isinstance(prompt, Conversation) or any(isinstance(item, Mapping) for item in prompt):
             asked = conversation_of(cast("Sequence[Message] | Conversation", prompt))
             said = (message.get("content") for message in asked.messages)
-            self.refuse_endless([text for text in said if isinstance(text, str)], limit)
+            # Many templates leave out the white space around it.
+            self.refuse_endless([text.strip() for text in said if isinstance(text, str)], limit)
             return self.chat(asked)
         return Prompt([int(i) for i in cast("Sequence[int]", prompt)])
 

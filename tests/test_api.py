@@ -252,8 +252,10 @@ def test_a_prompt_beyond_the_context_raises_from_the_stream(model: edgeinfer.Mod
 
 
 @pytest.mark.parametrize("ask", ["generate", "chat"])
-def test_a_text_that_cannot_fit_is_refused_before_it_is_read(model: edgeinfer.Model, ask: str) -> None:
-    text = "so many words " * 100_000
+@pytest.mark.parametrize("text", ["so many words " * 100_000, f"so{' ' * 1_000_000}many"])
+def test_a_text_that_cannot_fit_is_refused_before_it_is_read(
+    model: edgeinfer.Model, ask: str, text: str
+) -> None:
     with pytest.raises(ContextLengthExceeded, match="at least") as refused:
         getattr(model, ask)(text if ask == "generate" else [{"role": "user", "content": text}])
     assert refused.value.n_prompt > refused.value.n_context == 256

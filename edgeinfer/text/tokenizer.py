@@ -186,7 +186,9 @@ class Tokenizer:
         self._strip_accents = _flag(file, "normalizer.strip_accents", self._lowercase)
         self.eog_ids: frozenset[int] = _end_ids(vocabulary, self.special)
         self.special_ids: frozenset[int] = _special_set(vocabulary)
-        self._matcher = _special_matcher(vocabulary, self.special_ids, _text(file, "general.name"))
+        model_name = _text(file, "general.name").lower()
+        self._swallows_space = any(name in model_name for name in ("phi-3", "phi3"))
+        self._matcher = _special_matcher(vocabulary, self.special_ids, swallow_space=self._swallows_space)
 
     @classmethod
     def from_gguf(cls, file: _native.GgufFile) -> Tokenizer:
@@ -249,11 +251,13 @@ class Tokenizer:
     def least_tokens(self, texts: Iterable[str]) -> int:
         """A lower bound, at once, of the tokens that these texts have: none stands for more than the longest.
 
-        White space does not count, some tokens swallow it; 0 for word pieces, where one may be of any length.
+        0 for word pieces, where one may be of any length.
         """
         if self._algorithm == "word_pieces":
             return 0
-        n_bytes = sum(len(_utf8("".join(text.split()))) for text in texts)
+        if self._swallows_space:
+            texts = ("".join(text.split()) for text in texts)
+        n_bytes = sum(len(_utf8(text)) for text in texts)
         return -(-n_bytes // self._longest_token)
 
     @cached_property
@@ -424,15 +428,14 @@ def _special_set(vocabulary: _native.Vocabulary) -> frozenset[int]:
 
 
 def _special_matcher(
-    vocabulary: _native.Vocabulary, special: frozenset[int], model_name: str
+    vocabulary: _native.Vocabulary, special: frozenset[int], *, swallow_space: bool
 ) -> _native.SpecialTokens:
     """Longer tokens are looked for first. Phi-3's swallow the white space behind them."""
-    is_phi3 = any(name in model_name.lower() for name in ("phi-3", "phi3"))
     keeps_space = {b"<unk>", b"<s>", b"<|endoftext|>"}
     tokens = []
     for token in special:
         text = vocabulary.text(token)
         always = vocabulary.type(token) == TokenType.USER_DEFINED
-        tokens.append((text, token, always, False, is_phi3 and text not in keeps_space))
+        tokens.append((text, token, always, False, swallow_space and text not in keeps_space))
     tokens.sort(key=lambda entry: (-len(entry[0]), entry[1]))
     return _native.SpecialTokens(tokens)
