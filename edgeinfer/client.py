@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack
 from copy import copy
 from dataclasses import replace
@@ -32,7 +32,7 @@ from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory, WrongModelKind
 from edgeinfer.options import NO_LIMIT, Options, Parameters, any_seed, completed, sampling_of
-from edgeinfer.prompts import AnyPrompt, Prompt, Prompts, conversation_of
+from edgeinfer.prompts import AnyPrompt, FindTemplate, Prompt, Prompts, conversation_of
 from edgeinfer.streaming import Answer, Mailbox, Stream
 from edgeinfer.text.conversation import Conversation
 from edgeinfer.text.infill import Infill
@@ -69,7 +69,7 @@ class Model:
         self,
         engine: Engine,
         tokenizer: Tokenizer,
-        find_template: Callable[[], ChatTemplate],
+        find_template: FindTemplate,
         *,
         name: str,
         facts: Facts,
@@ -83,6 +83,7 @@ class Model:
         self.defaults = defaults
         self.prompts = Prompts(tokenizer, find_template, defaults, keep_headers=keep_headers)
         self._engine = engine
+        self._users = {id(self)}  # models that compute with this engine, and are open
         self._namespace = ""
         self._owner: Model | None = None  # None: it closes its engine
         self._apart: dict[str, Model] = {}
@@ -94,9 +95,11 @@ class Model:
         self.close()
 
     def close(self) -> None:
-        """End all streams and give memory and threads back."""
+        """End all streams and give memory and threads back; of models `beside` each other the last does."""
         if self._owner is None:
-            self._engine.close()
+            self._users.discard(id(self))
+            if not self._users:
+                self._engine.close()
 
     def __del__(self) -> None:
         if hasattr(self, "_engine"):
@@ -113,6 +116,24 @@ class Model:
             view._namespace, view._owner = namespace, self
             self._apart[namespace] = view
         return self._apart[namespace]
+
+    def beside(self, name: str, defaults: Defaults) -> Model:
+        """The same weights, told something else: what one of the two has computed the other finds.
+
+        Args:
+            defaults: of `loading` what this one was opened with.
+        """
+        other = copy(self)
+        other.name, other.defaults, other._apart = name, defaults, {}
+        other.prompts = self.prompts.told(defaults)
+        other.facts = self.facts.with_template(defaults.template)
+        self._users.add(id(other))
+        return other
+
+    @property
+    def engine_id(self) -> int:
+        """Equal for models that are `beside` each other: they have one engine."""
+        return id(self._engine)
 
     def cancel(self, request: Request) -> None:
         """Stop a request; `Stream.cancel` is the door to it."""

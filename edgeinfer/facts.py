@@ -77,6 +77,10 @@ class Facts:
         self._given_template = template
         self._tokenizer = tokenizer
 
+    def with_template(self, template: str | None) -> Facts:
+        """Those of a model of the same file that has another template."""
+        return Facts(self._file, self._tokenizer, template=template)
+
     def text(self, key: str) -> str:
         """The string of a key, "" if there is none."""
         value = self._file.get(key) if key in self._file else ""

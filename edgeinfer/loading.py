@@ -77,7 +77,7 @@ def load(
     return Model(
         engine,
         tokenizer,
-        lambda: ChatTemplate.from_gguf(file, tokenizer, source=defaults.template),
+        lambda source: ChatTemplate.from_gguf(file, tokenizer, source=source),
         name=found.name,
         facts=Facts(file, tokenizer, template=defaults.template),
         defaults=defaults,

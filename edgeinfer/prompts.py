@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from edgeinfer.text.tokenizer import Tokenizer
     from edgeinfer.text.toolcalls.syntax import Syntax, Thinking
 
+FindTemplate = Callable[["str | None"], "ChatTemplate"]
 AnyPrompt = str | Sequence[int] | Infill | Sequence[Message] | Conversation
 
 
@@ -41,12 +42,17 @@ class Prompts:
     def __init__(
         self,
         tokenizer: Tokenizer,
-        find_template: Callable[[], ChatTemplate],
+        find_template: FindTemplate,
         defaults: Defaults,
         *,
         keep_headers: bool,
     ) -> None:
-        """`keep_headers`: read the headers of agents that change with each request too."""
+        """For a model of these.
+
+        Args:
+            find_template: gives one of this source, for None that of the file.
+            keep_headers: read the headers of agents that change with each request too.
+        """
         self._tokenizer = tokenizer
         self._find_template = find_template
         self._defaults = defaults
@@ -55,7 +61,11 @@ class Prompts:
     @cached_property
     def template(self) -> ChatTemplate:
         """The chat template. Raises TemplateError if the file has none."""
-        return self._find_template()
+        return self._find_template(self._defaults.template)
+
+    def told(self, defaults: Defaults) -> Prompts:
+        """For the same model, told something else."""
+        return Prompts(self._tokenizer, self._find_template, defaults, keep_headers=self._keep_headers)
 
     @cached_property
     def _family(self) -> Syntax:

@@ -77,7 +77,7 @@ class Gated(Served):
         model = edgeinfer.Model(
             Engine(self.backend, token_budget=CHUNK),
             tokenizer,
-            lambda: ChatTemplate.from_gguf(file, tokenizer),
+            lambda source: ChatTemplate.from_gguf(file, tokenizer, source=source),
             name="gated",
             facts=Facts(file, tokenizer),
         )

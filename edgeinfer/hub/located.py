@@ -28,6 +28,10 @@ class Located:
         """Equal for what gives the same answers, whatever it is called."""
         return self.path.resolve(), self.modelfile
 
+    def weights(self) -> object:
+        """Equal for models that one engine can compute. Raises what `defaults` raises."""
+        return self.path.resolve(), self.defaults().loading
+
     @property
     def template(self) -> str | None:
         """The chat template that it has instead of its file's; None: it has the file's."""

@@ -28,6 +28,7 @@ class Entry:
     keep_alive_s: float | None = None  # how long it is open after its last request; None: it stays
     asked_keep_alive_s: float | None = None  # what a client said of that, until it is closed
     model: Model | None = None  # when it is open
+    weights: object = None  # equal for those that one engine computes, once it was opened
     plan: MemoryPlan | None = None  # what it takes, if its file is one that runs
     opening: asyncio.Task[Model] | None = None
     users: set[Record] = field(default_factory=set)  # requests that it answers

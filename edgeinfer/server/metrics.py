@@ -124,7 +124,8 @@ class _Found(Collector):
 
 
 def _stats(models: Sequence[Model]) -> Iterator[tuple[str, Stats]]:
-    for model in models:
+    """Of each engine, by the first model that it computes."""
+    for model in {model.engine_id: model for model in reversed(models)}.values():
         with suppress(EdgeInferError):  # it was closed meanwhile
             yield model.name, model.stats()
 

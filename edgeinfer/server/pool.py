@@ -28,7 +28,7 @@ class Pool:
     Args:
         load: opens a model.
         plan: what that will take; NotEnoughMemory if it would not even fit alone.
-        most_open: models at once; None: as many as memory holds.
+        most_open: models at once, those of the same weights are one; None: as many as memory holds.
     """
 
     def __init__(
@@ -87,7 +87,8 @@ class Pool:
         try:
             async with self._turn:
                 entry.plan = await asyncio.to_thread(self._plan, entry.located)
-                entry.model = await self._with_room(entry.located, entry.plan)
+                entry.weights = await asyncio.to_thread(entry.located.weights)
+                entry.model = await self._beside(entry) or await self._with_room(entry.located, entry.plan)
                 entry.model.name = entry.name
                 entry.used_at = time.monotonic()
                 self._entries.append(entry)
@@ -95,6 +96,14 @@ class Pool:
             return entry.model
         finally:
             entry.opening = None
+
+    async def _beside(self, entry: Entry) -> Model | None:
+        """With the engine of an open model of the same weights; None: there is none."""
+        assert entry.located is not None
+        for other in self._entries:
+            if other.model is not None and other.weights == entry.weights:
+                return other.model.beside(entry.name, await asyncio.to_thread(entry.located.defaults))
+        return None
 
     async def _with_room(self, located: Located, plan: MemoryPlan) -> Model:
         """Open a model, at the cost of those that have not been used for longest."""
@@ -113,12 +122,15 @@ class Pool:
                 await self._close(idle)
 
     def _has_place(self) -> bool:
-        return self._most_open is None or len(self._entries) < self._most_open
+        return self._most_open is None or len(self._file_bytes()) < self._most_open
 
     def _has_memory(self, plan: MemoryPlan) -> bool:
         """Whether weights of all models stay in memory. Linux counts those of open ones as available."""
-        mapped = sum(entry.plan.file_bytes for entry in self._entries if entry.plan is not None)
-        return plan.total_bytes + mapped <= machine.memory().available
+        return plan.total_bytes + sum(self._file_bytes().values()) <= machine.memory().available
+
+    def _file_bytes(self) -> dict[object, int]:
+        """Of the weights that are mapped, by what they are."""
+        return {entry.weights: entry.plan.file_bytes for entry in self._entries if entry.plan is not None}
 
     async def _close(self, entry: Entry) -> None:
         model, entry.model, entry.asked_keep_alive_s = entry.model, None, None

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
+import urllib.request
 from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
@@ -13,7 +14,7 @@ from typing import Any
 import ollama
 import openai
 import pytest
-from serving import Served
+from serving import Served, eventually
 from stores import in_ollama
 
 import edgeinfer
@@ -297,6 +298,31 @@ def test_other_clients_get_its_answers(served: Served, expected: str) -> None:
     _, answer = served.post(json.dumps({"model": "pirate", "prompt": PROMPT}).encode(), "/completion")
     assert answer["content"] == expected
     assert answer["generation_settings"]["seed"] == 7
+
+
+def test_models_of_the_same_weights_have_one_engine(
+    served: Served, client: ollama.Client, edgeinfer_command: Run
+) -> None:
+    for name, temperature in (("wild", 1.5), ("tame", 0)):
+        told = f"FROM pirate\nPARAMETER temperature {temperature}"
+        assert edgeinfer_command("create", name, "-f", "-", stdin=told).code == 0
+    alone = client.chat("tame", [ASKED]).message.content
+    client.generate("tame", keep_alive=0)
+    with openai.OpenAI(base_url=f"http://127.0.0.1:{served.port}/v1", api_key="any") as other:
+
+        def n_cached(name: str) -> int:
+            usage = other.chat.completions.create(model=name, messages=[ASKED]).usage
+            assert usage is not None
+            assert usage.prompt_tokens_details is not None
+            return usage.prompt_tokens_details.cached_tokens or 0
+
+        assert n_cached("wild") == 0
+        assert n_cached("tame") > 0  # what the other one has computed
+    with urllib.request.urlopen(f"http://127.0.0.1:{served.port}/metrics", timeout=30) as response:
+        assert response.read().count(b"edgeinfer_steps_total{") == 1
+    client.generate("wild", keep_alive=0)
+    eventually(lambda: [model.model for model in client.ps().models] == ["tame"])
+    assert client.chat("tame", [ASKED]).message.content == alone
 
 
 def test_a_server_sees_that_it_was_created_anew(
