@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import platform
+import shlex
 import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +15,7 @@ from edgeinfer.cli.progress import bar_of
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
-    from edgeinfer.hub.bundle import Contents
+    from edgeinfer.hub.manifest import Contents
 
 _file = click.argument("file", type=click.Path(path_type=Path))
 _json = click.option("--json", "as_json", is_flag=True, help="Print JSON.")
@@ -28,16 +30,15 @@ def command() -> None:
     edgeinfer bundle verify models.tar
     edgeinfer bundle install models.tar
 
-    A bundle is a plain tar. Where edgeinfer is not installed yet, its wheels come first:
+    A bundle is a plain tar. Where edgeinfer is not installed yet, this installs all of it into a folder:
 
     \b
-    tar -xf models.tar wheels
-    pip install --no-index --find-links wheels edgeinfer
+    tar -xOf models.tar install.sh | sh -s models.tar
     """
 
 
 @command.command("create", short_help="Write a bundle of models that are here.")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@click.argument("names", nargs=-1, metavar="NAME...")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, metavar="FILE")
 @click.option("--with-wheels", is_flag=True, help="Add what installs edgeinfer itself; pip gathers it.")
 @_json
@@ -46,14 +47,31 @@ def create(names: tuple[str, ...], out: Path, with_wheels: bool, as_json: bool) 
 
     The wheels of --with-wheels are for the same Python on the same kind of machine.
     """
+    if not (names or with_wheels):
+        raise click.UsageError("Missing argument 'NAME...'.")
     from edgeinfer.hub import bundle
     from edgeinfer.hub.wheels import gather_wheels
 
+    planned = bundle.plan(names, out)
     with tempfile.TemporaryDirectory(prefix="edgeinfer-") as folder:
-        wheels = gather_wheels(Path(folder)) if with_wheels else []
-        planned = bundle.plan(names, out, wheels)
+        if with_wheels:
+            with output.Status() as status:
+                status.show("pip gathers the wheels")
+                planned = bundle.with_wheels(planned, gather_wheels(Path(folder)))
         with bar_of(str(out), planned.size_bytes) as report:
-            _tell(out, bundle.create(planned, report), as_json)
+            contents = bundle.create(planned, report)
+    _tell(out, contents, as_json)
+    if not as_json:
+        _tell_how_to_install(out, contents)
+
+
+def _tell_how_to_install(out: Path, contents: Contents) -> None:
+    file = shlex.quote(out.name)
+    if not contents.wheels:
+        output.talk(safe_text(f"there: edgeinfer bundle install {file}"))
+        return
+    output.talk(f"there, with Python {contents.python} on {platform.system()} {platform.machine()}:")
+    output.talk(safe_text(f"tar -xOf {file} install.sh | sh -s {file}"))
 
 
 @command.command("verify", short_help="Check all of a bundle, write nothing.")
@@ -93,9 +111,12 @@ def _tell(file: Path, contents: Contents, as_json: bool) -> None:
     ]
     if as_json:
         wheels = [wheel.file for wheel in contents.wheels]
-        output.as_json({"path": str(file), "bytes": contents.size_bytes, "models": models, "wheels": wheels})
+        created = [model.name for model in contents.created]
+        told = {"path": str(file), "bytes": contents.size_bytes, "models": models, "created": created}
+        output.as_json(told | {"wheels": wheels})
         return
     rows = [(model["name"], output.in_bytes(model["bytes"])) for model in models]
+    rows += [(created.name, f"created from {created.read().base}") for created in contents.created]
     if contents.wheels:
         size = sum(wheel.size_bytes for wheel in contents.wheels)
         rows.append((f"{len(contents.wheels)} wheels", output.in_bytes(size)))

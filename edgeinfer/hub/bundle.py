@@ -3,94 +3,55 @@
 A plain tar, so that `tar` can read it too:
 
     manifest.json          what is in it: names, sizes, sha256
-    wheels/<file>.whl      to install edgeinfer, if asked for
+    install.sh             to install all of it, if edgeinfer is in it
+    wheels/<file>.whl      edgeinfer and what it needs
     models/0/<file>.gguf   the shards of each model, uncompressed
     manifest.sha256        of manifest.json
 
 A bundle comes from strangers. Its layout follows from its manifest, byte for byte; where the tar says
-anything else it is refused before anything is written, and names become paths only by rules of ours.
+anything else it is refused before anything is written.
 """
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import hashlib
-import json
 import os
-import re
 import tarfile
 from collections.abc import Iterator, Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO
 
-import edgeinfer
 from edgeinfer.disk import changing, require_space, sync_folder
 from edgeinfer.errors import DiskError, IntegrityError, InvalidRequest, NotFound
 from edgeinfer.hub.lock import only_writer
+from edgeinfer.hub.manifest import (
+    MODEL_FILE,
+    MOST_BYTES,
+    BundledModel,
+    Contents,
+    CreatedModel,
+    Entry,
+    damaged,
+    read_manifest,
+)
 from edgeinfer.hub.names import locate
-from edgeinfer.hub.store import own
-from edgeinfer.hub.transfer import Report, behind
+from edgeinfer.hub.report import Report, behind
+from edgeinfer.hub.store import local_models, own
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
-_FORMAT = "edgeinfer bundle 1"
+    from edgeinfer.hub.located import Located
+    from edgeinfer.hub.modelfile import Modelfile
+
 _BLOCK = 512  # of a tar
 _LARGE = 8 << 30  # bytes: ustar has 11 octal digits for a size
 _PIECE = 1 << 20
-_MOST_MANIFEST = 1 << 20  # bytes
-_MANIFEST, _SEAL = "manifest.json", "manifest.sha256"
+_MANIFEST, _SCRIPT, _SEAL = "manifest.json", "install.sh", "manifest.sha256"
 _UNKNOWN = "0" * 64  # a checksum that is not known yet
-_MODEL_FILE = re.compile(r"[A-Za-z0-9][\w.+-]{0,70}\.gguf", re.ASCII)
-_WHEEL_FILE = re.compile(r"[A-Za-z0-9][\w.+-]{0,94}\.whl", re.ASCII)
-
-
-@dataclass(frozen=True)
-class Entry:
-    """A file in a bundle."""
-
-    file: str  # its name, without folders
-    size_bytes: int
-    sha256: str
-
-
-@dataclass(frozen=True)
-class BundledModel:
-    """A model in a bundle."""
-
-    name: str
-    files: tuple[Entry, ...]  # its shards in order
-
-    @property
-    def key(self) -> str:
-        """Equal only for the same files."""
-        return hashlib.sha256("".join(entry.sha256 for entry in self.files).encode()).hexdigest()[:32]
-
-
-@dataclass(frozen=True)
-class Contents:
-    """What a bundle says is in it."""
-
-    models: tuple[BundledModel, ...]
-    wheels: tuple[Entry, ...]
-    edgeinfer: str = edgeinfer.__version__  # that made it
-
-    def members(self) -> Iterator[tuple[str, Entry]]:
-        """(name in the tar, file) of all between manifest and seal, in order."""
-        for wheel in self.wheels:
-            yield f"wheels/{wheel.file}", wheel
-        for i, model in enumerate(self.models):
-            for entry in model.files:
-                yield f"models/{i}/{entry.file}", entry
-
-    @property
-    def size_bytes(self) -> int:
-        """Of all files."""
-        return sum(entry.size_bytes for _, entry in self.members())
-
-    def as_json(self) -> bytes:
-        """The manifest."""
-        return json.dumps({"format": _FORMAT, **asdict(self)}, indent=1).encode() + b"\n"
 
 
 @dataclass(frozen=True)
@@ -116,8 +77,8 @@ class Plan:
         return self.contents.size_bytes
 
 
-def plan(names: Sequence[str], out: Path, wheels: Sequence[Path] = ()) -> Plan:
-    """A bundle of models on this machine, and of wheels.
+def plan(names: Sequence[str], out: Path) -> Plan:
+    """A bundle of models on this machine.
 
     Raises:
         NotFound, AmbiguousName: a model.
@@ -126,48 +87,101 @@ def plan(names: Sequence[str], out: Path, wheels: Sequence[Path] = ()) -> Plan:
     """
     if out.exists():
         raise InvalidRequest(f"{out} exists", hint="remove it, or choose another file")
-    models = [_model(name) for name in names]
-    if len({name.lower() for name, _ in models}) < len(models):
+    models: list[tuple[str, tuple[Path, ...]]] = []
+    created: list[CreatedModel] = []
+    for name in names:
+        found, called = _located(name)
+        files = own.shards(found.path)
+        if found.modelfile is not None:
+            base = _name_of_file(found.path, f"{called}-base")
+            created.append(CreatedModel(called, str(replace(found.modelfile, base=base))))
+            called = base
+            if (base, files) in models:
+                continue
+        models.append((called, files))
+    names_there = [name.lower() for name in (*(name for name, _ in models), *(c.name for c in created))]
+    if len(set(names_there)) < len(names_there):
         raise InvalidRequest("two of these models have one name")
-    contents = Contents(
-        tuple(BundledModel(name, _entries(files, _file_names(files))) for name, files in models),
-        _entries(wheels, [wheel.name for wheel in wheels]),
-    )
-    require_space(out.absolute().parent, contents.size_bytes, str(out), "write to another disk")
-    return Plan(out, contents, (*wheels, *(file for _, files in models for file in files)))
+    bundled = tuple(BundledModel(name, _entries(files, _file_names(files))) for name, files in models)
+    sources = tuple(file for _, files in models for file in files)
+    return _possible(Plan(out, Contents(bundled, created=tuple(created)), sources))
+
+
+def with_wheels(plan: Plan, wheels: Sequence[Path]) -> Plan:
+    """The same bundle with wheels, too. Raises DiskError: there is no room for it."""
+    entries = _entries(wheels, [wheel.name for wheel in wheels])
+    return _possible(Plan(plan.out, replace(plan.contents, wheels=entries), (*wheels, *plan.sources)))
+
+
+def _possible(plan: Plan) -> Plan:
+    if len(plan.contents.as_json()) > MOST_BYTES:
+        raise InvalidRequest("these are too many models for one bundle", hint="make several")
+    missing = plan.size_bytes - _size(_part(plan.out))
+    require_space(plan.out.absolute().parent, missing, str(plan.out), "write to another disk")
+    return plan
 
 
 def create(plan: Plan, report: Report) -> Contents:
     """Write it. It appears when it is whole. Raises DiskError."""
-    part = plan.out.with_name(f"{plan.out.name}.{os.getpid()}.part")
+    part = _part(plan.out)
     with changing(plan.out):
-        try:
-            with part.open("wb") as opened:
+        with _claimed(part) as opened:
+            try:
                 contents = _write(opened, plan, report)
                 opened.flush()
                 os.fsync(opened.fileno())
-            part.replace(plan.out)
-        finally:
-            part.unlink(missing_ok=True)
+                part.replace(plan.out)
+            finally:
+                part.unlink(missing_ok=True)
         sync_folder(plan.out.absolute().parent)
     return contents
 
 
-def _model(name: str) -> tuple[str, tuple[Path, ...]]:
-    """(what it will be called, its files)."""
+def _part(out: Path) -> Path:
+    return out.with_name(f"{out.name}.part")
+
+
+@contextlib.contextmanager
+def _claimed(part: Path) -> Iterator[BinaryIO]:
+    """An empty file that no other process writes; what one left that was killed is gone. Raises DiskError."""
+    with open(os.open(part, os.O_RDWR | os.O_CREAT, 0o666), "r+b") as opened:
+        if not _is_only_writer(opened, part):
+            raise DiskError(f"another process writes {part}", hint="wait for it, or choose another file")
+        opened.truncate(0)
+        yield opened
+
+
+def _is_only_writer(opened: BinaryIO, path: Path) -> bool:
+    try:
+        fcntl.flock(opened, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        return os.path.samestat(os.fstat(opened.fileno()), path.stat())  # else it has become whole meanwhile
+    except (BlockingIOError, FileNotFoundError):
+        return False
+
+
+def _located(name: str) -> tuple[Located, str]:
+    """(the model, what it will be called)."""
     found = locate(name)
     called = found.name
     if not name.endswith(".gguf") and not os.path.isfile(name):
         called = name  # as people here know it
     called = called.removesuffix(".gguf")
     own.require_name(called)
-    return called, own.shards(found.path)
+    return found, called
+
+
+def _name_of_file(path: Path, otherwise: str) -> str:
+    """What a file is called that a created model is made of."""
+    for model in local_models():
+        if model.path == path and model.modelfile is None:
+            return model.name
+    return otherwise
 
 
 def _file_names(files: Sequence[Path]) -> list[str]:
     """Their own if they can be, as Ollama's cannot."""
     names = [path.name for path in files]
-    if all(_MODEL_FILE.fullmatch(name) for name in names):
+    if all(MODEL_FILE.fullmatch(name) for name in names):
         return names
     n = len(files)
     return ["model.gguf"] if n == 1 else [f"model-{i:05}-of-{n:05}.gguf" for i in range(1, n + 1)]
@@ -182,6 +196,8 @@ def _entries(files: Sequence[Path], names: Sequence[str]) -> tuple[Entry, ...]:
 def _write(out: BinaryIO, plan: Plan, report: Report) -> Contents:
     """All of it; the manifest again when the checksums are known, which are as long as unknown ones."""
     _put(out, _MANIFEST, plan.contents.as_json())
+    if plan.contents.install_script:
+        _put(out, _SCRIPT, plan.contents.install_script)
     checksums, done = [], 0
     for (name, entry), source in zip(plan.contents.members(), plan.sources, strict=True):
         out.write(_header(name, entry.size_bytes))
@@ -235,26 +251,26 @@ def open_bundle(path: Path) -> Bundle:
         IntegrityError: it is no bundle, damaged, or not complete.
         DiskError.
     """
-    if not path.is_file():
+    if not path.exists():
         raise NotFound(f"no bundle is called {str(path)!r}", hint="`edgeinfer bundle create` writes one")
+    if not path.is_file():
+        raise NotFound(f"{path} is no file", hint="a bundle is read twice: save what comes through a pipe")
     with changing(path), path.open("rb") as opened:
         size = _expect(opened, _MANIFEST, None)
         manifest = opened.read(size)
         _gap(opened, size)
-        contents = _read_manifest(manifest)
+        contents = read_manifest(manifest)
+        if contents.install_script:
+            _require(opened, _SCRIPT, contents.install_script)
         offsets = {}
         for name, entry in contents.members():
             _expect(opened, name, entry.size_bytes)
             offsets[name] = opened.tell()
             opened.seek(entry.size_bytes, os.SEEK_CUR)
             _gap(opened, entry.size_bytes)
-        seal = _seal(manifest)
-        _expect(opened, _SEAL, len(seal))
-        if opened.read(len(seal)) != seal:
-            raise _damaged("its manifest has another checksum")
-        _gap(opened, len(seal))
+        _require(opened, _SEAL, _seal(manifest))
         if opened.read() != bytes(2 * _BLOCK):
-            raise _damaged("something follows its end")
+            raise damaged("something follows its end")
     return Bundle(path, contents, offsets)
 
 
@@ -264,63 +280,27 @@ def _expect(opened: BinaryIO, name: str, size: int | None) -> int:
     try:
         info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
     except (tarfile.HeaderError, ValueError) as error:
-        raise _damaged(f"{name} is missing") from error
-    if size is None and 0 < info.size <= _MOST_MANIFEST:
+        raise damaged(f"{name} is missing") from error
+    if size is None and 0 < info.size <= MOST_BYTES:
         size = info.size
     if size is None or block != _header(name, size):  # no links, no other names, sizes or kinds
-        raise _damaged(f"in place of {name} there is something else")
+        raise damaged(f"in place of {name} there is something else")
     return size
+
+
+def _require(opened: BinaryIO, name: str, data: bytes) -> None:
+    """The next member has to be this, which follows from the manifest."""
+    _expect(opened, name, len(data))
+    if opened.read(len(data)) != data:
+        raise damaged(f"{name} does not belong to its manifest")
+    _gap(opened, len(data))
 
 
 def _gap(opened: BinaryIO, size: int) -> None:
     """Pass what fills the last block of a member."""
     n = -size % _BLOCK
     if opened.read(n) != bytes(n):
-        raise _damaged("it ends too early")
-
-
-def _read_manifest(data: bytes) -> Contents:
-    try:
-        read = json.loads(data)
-        if read["format"] != _FORMAT:
-            raise IntegrityError(
-                f"this bundle is of another kind, {read['format']!r:.40}", hint="install a newer edgeinfer"
-            )
-        models = tuple(
-            BundledModel(str(model["name"]), tuple(_entry(file, _MODEL_FILE) for file in model["files"]))
-            for model in read["models"]
-        )
-        wheels = tuple(_entry(file, _WHEEL_FILE) for file in read["wheels"])
-        contents = Contents(models, wheels, str(read["edgeinfer"]))
-        for model in models:
-            own.require_name(model.name)
-            if not model.files:
-                raise ValueError(model.name)
-        _refuse_doubles(contents)
-    except (KeyError, TypeError, ValueError, AttributeError, RecursionError, InvalidRequest) as error:
-        raise _damaged(f"its manifest cannot be read: {error!r:.80}") from error
-    return contents
-
-
-def _entry(row: Any, allowed: re.Pattern[str]) -> Entry:
-    entry = Entry(row["file"], row["size_bytes"], row["sha256"])
-    if not allowed.fullmatch(entry.file) or not re.fullmatch(r"[0-9a-f]{64}", entry.sha256):
-        raise ValueError(entry.file)
-    if type(entry.size_bytes) is not int or not 0 < entry.size_bytes < 1 << 62:
-        raise ValueError(entry.size_bytes)
-    return entry
-
-
-def _refuse_doubles(contents: Contents) -> None:
-    """File systems that do not tell large letters from small ones would see one file."""
-    names = [name.lower() for name, _ in contents.members()]
-    called = [model.name.lower() for model in contents.models]
-    if len(set(names)) < len(names) or len(set(called)) < len(called):
-        raise ValueError("two of its files have one name")
-
-
-def _damaged(what: str) -> IntegrityError:
-    return IntegrityError(f"this is no bundle, or a damaged one: {what}", hint="copy it again")
+        raise damaged("it ends too early")
 
 
 def verify(bundle: Bundle, report: Report) -> None:
@@ -343,6 +323,7 @@ def install(bundle: Bundle, report: Report) -> None:
         IntegrityError: a file is not what the manifest promises. BadModelFile: it is, and is no model.
         DiskError.
     """
+    own.forget_abandoned()
     done = sum(wheel.size_bytes for wheel in bundle.contents.wheels)
     for i, model in enumerate(bundle.contents.models):
         size = sum(entry.size_bytes for entry in model.files)
@@ -351,6 +332,19 @@ def install(bundle: Bundle, report: Report) -> None:
                 _install(bundle, i, model, behind(done, report))
         done += size
         report(done)
+    first = {model.name: model.files[0].file for model in bundle.contents.models}
+    for created in bundle.contents.created:
+        modelfile = created.read()
+        place = own.place_of(modelfile.base) / first[modelfile.base]
+        _create(created.name, replace(modelfile, base=str(place)))
+
+
+def _create(name: str, modelfile: Modelfile) -> None:
+    if own.was_created(name):
+        if own.created_with(name) == modelfile:
+            return
+        raise InvalidRequest(f"a model is called {name!r} already", hint=f"`edgeinfer rm {name}` forgets it")
+    own.create(name, modelfile)
 
 
 def _install(bundle: Bundle, i: int, model: BundledModel, report: Report) -> None:

@@ -26,3 +26,18 @@ def only_writer(lock: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         held.release()
+
+
+@contextlib.contextmanager
+def if_free(lock: Path) -> Iterator[bool]:
+    """Whether nobody holds a lock; if so it is held meanwhile."""
+    held = FileLock(lock)
+    try:
+        held.acquire(timeout=0)
+    except Timeout:
+        yield False
+        return
+    try:
+        yield True
+    finally:
+        held.release()

@@ -20,9 +20,10 @@ from edgeinfer.hub.catalog import catalog
 from edgeinfer.hub.lock import only_writer
 from edgeinfer.hub.names import BUNDLED, Address, Digest, HubName, nearest, parse
 from edgeinfer.hub.network import RemoteFile, Repository, read_address, read_repository
+from edgeinfer.hub.report import Report, behind
 from edgeinfer.hub.store.huggingface import repo_folder
 from edgeinfer.hub.store.own import web_file
-from edgeinfer.hub.transfer import Patience, Report, behind, fetch, is_right, part_of, patiently
+from edgeinfer.hub.transfer import Patience, fetch, is_right, part_of, patiently
 from edgeinfer.hub.variants import Variant, variants
 
 

@@ -18,13 +18,13 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import IntegrityError
 from edgeinfer.hub.network import Transient, open_file
+from edgeinfer.hub.report import Report
 
 if TYPE_CHECKING:
     from hashlib import _Hash
 
     from edgeinfer.hub.network import RemoteFile
 
-Report = Callable[[int], None]  # bytes of the file that are here
 _T = TypeVar("_T")
 _PIECE = 1 << 20
 _ATTEMPTS_TO_ASK = 4  # for what a person waits, before any progress
@@ -55,11 +55,6 @@ def patiently(ask: Callable[[], _T], patience: Patience) -> _T:
                 raise
             time.sleep(max(patience.delay_s(failures), broken.retry_after))
     raise AssertionError("unreachable")
-
-
-def behind(n_before: int, report: Report) -> Report:
-    """Reports of a file, told as those of several with so many bytes before it."""
-    return lambda n_bytes: report(n_before + n_bytes)
 
 
 def part_of(place: Path, file: RemoteFile) -> Path:

@@ -5,21 +5,24 @@ from __future__ import annotations
 import hashlib
 import io
 import json
+import os
 import random
 import shutil
 import signal
 import subprocess
 import tarfile
+import time
 import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
+from filelock import FileLock
 from pulling import COMMAND, edgeinfer
 from stores import copy, in_ollama, in_the_cache
 
-from edgeinfer.errors import EdgeInferError, IntegrityError, InvalidRequest, NotFound
+from edgeinfer.errors import DiskError, EdgeInferError, IntegrityError, InvalidRequest, NotFound
 from edgeinfer.hub import bundle
 from edgeinfer.hub.names import find_model
 from edgeinfer.hub.store import local_models
@@ -30,7 +33,7 @@ def quiet(n_bytes: int) -> None:
 
 
 def bundled(out: Path, *names: str, wheels: tuple[Path, ...] = ()) -> Path:
-    bundle.create(bundle.plan(names, out, wheels), quiet)
+    bundle.create(bundle.with_wheels(bundle.plan(names, out), wheels), quiet)
     return out
 
 
@@ -107,7 +110,7 @@ def test_any_tar_can_read_a_bundle(models: tuple[str, ...], tmp_path: Path, rand
     subprocess.run(["sha256sum", "-c", "manifest.sha256"], cwd=tmp_path, check=True, capture_output=True)
     assert (tmp_path / "models/1/model.gguf").read_bytes() == random_model.read_bytes()
     with tarfile.open(out) as read:
-        assert {member.name for member in read} == {"manifest.json", *rows, "manifest.sha256"}
+        assert [member.name for member in read][2:-1] == list(rows)
     named = bundle.plan(("a/b-GGUF/b-Q8_0.gguf",), tmp_path / "b.tar")
     assert [model.name for model in named.contents.models] == ["a/b-GGUF:Q8_0"]
     with pytest.raises(InvalidRequest, match="exists"):
@@ -130,7 +133,7 @@ def test_an_installation_goes_on_after_its_process_was_killed_at_any_byte(
         "bundle.install(bundle.open_bundle(Path(sys.argv[1])),"
         " lambda n: os.kill(os.getpid(), signal.SIGKILL) if n >= limit else None)"
     )
-    for limit in sorted(random.Random(seed).sample(range(1, size), 10)):
+    for limit in sorted(random.Random(seed).sample(range(1, size), 20)):
         done = subprocess.run([COMMAND[0], "-P", "-c", code, str(one), str(limit)], capture_output=True)
         assert done.returncode == -signal.SIGKILL, done.stderr
         assert local_models() == []
@@ -170,7 +173,10 @@ def test_a_name_that_is_taken_is_told(one: Path, random_model: Path) -> None:
 def test_a_bundle_cut_off_anywhere_is_refused(one: Path, other_machine: Callable[[], Path]) -> None:
     data = one.read_bytes()
     home = other_machine()
-    for n in [0, 1, 511, 512, 1024, 5000, len(data) - 2048, len(data) - 1024, len(data) - 512, len(data) - 1]:
+    seed = random.randrange(1 << 32)
+    print("seed", seed)
+    ends = [0, 1, 511, 512, 1024, 5000, *(len(data) - n for n in (2048, 1024, 512, 1))]
+    for n in ends + random.Random(seed).sample(range(len(data)), 50):
         one.write_bytes(data[:n])
         with pytest.raises(IntegrityError):
             install(one)
@@ -226,7 +232,8 @@ def told(data: bytes, name: str = "m", file: str = "m.gguf", **more: Any) -> dic
     """A manifest of one file."""
     row = {"file": file, "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} | more
     models = [{"name": name, "files": [row]}]
-    return {"format": "edgeinfer bundle 1", "edgeinfer": "0", "models": models, "wheels": []}
+    head = {"format": "edgeinfer bundle 1", "edgeinfer": "0", "python": "3.11"}
+    return {**head, "models": models, "wheels": [], "created": []}
 
 
 def refused(path: Path) -> bool:
@@ -340,6 +347,116 @@ def test_a_full_disk_is_told_before_anything_is_written(
     with pytest.raises(EdgeInferError, match="no space"):
         bundle.plan(("edgeinfer-tiny",), one.with_name("b.tar"))
     assert local_models() == []
+
+
+LIMITED = (  # as a disk that is full after so many bytes
+    "import resource; resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000)); "
+    "from edgeinfer.cli.main import console; console()"
+)
+
+
+def test_a_disk_that_is_full_midway_is_told_and_the_installation_goes_on(
+    one: Path, random_model: Path, tmp_path: Path
+) -> None:
+    command = (COMMAND[0], "-P", "-c", LIMITED, "bundle")
+    out = tmp_path / "new" / "b.tar"
+    out.parent.mkdir()
+    for line in (("install", str(one)), ("create", str(random_model), "-o", str(out))):
+        done = subprocess.run([*command, *line], capture_output=True, text=True)
+        assert (done.returncode, "no space left" in done.stderr) == (6, True), done.stderr
+    assert (local_models(), list(out.parent.iterdir())) == ([], [])
+    install(one)
+    assert find_model("random").read_bytes() == random_model.read_bytes()
+
+
+def test_what_a_killed_process_was_writing_is_in_nobodys_way(one: Path, random_model: Path) -> None:
+    out = one.with_name("again.tar")
+    code = (
+        "import os, sys, signal; from pathlib import Path; from edgeinfer.hub import bundle\n"
+        "limit = int(sys.argv[3]); bundle._PIECE = 4096\n"
+        "bundle.create(bundle.plan(sys.argv[1:2], Path(sys.argv[2])),"
+        " lambda n: os.kill(os.getpid(), signal.SIGKILL) if n >= limit else None)"
+    )
+    for limit in (1, 50_000, random_model.stat().st_size):
+        line = [COMMAND[0], "-P", "-c", code, str(random_model), str(out), str(limit)]
+        assert subprocess.run(line).returncode == -signal.SIGKILL
+        assert not out.exists()
+    bundled(out, str(random_model))
+    assert out.read_bytes() == one.read_bytes()
+    assert not one.with_name("again.tar.part").exists()
+
+
+def test_of_two_that_write_one_file_the_second_is_told(one: Path, random_model: Path) -> None:
+    out = one.with_name("again.tar")
+    told = []
+
+    def meanwhile(n_bytes: int) -> None:
+        with pytest.raises(DiskError, match="another process writes"):
+            bundled(out, "edgeinfer-nano")
+        told.append(n_bytes)
+
+    bundle.create(bundle.plan((str(random_model),), out), meanwhile)
+    assert told
+    assert out.read_bytes() == one.read_bytes()
+
+
+def test_what_nobody_goes_on_with_is_removed_after_a_week(
+    one: Path, other_machine: Callable[[], Path]
+) -> None:
+    parts = other_machine() / ".local/share/edgeinfer/models/part"
+    days = {"young": 6, "old": 8, "held": 8, "touched": 8}
+    for name, n_days in days.items():
+        (parts / name).mkdir(parents=True)
+        (parts / name / "m.gguf").write_bytes(b"x")
+        for path in (parts / name / "m.gguf", parts / name):
+            os.utime(path, (time.time() - n_days * 86400,) * 2)
+    os.utime(parts / "touched" / "m.gguf")
+    with FileLock(parts / "held.lock"):
+        install(one)
+    assert sorted(path.name for path in parts.iterdir() if path.is_dir()) == ["held", "touched", "young"]
+    install(one)
+    assert not (parts / "held").exists()
+
+
+def test_what_a_model_was_told_comes_along(
+    models: tuple[str, ...], tmp_path: Path, other_machine: Callable[[], Path]
+) -> None:
+    written, out = tmp_path / "Modelfile", tmp_path / "pirate.tar"
+    written.write_text('FROM a/b-GGUF\nPARAMETER temperature 0.2\nSYSTEM Say "arr".\n')
+    for line in (("create", "pirate", "-f", str(written)), ("bundle", "create", "pirate", "-o", str(out))):
+        done = edgeinfer(*line)
+        assert done.returncode == 0, done.stderr
+    told = edgeinfer("show", "pirate", "--modelfile").stdout.partition("\n")[2]
+    other_machine()
+    for _ in range(2):
+        done = edgeinfer("bundle", "install", str(out))
+        assert (done.returncode, "created from a/b-GGUF:Q8_0" in done.stdout) == (0, True), done.stderr
+    assert edgeinfer("show", "pirate", "--modelfile").stdout.partition("\n")[2] == told
+    assert find_model("pirate") == find_model("a/b-GGUF:Q8_0")
+    written.write_text("FROM a/b-GGUF:Q8_0\n")
+    assert edgeinfer("create", "pirate", "-f", str(written)).returncode == 0
+    with pytest.raises(InvalidRequest, match="called 'pirate' already"):
+        install(out)
+
+
+def test_a_created_model_that_lies_is_refused(one: Path) -> None:
+    for row in (
+        {"name": "../c", "modelfile": "FROM m"},
+        {"name": "M", "modelfile": "FROM m"},
+        {"name": "c", "modelfile": "FROM /etc/passwd"},
+        {"name": "c", "modelfile": "FROM other"},
+        {"name": "c", "modelfile": "NOTHING"},
+        {"name": "c", "modelfile": 1},
+        {"name": "c"},
+    ):
+        manifest = told(b"x") | {"created": [row]}
+        assert refused(crafted(one, manifest, [(member("models/0/m.gguf"), b"x")])), row
+
+
+def test_what_comes_through_a_pipe_has_to_be_saved_first(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    done = edgeinfer("bundle", "install", str(tmp_path / "pipe"))
+    assert (done.returncode, "save what comes through a pipe" in done.stderr) == (9, True)
 
 
 def test_offline_no_wheels_are_gathered(tmp_path: Path) -> None:

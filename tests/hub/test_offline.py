@@ -13,6 +13,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fake_hub import REPO, FakeHub
+from pulling import edgeinfer
 from serving import eventually
 from stores import in_the_cache
 from terminal import CHAT, Terminal
@@ -179,7 +180,7 @@ def test_without_any_network_models_are_found_and_run(
         ("run", "a/b", "hi", "-n", "2"),
         ("show", "a/b"),
         ("fit", "a/b"),
-        ("bundle", "create", "a/b", "edgeinfer-nano", "-o", bundled),
+        ("bundle", "create", "a/b", "edgeinfer-nano", "-o", bundled, "--json"),
         ("bundle", "verify", bundled),
         ("bundle", "install", bundled),
         ("run", "a/b", "hi", "-n", "2"),
@@ -261,3 +262,32 @@ def test_without_any_network_a_model_is_served(
     command = [*isolated, "sh", "-c", SERVED, sys.executable, "a/b"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stdout.split()[-1:] in (["1"], ["2"]), done.stderr
+
+
+THERE = """
+tar -xOf "$0" install.sh | sh -s "$0"
+edgeinfer/bin/edgeinfer list
+edgeinfer/bin/edgeinfer run random hi -n 2
+echo hi | edgeinfer/bin/edgeinfer chat random --plain -n 2
+"""
+
+
+@pytest.mark.slow
+def test_a_machine_that_has_only_python_gets_all_of_it_from_a_bundle(
+    random_model: Path, isolated: tuple[str, ...], tmp_path: Path, repository: Path
+) -> None:
+    if Path(plan_pull.__code__.co_filename).is_relative_to(repository):
+        pytest.skip("an editable installation would be compiled again")
+    bundled = tmp_path / "all.tar"
+    made = edgeinfer("bundle", "create", str(random_model), "-o", str(bundled), "--with-wheels")
+    if "pip cannot gather" in made.stderr:
+        pytest.skip("no package index is reached")
+    assert made.returncode == 0, made.stderr
+    there = tmp_path / "there"
+    there.mkdir()
+    seen = {"HOME": str(there), "PATH": os.environ["PATH"], "PYTHON": sys.executable}
+    line = [*isolated, "sh", "-euc", THERE, str(bundled)]
+    done = subprocess.run(line, env=seen, cwd=there, capture_output=True, text=True)
+    assert (done.returncode, "random" in done.stdout) == (0, True), done.stderr
+    found = (there / ".local/share/edgeinfer/models/files/random/random.gguf").read_bytes()
+    assert found == random_model.read_bytes()

@@ -15,6 +15,7 @@ import hashlib
 import os
 import re
 import shutil
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote, urlsplit
@@ -22,6 +23,7 @@ from urllib.parse import quote, unquote, urlsplit
 from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub import folders
+from edgeinfer.hub.lock import if_free
 from edgeinfer.hub.modelfile import Modelfile
 from edgeinfer.hub.store import created
 from edgeinfer.hub.store.model import LocalModel, of_files
@@ -29,6 +31,7 @@ from edgeinfer.hub.variants import quant_of, variants
 from edgeinfer.paths import data_folder
 
 _CREATED = "created"
+_ABANDONED_S = 7 * 86400
 _NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
 
 
@@ -168,6 +171,15 @@ def place_of(name: str) -> Path:
 def lock_of(key: str) -> Path:
     """What the only process that writes what arrives holds."""
     return _root() / "part" / f"{key}.lock"
+
+
+def forget_abandoned() -> None:
+    """Remove what arrived in part and nobody has gone on with for a week; never what a process writes."""
+    longest_ago = time.time() - _ABANDONED_S
+    for part in folders.inside(_root() / "part", "*/"):
+        with if_free(lock_of(part.name)) as is_free, contextlib.suppress(OSError):
+            if is_free and all(path.stat().st_mtime < longest_ago for path in (part, *part.iterdir())):
+                shutil.rmtree(part)
 
 
 def require_name(name: str) -> None:
