@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from chatting import ASKED, answered, chat, command, opened, say, shown, told, until
-from textual.events import Paste
+from textual.events import Key, Paste
 from textual.widgets import Input, OptionList, Static
 
 import edgeinfer.loading
@@ -47,6 +47,21 @@ def test_large_texts_and_files_go_along_folded(tmp_path: Path) -> None:
             app.chat.query_one(QuestionView).focus()
             await pilot.press("e")
             assert "notes.txt" in str(prompt.border_title)
+
+    asyncio.run(scenario())
+
+
+def test_keys_count_in_the_order_in_which_they_were_typed(tmp_path: Path) -> None:
+    """However many come at once, as while something is drawn or over a slow line."""
+
+    async def scenario() -> None:
+        async with chat(tmp_path, opens=False) as (app, pilot, _):
+            prompt = app.chat.query_one(Prompt)
+            for key in ("a", "b", "backspace", "c", "left", "d", "end", "backspace", "e"):
+                app.post_message(Key(key, key if len(key) == 1 else None))
+            await until(pilot, lambda: "e" in prompt.text)
+            await pilot.pause()
+            assert prompt.text == "ade"
 
     asyncio.run(scenario())
 

@@ -57,16 +57,23 @@ class Prompt(TextArea):
         self._tell_attached()
 
     async def _on_key(self, event: events.Key) -> None:
-        """Here and not by a binding with priority: that overtakes letters that were typed just before."""
+        """All keys here, in the order in which they were typed.
+
+        Textual runs bindings when a key has risen to the app: Backspace comes behind letters that were typed
+        after it, and with priority before those typed before it.
+        """
+        event.prevent_default()
         if event.key == "enter":
             self._send()
         elif event.key in ("shift+enter", "ctrl+j"):
             self.insert("\n")
         else:
             await super()._on_key(event)
-            return
+            bindings = self._bindings.key_to_bindings.get(event.key)
+            if not bindings:
+                return
+            await self.app.run_action(bindings[0].action, default_namespace=self)
         event.stop()
-        event.prevent_default()
 
     def _send(self) -> None:
         """Hand the text over, unless there is none."""
