@@ -32,3 +32,7 @@ class Scrolled(TextualMessage):
     """Whether the end of the transcript is in view."""
 
     at_end: bool
+
+
+class Drawn(TextualMessage):
+    """More of a growing text is shown."""

@@ -10,6 +10,7 @@ from edgeinfer.errors import EdgeInferError
 from edgeinfer.sessions.store import Attachment, Message, Session, SessionStore
 from edgeinfer.streaming import Progress, Token
 from edgeinfer.text.conversation import Conversation, thinking
+from edgeinfer.tui.recorder import Recorder
 
 if TYPE_CHECKING:
     from edgeinfer.chat_model import ChatModel, ChatStream
@@ -105,12 +106,13 @@ class Talk:
         """
         reason: str = "cancelled"
         cost: dict[str, Any] = {}
+        recorder = Recorder(self._store, message.id)
         try:
             stream = self._stream = await asyncio.to_thread(self._start)
             if not self._stopped:
                 async for event in stream.events():
                     if isinstance(event, Token):
-                        self._keep(message, event)
+                        recorder.add(event.text, event.reasoning)
                     yield event
                 reason = stream.finish_reason or reason
         except EdgeInferError as error:
@@ -121,6 +123,7 @@ class Talk:
                 self._stream.cancel()
                 cost = {**_cost(self._stream, self.model.context_length), **cost}
             self._stream = None
+            recorder.flush()
             self._store.finish(message.id, reason, cost)
             self._reload()
 
@@ -135,10 +138,6 @@ class Talk:
         said: list[dict[str, Any]] = [{"role": "system", "content": system}] if system else []
         said += [{"role": m.role, "content": m.told} for m in self.messages[:-1]]
         return self.model.chat(Conversation(said, variables=self._variables), **self.parameters)
-
-    def _keep(self, message: Message, token: Token) -> None:
-        if token.text or token.reasoning:
-            self._store.append(message.id, token.text, token.reasoning)
 
     def _index(self, message: Message) -> int:
         return next(i for i, m in enumerate(self.messages) if m.id == message.id)

@@ -115,6 +115,25 @@ def test_answers_are_shown_as_they_are_when_they_are_opened_again(tmp_path: Path
     asyncio.run(scenario())
 
 
+def test_selected_text_is_as_it_was_written(tmp_path: Path) -> None:
+    text = f"1. {'word ' * 60}end\n\n```\n{'code ' * 60}\n```\n"
+
+    async def scenario() -> None:
+        async with chat(tmp_path) as (app, pilot, store):
+            session = store.create("edgeinfer-tiny")
+            asked = store.add(session.id, None, "user", ASKED)
+            store.finish(store.add(session.id, asked.id, "assistant", text).id, "stop", {})
+            await app.chat.open(app._talk(store.session(session.id)))
+            await pilot.pause()
+            app.chat.query_one(AnswerView).text_select_all()
+            await pilot.pause()
+            selected = app.chat.get_selected_text() or ""
+            assert f"1. {'word ' * 60}end\n" in selected
+            assert "\n" + "code " * 60 in selected
+
+    asyncio.run(scenario())
+
+
 def test_strangers_text_is_shown_and_never_obeyed(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with chat(tmp_path) as (app, pilot, store):

@@ -3,60 +3,87 @@
 from __future__ import annotations
 
 import asyncio
-import functools
 import re
 import time
 
-from markdown_it import MarkdownIt
 from textual.app import ComposeResult
 from textual.containers import Vertical
 from textual.content import Content
-from textual.widgets import Markdown
-from textual.widgets.markdown import MarkdownFence
+from textual.geometry import Size
+from textual.highlight import highlight
+from textual.selection import Selection
+from textual.widget import Widget
+
+from edgeinfer.tui.layout import STYLES, laid_out
+from edgeinfer.tui.messages import Drawn
+from edgeinfer.tui.pieces import Cutter, Piece
 
 _EVERY_S = (0.05, 0.5)  # between two drawings, at least and at most
 _SHARE = 4  # times as long as the last drawing took is waited for the next one
-_PIECE = 800  # characters; Textual draws a list anew for each of its items, 790 ms for one of 150
-_PARAGRAPH = 1600  # characters; longer ones are cut between sentences, for all of one is wrapped anew
-_MOST_COLOURED = (4_000, 100_000)  # characters of code while it grows (15 ms), and afterwards
-_FENCE = re.compile(r"\s*(`{3,}|~{3,})")
-_ITEM = re.compile(r"(?:[-*+]|\d{1,9}[.)])\s+\S")
 
 
-class CodeBlock(MarkdownFence):
-    """Code with colours, unless it is so long that they would take too long."""
+class Block(Widget):
+    """A piece of a text. One widget for several paragraphs: Textual walks through all of them to draw one."""
 
-    @classmethod
-    def highlight(cls, code: str, language: str, ansi: bool = False, dark: bool = False) -> Content:
-        """Colours for what is still growing."""
-        if len(code) > _MOST_COLOURED[0]:
-            return Content(code)
-        return super().highlight(code, language, ansi, dark)
+    def __init__(self, piece: Piece) -> None:
+        super().__init__()
+        self._content = Content()
+        self._laid_out: tuple[Piece, int] | None = None  # what `_content` is, and how wide
+        self.show(piece)
 
-    def end(self) -> None:
-        """No more will come: colours for longer code too."""
-        if _MOST_COLOURED[0] < len(self.code) <= _MOST_COLOURED[1]:
-            theme = self.app.current_theme
-            self.set_content(super().highlight(self.code, self.lexer, self.app.native_ansi_color, theme.dark))
+    def show(self, piece: Piece) -> None:
+        """This in place of what is shown."""
+        self._piece = piece
+        self.set_class(piece.language is not None, "code-block")
+        self.set_class(piece.goes_on, "goes-on")
+        self.set_class(piece.continues, "continues")
+        size = self.content_size
+        self.refresh(layout=not size or self._height(size.width) != size.height)
+
+    def render(self) -> Content:
+        """Lines, each as wide as there is room."""
+        return self._lines(self.content_size.width)
+
+    def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
+        """Lines."""
+        return self._height(width) if width else 0
+
+    def get_selection(self, selection: Selection) -> tuple[str, str] | None:
+        """What was broken to fit is whole again."""
+        text = selection.extract(self._content.plain)
+        return re.sub(r"(?<=\S) \n[ \u258c]*", " ", text), "\n"
+
+    def _height(self, width: int) -> int:
+        return self._lines(width).get_height(self.styles.get_rules(), width)
+
+    def _lines(self, width: int) -> Content:
+        if self._laid_out != (self._piece, width):
+            self._laid_out = self._piece, width
+            piece = self._piece
+            self._content = laid_out(piece.text, width) if piece.language is None else _code(piece)
+        return self._content
 
 
-class _Piece(Markdown):
-    BLOCKS = {**Markdown.BLOCKS, "fence": CodeBlock, "code_block": CodeBlock}  # noqa: RUF012
-
-    def __init__(self, text: str) -> None:
-        super().__init__(text, open_links=False, parser_factory=_parser)
+def _code(piece: Piece) -> Content:
+    code = piece.text.removesuffix("\n").expandtabs(4)
+    return highlight(code, language=piece.language or "text")
 
 
 class GrowingMarkdown(Vertical):
     """Text that comes in pieces of any size.
 
-    It is drawn at most twenty times a second, and less often where drawing takes long. What is written is cut
-    between blocks or items of a list; only what comes after the last cut is parsed and laid out again.
+    It is drawn at most twenty times a second, and less often where drawing takes long; only what comes behind
+    the last settled piece is laid out again.
     """
+
+    COMPONENT_CLASSES = STYLES  # here, for each widget that has them takes 5 ms to mount
 
     def __init__(self, text: str = "") -> None:
         super().__init__()
-        self._shown = text  # since the last cut
+        self._cutter = Cutter()
+        self._cutter.add(text)
+        self._growing: Block | None = None  # the last one
+        self._n_blocks = 0
         self._new: list[str] = []
         self._drawing = asyncio.Lock()
         self._is_due = False
@@ -64,7 +91,7 @@ class GrowingMarkdown(Vertical):
 
     def compose(self) -> ComposeResult:
         """What is there at the beginning."""
-        yield _Piece(self._shown)
+        yield from self._blocks(whole=True)
 
     def grow(self, text: str) -> None:
         """More of it; drawn soon."""
@@ -75,57 +102,39 @@ class GrowingMarkdown(Vertical):
 
     async def end(self) -> None:
         """Draw all of it."""
-        await self._draw()
-        for block in self.query(CodeBlock):
-            block.end()
+        await self._draw(whole=True)
 
-    async def _draw(self) -> None:
+    async def _draw(self, whole: bool = False) -> None:
         async with self._drawing:
             self._is_due = False
-            text = "".join(self._new)
+            self._cutter.add("".join(self._new))
             self._new.clear()
-            if not text or not self.is_mounted:
-                return
-            start = time.perf_counter()
-            await self._show(self._shown + text)
-            self._took_s = time.perf_counter() - start
+            if self.is_mounted:
+                start = time.perf_counter()
+                await self.mount_all(self._blocks(whole))
+                self.post_message(Drawn())
+                self.call_after_refresh(self._drawn, start)
 
-    async def _show(self, text: str) -> None:
-        """`text` in the place of what is shown since the last cut."""
-        piece = self.query(_Piece).last()
-        at = _last_cut(text) if len(text) > _PIECE else 0
-        before, behind = (text[:at], text[at:]) if at else (text, "")
-        if before.startswith(self._shown):
-            await piece.append(before[len(self._shown) :])
-        else:  # the cut comes before what is shown already
-            await piece.update(before)
-        self._shown = before
-        if at:
-            piece.set_class(bool(_ITEM.match(behind)) or before[-1] != "\n", "goes-on")
-            self._shown = behind
-            await self.mount(_Piece(behind))
+    def _drawn(self, start: float) -> None:
+        self._took_s = time.perf_counter() - start
 
+    def _blocks(self, whole: bool) -> list[Block]:
+        """Those that are new; the last one of before has grown or is settled."""
+        new: list[Block] = []
+        for piece in self._cutter.settled:
+            self._put(piece, new)
+            self._growing = None
+        self._cutter.settled.clear()
+        rest = self._cutter.rest(whole)
+        if rest is not None:
+            self._put(rest, new)
+        return new
 
-def _last_cut(text: str) -> int:
-    """Where the last block, item of a list, or sentence of a very long paragraph begins; 0: nowhere."""
-    cut = at = 0
-    fence, is_blank = "", False
-    for line in text.splitlines(keepends=True):
-        mark = _FENCE.match(line)
-        if not fence and at and (_ITEM.match(line) or (is_blank and not line[0].isspace())):
-            cut = at
-        if mark and not fence:
-            fence = mark[1]
-        elif mark and mark[1].startswith(fence) and line.strip() == mark[1]:
-            fence = ""
-        is_blank = not line.strip()
-        at += len(line)
-    if cut == 0 and not fence and len(text) > _PARAGRAPH:
-        sentence = text.rfind(". ") + 2
-        return sentence if sentence > 2 and text.count("`", 0, sentence) % 2 == 0 else 0
-    return cut
-
-
-@functools.cache
-def _parser() -> MarkdownIt:
-    return MarkdownIt("gfm-like")
+    def _put(self, piece: Piece, new: list[Block]) -> None:
+        if self._growing is None:
+            self._growing = Block(piece)
+            self._growing.set_class(not self._n_blocks, "first")  # :first-child is asked of all at each mount
+            self._n_blocks += 1
+            new.append(self._growing)
+        else:
+            self._growing.show(piece)

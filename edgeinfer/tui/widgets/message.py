@@ -98,12 +98,16 @@ class AnswerView(MessageView):
         """More of the answer."""
         if reasoning:
             self._n_thoughts += 1
-            folded = self.query_one(Collapsible)
-            folded.display = True
-            folded.title = f"Thinking, {self._n_thoughts} tokens"
             self._reasoning.grow(safe_text(reasoning))
         if content:
             self._content.grow(safe_text(content))
+
+    def on_drawn(self) -> None:
+        """With what is drawn, not with each token: all is laid out anew for it."""
+        if self._n_thoughts and self.message.finish is None:
+            folded = self.query_one(Collapsible)
+            folded.display = True
+            folded.title = f"Thinking, {self._n_thoughts} tokens"
 
     async def end(self, message: Message, place: tuple[int, int]) -> None:
         """The answer is whole."""
