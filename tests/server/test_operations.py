@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import http.client
 import json
 import logging
@@ -14,7 +15,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import openai
 import psutil
@@ -247,6 +248,21 @@ def serving(*args: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
             yield process, int(told.split("127.0.0.1:")[1].split("/")[0])
         finally:
             process.kill()
+
+
+class Watched(Connection):
+    no_delay: ClassVar[list[bool]] = []
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        client = transport.get_extra_info("socket")
+        self.no_delay.append(bool(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
+
+
+def test_no_piece_waits_for_the_one_before_to_arrive(random_model: Path) -> None:
+    with serve(random_model, connection=Watched) as served:
+        metrics(served)
+    assert Watched.no_delay == [True]
 
 
 @contextmanager
