@@ -23,6 +23,27 @@ def sync_folder(folder: Path) -> None:
         os.close(opened)
 
 
+def replace_file(place: Path, content: bytes) -> None:
+    """Write all of a file; whatever happens, it has its former content or this. For one writer at a time.
+
+    Raises:
+        DiskError.
+    """
+    fresh = place.with_name(f"{place.name}.new")
+    with changing(place):
+        try:
+            with fresh.open("wb") as file:
+                file.write(content)
+                file.flush()
+                os.fsync(file.fileno())
+            if place.exists():
+                shutil.copymode(place, fresh)
+            fresh.replace(place)
+            sync_folder(place.parent)
+        finally:
+            fresh.unlink(missing_ok=True)
+
+
 def require_space(place: Path, n_bytes: int, what: str, otherwise: str) -> None:
     """Raises DiskError, with advice, if a place that need not exist yet has no room for so many bytes."""
     while not place.exists():

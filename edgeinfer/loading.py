@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from edgeinfer.config.table import PARAMETERS
 from edgeinfer.errors import BadModelFile, DiskError
 from edgeinfer.paths import cache_folder
-from edgeinfer.settings import Settings, kv_type_named
+from edgeinfer.settings import Settings, kv_type_named, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -58,13 +60,11 @@ def load(
     from edgeinfer.text.template import ChatTemplate
     from edgeinfer.text.tokenizer import Tokenizer
 
-    settings = Settings.from_environment()
     found = locate(name_or_path)
-    defaults = found.defaults()
+    settings, defaults = _set_for(found.defaults())
     file = _native.gguf_open(os.fspath(found.path))
     wanted = _wanted(
         settings,
-        defaults,
         backend=backend,
         threads=threads,
         context_length=context_length,
@@ -94,13 +94,20 @@ def plan(name_or_path: str | os.PathLike[str] | Located | None = None, **options
     found = locate(name_or_path)
     file = _native.gguf_open(os.fspath(found.path))
     total = machine.memory().total
-    wanted = _wanted(Settings.from_environment(), found.defaults(), **options)
+    settings, _ = _set_for(found.defaults())
+    wanted = _wanted(settings, **options)
     return choose.plan(file, wanted, machine.Memory(total, total))
+
+
+def _set_for(told: Defaults) -> tuple[Settings, Defaults]:
+    """What is set for a model that was told this, and with it what it answers by."""
+    parameters = {PARAMETERS[name].name: value for name, value in told.options if name in PARAMETERS}
+    settings = read_settings(of_model={**dict(told.loading), **parameters})
+    return settings, replace(told, options=tuple({**dict(told.options), **settings.sampling}.items()))
 
 
 def _wanted(
     settings: Settings,
-    defaults: Defaults,
     *,
     backend: str = "native",
     threads: int | None = None,
@@ -108,17 +115,14 @@ def _wanted(
     kv_type: str | None = None,
     kv_window: int | None = None,
 ) -> Wanted:
-    """What is not given comes from the settings, then from what the model was told."""
+    """What is not given comes from the settings."""
     from edgeinfer.backends.choose import Wanted
 
-    told = dict(defaults.loading)
     if context_length is None and kv_window is None:
-        context_length = settings.context_length or told.get("context_length")
-    if threads is None:
-        threads = settings.threads or told.get("threads")
+        context_length = settings.context_length
     return Wanted(
         backend=backend,
-        threads=threads,
+        threads=settings.threads if threads is None else threads,
         context_length=context_length,
         kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
         kv_window=kv_window,

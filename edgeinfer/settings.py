@@ -1,74 +1,106 @@
-"""What the environment sets, read once into one frozen record. Options of a command come before it."""
+"""Where settings come from, and which source comes before which."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal, cast, get_args
+from typing import cast
 
-from edgeinfer.errors import InvalidRequest
+from edgeinfer.config import file
+from edgeinfer.config.table import SECTIONS, SETTINGS, Serve, Setting, Value, nearest, setting_named
+from edgeinfer.config.table import KvType as KvType
+from edgeinfer.config.table import Settings as Settings
+from edgeinfer.errors import DiskError, EdgeInferError, InvalidRequest
 
-KvType = Literal["f16", "q8_0", "iq4_nl"]  # as native/src/quant/kv_types.inc lists them
 _PREFIX = "EDGEINFER_"
-_READ_ELSEWHERE = {"TARGET", "DEBUG", "API_KEY"}  # by the native engine, and by the command line
+# by the native engine, by the command line, by `file`
+_READ_ELSEWHERE = {"EDGEINFER_TARGET", "EDGEINFER_DEBUG", "EDGEINFER_API_KEY", file.VARIABLE}
 
 
 @dataclass(frozen=True)
-class Settings:
-    """Defaults for what a caller leaves open; None: decide from the machine and the model."""
+class Layer:
+    """What one source sets, by the names of the table, and what is wrong in it."""
 
-    threads: int | None = None  # EDGEINFER_THREADS
-    context_length: int | None = None  # EDGEINFER_CONTEXT_LENGTH, tokens
-    kv_type: KvType = "f16"  # EDGEINFER_KV_TYPE
-    kv_disk_bytes: int = 4 << 30  # EDGEINFER_KV_DISK_BYTES, of saved keys and values; 0: none
-    keep_headers: bool = False  # EDGEINFER_KEEP_HEADERS, 1: read the changing headers of agents too
-    offline: bool = False  # EDGEINFER_OFFLINE, 1: nothing is fetched
+    source: str
+    values: Mapping[str, Value]
+    problems: Sequence[EdgeInferError] = ()
 
-    @classmethod
-    def from_environment(cls, environment: Mapping[str, str] | None = None) -> Settings:
-        """Read EDGEINFER_* variables. Raises InvalidRequest for an unknown name or a senseless value."""
-        environment = os.environ if environment is None else environment
-        found = {k.removeprefix(_PREFIX): v for k, v in environment.items() if k.startswith(_PREFIX)}
-        known = {name.upper(): name for name in cls.__dataclass_fields__}
-        for name in sorted(found.keys() - known.keys() - _READ_ELSEWHERE):
-            names = ", ".join(sorted(_PREFIX + k for k in known.keys() | _READ_ELSEWHERE))
-            raise InvalidRequest(f"{_PREFIX}{name} is not a setting", hint=f"known are {names}")
-        return cls(
-            threads=_count(found, "THREADS"),
-            context_length=_count(found, "CONTEXT_LENGTH"),
-            kv_type=kv_type_named(found.get("KV_TYPE", cls.kv_type)),
-            kv_disk_bytes=_bytes(found, "KV_DISK_BYTES", cls.kv_disk_bytes),
-            keep_headers=_switch(found, "KEEP_HEADERS"),
-            offline=_switch(found, "OFFLINE"),
-        )
+
+def read_settings(
+    given: Mapping[str, Value | None] | None = None, of_model: Mapping[str, Value] | None = None
+) -> Settings:
+    """What is set now.
+
+    Args:
+        given: what the caller says, before everything else, by the names of the table; None: nothing.
+        of_model: what is set for one model: behind the environment, before the file.
+
+    Raises:
+        InvalidRequest: the environment or the file has an unknown name or a senseless value.
+        DiskError: the file cannot be read.
+    """
+    said = {name: value for name, value in (given or {}).items() if value is not None}
+    found: dict[str, Value] = {}
+    for layer in (in_file(), Layer("model", of_model or {}), in_environment(), Layer("given", said)):
+        for problem in layer.problems:
+            raise problem
+        found |= layer.values
+    return _record(found)
 
 
 def kv_type_named(name: str) -> KvType:
     """The type that keys and values are kept in. Raises InvalidRequest when there is no such type."""
-    for known in get_args(KvType):
-        if name == known:
-            return cast(KvType, known)
-    raise InvalidRequest(f"kv_type must be {', '.join(get_args(KvType))}, not {name!r}")
+    return cast(KvType, SETTINGS["kv_type"].check(name, "kv_type"))
 
 
-def _switch(found: Mapping[str, str], name: str) -> bool:
-    text = found.get(name, "0")
-    if text not in ("0", "1"):
-        raise InvalidRequest(f"{_PREFIX}{name} must be 0 or 1, not {text!r}")
-    return text == "1"
+def in_environment() -> Layer:
+    """What variables that begin with EDGEINFER_ set."""
+    values, problems = {}, []
+    for variable, text in sorted(os.environ.items()):
+        if variable.startswith(_PREFIX) and variable not in _READ_ELSEWHERE:
+            try:
+                row = _of_variable(variable)
+                values[row.name] = row.parse(text, variable)
+            except InvalidRequest as problem:
+                problems.append(problem)
+    return Layer("environment", values, problems)
 
 
-def _bytes(found: Mapping[str, str], name: str, otherwise: int) -> int:
-    text = found.get(name, str(otherwise))
-    if not text.isdecimal():
-        raise InvalidRequest(f"{_PREFIX}{name} must be a number of bytes, not {text!r}")
-    return int(text)
+def in_file() -> Layer:
+    """What `config.toml` sets; nothing for a user without a home."""
+    try:
+        path = file.config_file()
+    except DiskError:
+        return Layer("file", {})
+    values, problems = {}, list[EdgeInferError]()
+    try:
+        if os.environ.get(file.VARIABLE) and not os.path.exists(path):
+            hint = "`edgeinfer config set` makes it"
+            raise DiskError(f"{file.VARIABLE} names {path}, which is not there", hint=hint)
+        for name, value in file.entries(file.parse(file.read_text(path), path)):
+            try:
+                values[name] = setting_named(name, f"{path}: ").check(value, f"{path}: {name}")
+            except InvalidRequest as problem:
+                problems.append(problem)
+    except EdgeInferError as problem:
+        problems.append(problem)
+    return Layer("file", values, problems)
 
 
-def _count(found: Mapping[str, str], name: str) -> int | None:
-    if name not in found:
-        return None
-    if not found[name].isdecimal() or int(found[name]) < 1:
-        raise InvalidRequest(f"{_PREFIX}{name} must be a positive integer, not {found[name]!r}")
-    return int(found[name])
+def _of_variable(variable: str) -> Setting:
+    rows = {row.variable: row for row in SETTINGS.values()}
+    if variable in rows:
+        return rows[variable]
+    near = nearest(variable.removeprefix(_PREFIX).lower())
+    hint = "`edgeinfer config` lists all" if near is None else f"did you mean {near.variable}?"
+    raise InvalidRequest(f"{variable} is not a setting", hint=hint)
+
+
+def _record(values: Mapping[str, Value]) -> Settings:
+    parts: dict[str, dict[str, Value]] = {section: {} for section in ("", *SECTIONS)}
+    for name, value in values.items():
+        section, _, field = name.rpartition(".")
+        parts[section][field] = value
+    serve = Serve(**parts["serve"])  # type: ignore[arg-type]  # the table has checked them
+    return Settings(**parts[""], sampling=parts["sampling"], serve=serve)  # type: ignore[arg-type]

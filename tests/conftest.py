@@ -33,6 +33,16 @@ def _nothing_is_saved() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(scope="session", autouse=True)
+def _nothing_is_set(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Tests do not depend on what the person who runs them has set."""
+    empty = tmp_path_factory.mktemp("config") / "config.toml"
+    empty.touch()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("EDGEINFER_CONFIG", str(empty))
+        yield
+
+
 @pytest.fixture(scope="session")
 def repository() -> Path:
     """The root of the source tree."""

@@ -15,9 +15,11 @@ MADE_BY_TOOLS = {"build", "dist"}
 # room -> rooms of ours that it may import; `_native` is the C++ engine
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
-    "settings": {"errors"},
     "paths": {"errors"},
     "disk": {"errors"},
+    "durations": set(),
+    "config": {"errors", "paths", "disk", "durations", "engine.sampling"},  # ranges of parameters
+    "settings": {"errors", "config"},
     "machine": {"errors"},
     "models": {"errors", "_native"},
     "kv": {"errors", "disk", "backends.base", "models.spec"},  # what a snapshot is, what a token sees
@@ -55,6 +57,7 @@ ALLOWED: dict[str, set[str]] = {
             "errors",
             "paths",
             "settings",
+            "config.table",
             "machine",
             "client",
             "defaults",
@@ -69,6 +72,7 @@ ALLOWED: dict[str, set[str]] = {
     },
     "server": {
         "errors",
+        "durations",
         "machine",
         "hub",
         "backends.plan",  # what a model takes
@@ -84,7 +88,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine.events",
         "engine.stats",
     },
-    "parameters": {"errors", "engine.sampling"},
+    "parameters": {"errors", "config.table"},
     "sessions": {"errors"},
     "tui": {
         *("errors", "client", "chat_model", "defaults", "streaming", "parameters", "sessions"),
@@ -101,7 +105,9 @@ ALLOWED: dict[str, set[str]] = {
     "cli": {
         *(
             "errors",
+            "config",
             "settings",
+            "durations",
             "paths",
             "machine",
             "facts",
@@ -198,6 +204,7 @@ HEAVY = {
     "huggingface_hub",
     "pydantic",
     "tqdm",
+    "tomlkit",
     "starlette",
     "uvicorn",
     "httpx2",

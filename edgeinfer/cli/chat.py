@@ -11,6 +11,7 @@ import click
 
 from edgeinfer.cli import output
 from edgeinfer.cli.options import (
+    chosen_model,
     model_options,
     sampling_options,
     take_generation,
@@ -42,7 +43,7 @@ def command(
     hide_thinking: bool,
     **options: Any,
 ) -> None:
-    """Talk with MODEL, or with the bundled edgeinfer-tiny.
+    """Talk with MODEL, else with the one that `edgeinfer config` sets, or the bundled edgeinfer-tiny.
 
     F1 tells what there is to press and to type. What is said is kept: F2 shows earlier sessions.
     """
@@ -51,7 +52,7 @@ def command(
         from edgeinfer.cli.repl import talk_with
 
         told: dict[str, Any] = {"system": system, "verbose": verbose}
-        talk_with(model, loading, generation, think=think, hide_thinking=hide_thinking, **told)
+        talk_with(chosen_model(model), loading, generation, think=think, hide_thinking=hide_thinking, **told)
     else:
         _open_screen(model, loading, generation, think=think, system=system or "", go_on=go_on)
 
@@ -79,6 +80,7 @@ def _open_screen(
         last = next(iter(store.sessions()), None) if go_on else None
         if last is not None and name is None:
             name = last.model
+        name = chosen_model(name)
         app = ChatApp(
             store,
             lambda wanted: edgeinfer.load(wanted, **loading),

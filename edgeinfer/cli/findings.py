@@ -44,6 +44,7 @@ def findings() -> Iterator[Finding]:
     yield _bundled_model()
     yield from _folders()
     yield _port()
+    yield _config_file()
     yield _network()
 
 
@@ -179,14 +180,33 @@ def _who_answers() -> str:
         connection.close()
 
 
+def _config_file() -> Finding:
+    """What the environment sets is looked at, too."""
+    from edgeinfer.config.file import config_file
+    from edgeinfer.settings import in_environment, in_file
+
+    try:
+        path = config_file()
+    except EdgeInferError as homeless:
+        return Finding("config file", homeless.message, homeless.hint)
+    file = in_file()
+    wrong = "; ".join(problem.message for problem in (*in_environment().problems, *file.problems))
+    read = f"sets {len(file.values)}" if os.path.exists(path) else "not there: `config set` makes it"
+    return Finding("config file", f"{path}, {read}", wrong or None)
+
+
 def _network() -> Finding:
     from edgeinfer.hub.offline import is_offline
-    from edgeinfer.settings import Settings
+    from edgeinfer.settings import read_settings
 
-    if not is_offline():
+    try:
+        off, forbidden = is_offline(), read_settings().offline
+    except EdgeInferError:
+        return Finding("network", "not known: something is set wrongly, and until then nothing is fetched")
+    if not off:
         told = "used by pull, fit and bundle --with-wheels only; --offline makes connections impossible"
         return Finding("network", told)
-    if not Settings.from_environment().offline:
+    if not forbidden:
         advice = "HF_HUB_OFFLINE asks us only; EDGEINFER_OFFLINE=1 makes connections impossible"
         return Finding("network", "off: nothing is fetched", advice)
     return _proof()

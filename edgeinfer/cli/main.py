@@ -42,26 +42,36 @@ COMMANDS: dict[str, str] = {
     "tokenize": "Cut text into a model's tokens",
     "perplexity": "Measure how well a model predicts a text",
     "bench": "Measure speed, beside llama.cpp if asked for",
+    "config": "Show and change settings",
     "doctor": "Tell what edgeinfer sees of this machine",
     "completion": "Print a shell completion script",
 }
 ALIASES = {"ls": "list"}
 # These need sockets to this machine even when offline; `serve` and `doctor` close them when they have theirs.
 _ASKS_THIS_MACHINE = {"serve", "ps", "stop", "bench", "doctor"}
+_TELL_OF_SETTINGS = {"config", "doctor", "completion"}  # they work with wrong ones
 
 
 def _go_offline(ctx: click.Context, param: click.Parameter, given: bool) -> None:
     """Before a command runs: from here on no other machine is reached."""
-    from edgeinfer.settings import Settings
-
     if given:
         os.environ["EDGEINFER_OFFLINE"] = "1"  # for processes that we start, too
-    if Settings.from_environment().offline:
+    if ctx.parent is None:
+        return  # the command that follows has this option too
+    from edgeinfer.settings import read_settings
+
+    path = ctx.command_path.split()
+    try:
+        offline = read_settings().offline
+    except EdgeInferError:
+        if path[1] not in _TELL_OF_SETTINGS:
+            raise
+        return
+    if offline:
         from edgeinfer.hub.offline import forbid_connections, forbid_sockets
 
         forbid_connections()
-        path = ctx.command_path.split()
-        if len(path) > 1 and ALIASES.get(path[1], path[1]) not in _ASKS_THIS_MACHINE:
+        if ALIASES.get(path[1], path[1]) not in _ASKS_THIS_MACHINE:
             forbid_sockets()
 
 

@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import json
 import math
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.shell_completion import CompletionItem
 
+from edgeinfer.config.kinds import File, ModelName, OneOf, Switch
+from edgeinfer.config.table import PARAMETERS, SETTINGS, Setting
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     from edgeinfer.text.grammar import Grammar
@@ -18,25 +23,45 @@ if TYPE_CHECKING:
 Command = Callable[..., Any]
 MODEL_OPTIONS = ("threads", "context_length", "kv_type", "kv_window", "backend")
 
-# option, type, help; the names are the fields of engine.sampler.Sampling
-_SAMPLING: tuple[tuple[str, Any, str], ...] = (
-    ("--temperature", float, "0 is greedy, 0.8 usual, more is wilder."),
-    ("--top-k", int, "Choose among the K most likely tokens; 0: all.  [40]"),
-    ("--top-p", float, "Choose among the most likely tokens with this probability together.  [0.95]"),
-    ("--min-p", float, "Leave out tokens less likely than this, relative to the best.  [0.05]"),
-    ("--typical-p", float, "Choose among the most typical tokens; 1: off."),
-    ("--repeat-penalty", float, "Make recent tokens less likely; 1: off."),
-    ("--repeat-last-n", int, "How many tokens are recent; -1: all.  [64]"),
-    ("--frequency-penalty", float, "Subtract this for every recent occurrence."),
-    ("--presence-penalty", float, "Subtract this from every recent token."),
-    ("--dry-multiplier", float, "Strength of the penalty against repeated stretches; 0: off."),
-    ("--dry-base", float, "How fast it grows with their length.  [1.75]"),
-    ("--dry-allowed-length", int, "Repetitions up to here are free.  [2]"),
-    ("--dry-last-n", int, "How many tokens are searched for repetitions; -1: all."),
-    ("--xtc-probability", float, "How often the top choices are left out; 0: off."),
-    ("--xtc-threshold", float, "What counts as a top choice.  [0.1]"),
-    ("--seed", int, "Same seed, same answer."),
-)
+
+def setting_option(name: str, *short: str) -> Callable[[Command], Command]:
+    """The option of a setting. Its value is None if it is not given: then the environment and the file tell.
+
+    Args:
+        name: in the table.
+        short: another name of the option, as "-t".
+    """
+    setting = SETTINGS[name]
+    default = "" if setting.default in (None, ()) else f"  [{setting.default}]"
+
+    def parse(text: str) -> Any:
+        return setting.parse(text, setting.option)
+
+    return click.option(
+        *short,
+        setting.option,
+        type=parse,
+        metavar=setting.kind.metavar,
+        help=setting.about + default,
+        shell_complete=lambda ctx, param, begun: values_of(setting, begun),
+    )
+
+
+def values_of(setting: Setting, begun: str) -> list[CompletionItem]:
+    """What a shell offers for a value that begins so: words, or files."""
+    kind = setting.kind
+    if isinstance(kind, File | ModelName):
+        return [CompletionItem(begun, type="file")]
+    words = kind.words if isinstance(kind, OneOf) else ("true", "false") if isinstance(kind, Switch) else ()
+    return [CompletionItem(word) for word in words if word.startswith(begun)]
+
+
+def chosen_model(named: str | None) -> str | None:
+    """The model that is named, else the one that is set; None: neither is, the bundled one is meant."""
+    if named is not None:
+        return named
+    model = read_settings().model
+    return None if model is None else os.path.expanduser(model)
 
 
 def model_options(command: Command) -> Command:
@@ -49,9 +74,9 @@ def model_options(command: Command) -> Command:
             metavar="N",
             help="See the first 32 and the last N tokens only, and go on without end.",
         ),
-        click.option("--kv-type", metavar="TYPE", help="f16, q8_0 (53 % of its memory) or iq4_nl (28 %)."),
-        click.option("-c", "--context-length", type=int, metavar="N", help="Tokens of prompt and answer."),
-        click.option("-t", "--threads", type=int, metavar="N", help="Threads; default: one a core."),
+        setting_option("kv_type"),
+        setting_option("context_length", "-c"),
+        setting_option("threads", "-t"),
     ):
         command = option(command)
     return command
@@ -69,9 +94,9 @@ def thinking_options(command: Command) -> Command:
 
 def sampling_options(command: Command) -> Command:
     """One option for each field of Sampling, and where an answer ends."""
-    for name, kind, text in reversed(_SAMPLING):
-        metavar = "N" if kind is int else "X"
-        command = click.option(name, type=kind, metavar=metavar, help=text)(command)
+    longest, *others = (row.name for row in PARAMETERS.values())
+    for name in reversed(others):
+        command = setting_option(name)(command)
     command = click.option(
         "--logit-bias", multiple=True, metavar="ID=X", help="Add X to a token's logit; -inf forbids it."
     )(command)
@@ -84,7 +109,7 @@ def sampling_options(command: Command) -> Command:
         help="With a full context forget its older half, but for the system message, and go on.",
     )(command)
     command = click.option("--timeout", type=float, metavar="SECONDS", help="End after so long.")(command)
-    return click.option("-n", "--max-tokens", type=int, metavar="N", help="End after N tokens.")(command)
+    return setting_option(longest, "-n")(command)
 
 
 def grammar_options(command: Command) -> Command:
@@ -142,8 +167,7 @@ def take_model(options: dict[str, Any]) -> dict[str, Any]:
 
 def take_generation(options: dict[str, Any]) -> dict[str, Any]:
     """Move the arguments of `Model.generate` out of a command's options; what is not given is left out."""
-    names = [option.removeprefix("--").replace("-", "_") for option, _, _ in _SAMPLING]
-    found = {name: options.pop(name) for name in [*names, "max_tokens", "timeout", "context_shift"]}
+    found = {name: options.pop(name) for name in [*PARAMETERS, "timeout", "context_shift"]}
     found = {name: value for name, value in found.items() if value is not None}
     bias = dict(_bias(text) for text in options.pop("logit_bias"))
     stop = options.pop("stop")

@@ -11,6 +11,7 @@ import click
 from edgeinfer.cli import output
 from edgeinfer.cli.answer import one_shot
 from edgeinfer.cli.options import (
+    chosen_model,
     grammar_options,
     model_options,
     sampling_options,
@@ -45,8 +46,8 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
     """Answer PROMPT with MODEL, or talk line by line when there is no prompt.
 
     The first argument is the model if it names one: a bundled model (edgeinfer-tiny, edgeinfer-nano), a
-    name of `edgeinfer list`, a file, or anything that ends in .gguf. Otherwise it is the prompt and the
-    bundled edgeinfer-tiny answers.
+    name of `edgeinfer list`, a file, or anything that ends in .gguf. Otherwise it is the prompt, and the
+    model that `edgeinfer config` sets answers, or the bundled edgeinfer-tiny.
     A prompt of `-`, or no prompt and no terminal, is read from standard input; `PROMPT -` puts standard
     input below the prompt.
 
@@ -55,7 +56,8 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
     edgeinfer run model.gguf "Why is the sky blue?" --temperature 0
     git diff | edgeinfer run model.gguf "Write a commit message:" -
     """
-    model, prompt = read_words(words, model)
+    named, prompt = read_words(words, model)
+    model = chosen_model(named)
     if prompt is None and not output.is_terminal(sys.stdin):
         prompt = _standard_input()
     loading, generation, grammar = take_model(options), take_generation(options), take_grammar(options)

@@ -6,136 +6,47 @@ import ipaddress
 import os
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from edgeinfer.cli import output
-from edgeinfer.cli.options import model_options, take_model
+from edgeinfer.cli.options import Command, chosen_model, model_options, setting_option, take_model
+from edgeinfer.config.table import SETTINGS, Serve
+from edgeinfer.durations import seconds_of
 from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub.names import BUNDLED, locate
 from edgeinfer.hub.offline import forbid_sockets
-from edgeinfer.server.durations import seconds_of
 from edgeinfer.server.listener import listening, unix_path
-from edgeinfer.settings import Settings
+from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     import socket
 
     from edgeinfer.server.entry import Entry
+    from edgeinfer.server.guard import Rules
     from edgeinfer.server.keys import Key
     from edgeinfer.server.models import Models
-    from edgeinfer.server.port import Port
+    from edgeinfer.server.port import Port, Tls
 
 
-def _duration(context: click.Context, option: click.Parameter, text: str) -> float:
-    try:
-        return seconds_of(text)
-    except ValueError as wrong:
-        raise click.BadParameter(f"{text!r} {wrong}") from None
+_OPTIONS = tuple(name for name in SETTINGS if name.startswith("serve."))
 
 
-def _origins(context: click.Context, option: click.Parameter, text: str) -> list[str]:
-    origins = [origin.strip().lower().removesuffix("/") for origin in text.split(",") if origin.strip()]
-    for origin in origins:
-        if "://" not in origin:
-            raise click.BadParameter(f"{origin!r} is not the origin of a page, as https://example.org")
-    return origins
-
-
-_FILE = click.Path(path_type=Path, exists=True, dir_okay=False)
-_SECONDS = click.FloatRange(min=0, min_open=True)
+def _serve_options(command: Command) -> Command:
+    """One for each setting of [serve]."""
+    for name in reversed(_OPTIONS):
+        command = setting_option(name)(command)
+    return command
 
 
 @click.command("serve", short_help="Answer editors and agents on a port.")
 @click.argument("models", nargs=-1, metavar="[MODEL]...")
-@click.option(
-    "--host", default="127.0.0.1", show_default=True, help="Where to listen; unix:PATH: on a Unix socket."
-)
-@click.option("--port", type=click.IntRange(0, 65535), default=8080, show_default=True, help="0: a free one.")
-@click.option(
-    "--api-key-file",
-    type=click.Path(path_type=Path),
-    metavar="FILE",
-    help="Everybody must bring a key of it (one a line, a name may follow), or EDGEINFER_API_KEY.",
-)
-@click.option("--allow-host", multiple=True, metavar="NAME", help="Another name of this machine.")
-@click.option(
-    "--cors-origins",
-    callback=_origins,
-    default="",
-    metavar="URL,...",
-    help="Web pages that may ask, as https://example.org; none others may.",
-)
-@click.option(
-    "--keep-alive",
-    callback=_duration,
-    default="30m",
-    show_default=True,
-    metavar="TIME",
-    help="Close a model that no MODEL names so long after its last request; -1: never.",
-)
-@click.option("--max-models", type=click.IntRange(1), metavar="N", help="Open at most N models at once.")
-@click.option(
-    "--max-queue",
-    type=click.IntRange(1),
-    default=512,
-    show_default=True,
-    metavar="N",
-    help="Refuse requests while N wait for the same model.",
-)
-@click.option("--ssl-certfile", type=_FILE, metavar="FILE", help="Speak TLS with this certificate (PEM).")
-@click.option("--ssl-keyfile", type=_FILE, metavar="FILE", help="Its key, if it is not in the same file.")
-@click.option(
-    "--request-timeout",
-    type=_SECONDS,
-    default=3600,
-    show_default=True,
-    metavar="SECONDS",
-    help="Most that one request may take.",
-)
-@click.option(
-    "--drain-seconds",
-    type=click.IntRange(min=0),
-    default=30,
-    show_default=True,
-    metavar="SECONDS",
-    help="How long answers may go on after SIGTERM or Ctrl-C; a second one ends at once.",
-)
-@click.option(
-    "--target-ttft", type=_SECONDS, metavar="SECONDS", help="First token of a good answer, in /metrics."
-)
-@click.option("--target-tpot", type=_SECONDS, metavar="SECONDS", help="Each token after it.")
-@click.option("--log-format", type=click.Choice(["text", "json"]), default="text", show_default=True)
-@click.option(
-    "--log-level",
-    type=click.Choice(["debug", "info", "warning", "error"]),
-    default="info",
-    show_default=True,
-    help="info: one line a request, without what was said.",
-)
+@_serve_options
 @model_options
-def command(
-    models: tuple[str, ...],
-    host: str,
-    port: int,
-    api_key_file: Path | None,
-    allow_host: tuple[str, ...],
-    cors_origins: list[str],
-    keep_alive: float,
-    max_models: int | None,
-    max_queue: int,
-    ssl_certfile: Path | None,
-    ssl_keyfile: Path | None,
-    request_timeout: float,
-    drain_seconds: int,
-    target_ttft: float | None,
-    target_tpot: float | None,
-    log_format: Literal["text", "json"],
-    log_level: str,
-    **options: Any,
-) -> None:
-    """Serve MODELs, files or names; without any the bundled edgeinfer-tiny.
+def command(models: tuple[str, ...], **options: Any) -> None:
+    """Serve MODELs, files or names; without any the one that `edgeinfer config` sets, or the
+    bundled edgeinfer-tiny.
 
     The first answers who names none. All other models on this machine are opened when a request names them,
     and those not used for longest are closed when memory is short. Options hold for all of them.
@@ -146,10 +57,13 @@ def command(
     edgeinfer serve model.gguf
     curl localhost:8080/v1/chat/completions -d '{"messages": [{"role": "user", "content": "Hi"}]}'
     """
-    keys = _keys(api_key_file)
-    if not keys and not _is_private(host):
+    loading = take_model(options)
+    settings = read_settings({f"serve.{name}": value for name, value in options.items()})
+    serve = settings.serve
+    keys, tls = _keys(serve.api_key_file), _tls(serve)
+    if not keys and not _is_private(serve.host):
         raise InvalidRequest(
-            f"{host} can be reached from other machines: that needs an API key",
+            f"{serve.host} can be reached from other machines: that needs an API key",
             hint="give --api-key-file, or listen on 127.0.0.1",
         )
     import asyncio
@@ -158,29 +72,46 @@ def command(
     from edgeinfer.loading import plan
     from edgeinfer.server import access_log
     from edgeinfer.server.app import Limits, make_app
-    from edgeinfer.server.guard import Rules
     from edgeinfer.server.metrics import Targets
     from edgeinfer.server.models import Models, Terms
     from edgeinfer.server.pool import Pool
-    from edgeinfer.server.port import Port, Tls
+    from edgeinfer.server.port import Port
 
-    loading = take_model(options)
-    named = [_named(name) for name in models or (BUNDLED[0],)]
-    pool = Pool(partial(edgeinfer.load, **loading), partial(plan, **loading), most_open=max_models)
+    named = [_named(name) for name in models or (chosen_model(None) or BUNDLED[0],)]
+    pool = Pool(partial(edgeinfer.load, **loading), partial(plan, **loading), most_open=serve.max_models)
     with (
-        access_log.written(log_format, log_level),
-        listening(host, port) as listener,
-        Models(named, pool, Terms(keep_alive, max_queue)) as served,
+        access_log.written(serve.log_format, serve.log_level),
+        listening(serve.host, serve.port) as listener,
+        Models(named, pool, Terms(seconds_of(serve.keep_alive), serve.max_queue)) as served,
     ):
-        rules = Rules((*allow_host, host), _is_any(host), cors_origins, keys)
-        limits = Limits(request_timeout, Targets(target_ttft, target_tpot))
-        app = make_app(served, rules, limits)
-        tls = None if ssl_certfile is None else Tls(ssl_certfile, ssl_keyfile)
+        limits = Limits(serve.request_timeout, Targets(serve.target_ttft, serve.target_tpot))
+        app = make_app(served, _rules(serve, keys), limits)
         names = ", ".join(entry.name for entry in named)
-        output.talk(f"{names} on {_where(host, listener, 'http' if tls is None else 'https')}, Ctrl-C ends")
-        if Settings.from_environment().offline:
+        where = _where(serve.host, listener, "http" if tls is None else "https")
+        output.talk(f"{names} on {where}, Ctrl-C ends")
+        if settings.offline:
             forbid_sockets()
-        asyncio.run(_serve(Port(app, drain_s=drain_seconds, tls=tls), listener, served))
+        asyncio.run(_serve(Port(app, drain_s=serve.drain_seconds, tls=tls), listener, served))
+
+
+def _rules(serve: Serve, keys: list[Key]) -> Rules:
+    from edgeinfer.server.guard import Rules
+
+    origins = [origin.lower().removesuffix("/") for origin in serve.cors_origins]
+    return Rules((*serve.allow_host, serve.host), _is_any(serve.host), origins, keys)
+
+
+def _tls(serve: Serve) -> Tls | None:
+    """Raises InvalidRequest: a file is not there."""
+    if serve.ssl_certfile is None:
+        return None
+    from edgeinfer.server.port import Tls
+
+    files = [Path(name).expanduser() for name in (serve.ssl_certfile, serve.ssl_keyfile) if name is not None]
+    for file in files:
+        if not file.is_file():
+            raise InvalidRequest(f"there is no file {file}")
+    return Tls(*files)
 
 
 async def _serve(server: Port, listener: socket.socket, models: Models) -> None:
@@ -212,7 +143,7 @@ def _named(model: str) -> Entry:
     return Entry(found.name if Path(model).is_file() else model, found)
 
 
-def _keys(file: Path | None) -> list[Key]:
+def _keys(file: str | None) -> list[Key]:
     """Not from an argument: those can be read by everybody on the machine."""
     from edgeinfer.server.keys import read_keys
 
@@ -220,7 +151,7 @@ def _keys(file: Path | None) -> list[Key]:
         key = os.environ.get("EDGEINFER_API_KEY")
         return [] if key is None else read_keys(key)
     try:
-        return read_keys(file.read_text())
+        return read_keys(Path(file).expanduser().read_text())
     except (OSError, UnicodeDecodeError) as error:
         raise DiskError(f"cannot read {file}: {error}") from error
 

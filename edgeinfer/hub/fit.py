@@ -17,7 +17,7 @@ from edgeinfer.backends.plan import default_context, kv_bytes, work_bytes
 from edgeinfer.bench.work import Work, work_of
 from edgeinfer.errors import InvalidRequest, NotFound, UnsupportedModel
 from edgeinfer.hub.names import locate
-from edgeinfer.settings import KvType, Settings
+from edgeinfer.settings import KvType, read_settings
 from edgeinfer.text.sizes import in_bytes
 
 if TYPE_CHECKING:
@@ -97,8 +97,8 @@ class Use:
 
 
 def usual_use() -> Use:
-    """One request at once, as the environment sets it."""
-    settings = Settings.from_environment()
+    """One request at once, as it is set."""
+    settings = read_settings()
     return Use(settings.context_length, kv_type=settings.kv_type)
 
 

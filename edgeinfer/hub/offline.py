@@ -14,7 +14,7 @@ import sys
 from typing import Any
 
 from edgeinfer.errors import Offline
-from edgeinfer.settings import Settings
+from edgeinfer.settings import read_settings
 
 _HINT = "unset EDGEINFER_OFFLINE or HF_HUB_OFFLINE, or leave out --offline"
 _TRUE = {"1", "on", "yes", "true"}  # as huggingface_hub reads it
@@ -22,7 +22,7 @@ _TRUE = {"1", "on", "yes", "true"}  # as huggingface_hub reads it
 
 def is_offline() -> bool:
     """Whether nothing may be fetched: by our own setting, or by huggingface_hub's."""
-    return Settings.from_environment().offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
+    return read_settings().offline or os.environ.get("HF_HUB_OFFLINE", "").lower() in _TRUE
 
 
 def refuse_if_offline(what: str) -> None:

@@ -21,10 +21,10 @@ from pydantic import (
     model_validator,
 )
 
+from edgeinfer.durations import seconds_of
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.options import any_seed
-from edgeinfer.server.durations import seconds_of
 
 if TYPE_CHECKING:
     from pydantic_core import ErrorDetails

@@ -97,15 +97,15 @@ def test_run_raw_needs_no_template_and_takes_no_system_message(
 @pytest.mark.parametrize(
     ("options", "name"),
     [
-        (("--temperature", "-1"), "temperature"),
-        (("--top-p", "2"), "top_p"),
-        (("--max-tokens", "0"), "max_tokens"),
+        (("--temperature", "-1"), "--temperature"),
+        (("--top-p", "2"), "--top-p"),
+        (("--max-tokens", "0"), "--max-tokens"),
         (("--logit-bias", "5"), "--logit-bias"),
         (("--context-length", "1"), "context_length"),
-        (("--kv-type", "q4"), "kv_type"),
-        (("--threads", "0"), "threads"),
+        (("--kv-type", "q4"), "--kv-type"),
+        (("--threads", "0"), "--threads"),
         (("--backend", "magic"), "backend"),
-        (("--temperature", "nan"), "temperature"),
+        (("--temperature", "nan"), "--temperature"),
     ],
 )
 def test_a_senseless_option_exits_2_and_is_named(

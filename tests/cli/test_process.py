@@ -71,7 +71,7 @@ def test_a_server_ends_when_a_model_that_it_names_cannot_open(random_model: Path
     [
         (("missing.gguf",), 9, b"no model is called"),
         (("edgeinfer-tiny", "edgeinfer-tiny"), 2, b"same name"),
-        (("--keep-alive", "soon"), 2, b"is no duration"),
+        (("--keep-alive", "soon"), 2, b"--keep-alive must be a duration"),
     ],
 )
 def test_a_server_that_cannot_begin_says_why(options: tuple[str, ...], code: int, told: bytes) -> None:

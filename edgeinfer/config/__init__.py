@@ -1,0 +1,1 @@
+"""What can be set, and the file in which a person sets it."""
