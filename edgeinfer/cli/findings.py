@@ -8,14 +8,14 @@ import json
 import os
 import platform
 import shutil
-import socket
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from edgeinfer import machine
 from edgeinfer.cli.output import in_bytes
-from edgeinfer.errors import EdgeInferError
+from edgeinfer.errors import EdgeInferError, PortTaken
+from edgeinfer.server.listener import listening
 
 _LITTLE_MEMORY = 2 << 30  # bytes: less than a model of 3 billion parameters takes
 _LITTLE_DISK = 5 << 30
@@ -148,15 +148,12 @@ def _written(name: str, folder: Path) -> Finding:
 def _port() -> Finding:
     """Who answers where `serve` listens if nothing else is said."""
     name = f"port {_PORT}"
-    with socket.socket() as asked:
-        asked.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # as servers do
-        try:
-            asked.bind(("127.0.0.1", _PORT))
-        except OSError as error:
-            if error.errno != errno.EADDRINUSE:
-                return Finding(name, f"cannot be used: {error.strerror}", _ANOTHER)
-        else:
+    try:
+        with listening("127.0.0.1", _PORT):
             return Finding(name, "free")
+    except PortTaken as problem:
+        if not isinstance(problem.__cause__, OSError) or problem.__cause__.errno != errno.EADDRINUSE:
+            return Finding(name, problem.message, problem.hint)
     who = _who_answers()
     if who.startswith("edgeinfer"):
         return Finding(name, f"{who} answers; `edgeinfer ps` lists what it has open")

@@ -328,7 +328,7 @@ def install(bundle: Bundle, report: Report) -> None:
     for i, model in enumerate(bundle.contents.models):
         size = sum(entry.size_bytes for entry in model.files)
         with only_writer(own.lock_of(model.key), lambda: None):
-            if not _is_here(model):
+            if not _is_here(model, behind(done, report)):
                 _install(bundle, i, model, behind(done, report))
         done += size
         report(done)
@@ -361,13 +361,18 @@ def _install(bundle: Bundle, i: int, model: BundledModel, report: Report) -> Non
         _native.gguf_open(str(folder / model.files[0].file))
 
 
-def _is_here(model: BundledModel) -> bool:
+def _is_here(model: BundledModel, report: Report) -> bool:
     """Whether the same was installed before."""
-    folder = own.place_of(model.name)
-    return all(
-        _size(folder / entry.file) == entry.size_bytes and _sha256(folder / entry.file) == entry.sha256
-        for entry in model.files
-    )
+    folder, done = own.place_of(model.name), 0
+    for entry in model.files:
+        if _size(folder / entry.file) != entry.size_bytes:
+            return False
+        with (folder / entry.file).open("rb") as opened:
+            found = _copy(opened, None, entry.size_bytes, behind(done, report))
+        if found.hexdigest() != entry.sha256:
+            return False
+        done += entry.size_bytes
+    return True
 
 
 def _extract(path: Path, offset: int, entry: Entry, place: Path, report: Report) -> None:
@@ -426,8 +431,3 @@ def _size(path: Path) -> int:
         return path.stat().st_size
     except FileNotFoundError:
         return 0
-
-
-def _sha256(path: Path) -> str:
-    with path.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").hexdigest()
