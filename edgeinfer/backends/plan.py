@@ -54,6 +54,22 @@ def kv_bytes(spec: DecoderSpec, kv_type: str, n_tokens: int) -> int:
     return _pool_bytes(spec, kv_type, [span.kept(n_tokens, STEP_TOKENS) for span in spec.spans])
 
 
+def filled_kv_bytes(spec: DecoderSpec, kv_type: str, context_length: int, parallel: int, room: int) -> int:
+    """Keys and values of so many full contexts, in pools made for so many bytes of room.
+
+    What layers with a window do not see any more stays as long as nobody wants its place. More contexts than
+    the pools hold take turns.
+    """
+    most = _pool_tokens(spec, context_length, _CONTEXTS_IN_POOL * _SHARES)
+    pools = _planned_pools(spec, kv_type, context_length, room)
+    needed = [parallel * span.kept(context_length, STEP_TOKENS) for span in spec.spans]
+    all_tokens = parallel * context_length
+    tokens = [
+        min(all_tokens, limit, max(pool, n)) for limit, pool, n in zip(most, pools, needed, strict=True)
+    ]
+    return _pool_bytes(spec, kv_type, tokens)
+
+
 def work_bytes(spec: DecoderSpec, context_length: int) -> int:
     """The process, and what a step of many tokens computes in: the arrays of native/src/model/decoder.h."""
     width = spec.n_heads * spec.head_dim
@@ -97,6 +113,16 @@ def _pool_tokens(spec: DecoderSpec, context_length: int, n_shares: int) -> tuple
     )
 
 
+def _planned_pools(spec: DecoderSpec, kv_type: str, context_length: int, room: int) -> tuple[int, ...]:
+    """Tokens of each pool: as many as the room allows, enough for one context in any case."""
+    n_shares = bisect.bisect_right(
+        range(_CONTEXTS_IN_POOL * _SHARES + 1),
+        room,
+        key=lambda n: _pool_bytes(spec, kv_type, _pool_tokens(spec, context_length, n)),
+    )
+    return _pool_tokens(spec, context_length, max(_SHARES, n_shares - 1))
+
+
 def _endless(spec: DecoderSpec) -> int:
     """The context with a KV window, after a look at the window."""
     most = spec.n_ctx_train - N_SINKS
@@ -127,12 +153,7 @@ def plan_memory(
         raise InvalidRequest(
             f"context_length must be from 2 to {spec.n_ctx_train} for this model, not {context_length}"
         )
-    n_shares = bisect.bisect_right(
-        range(_CONTEXTS_IN_POOL * _SHARES + 1),
-        left,
-        key=lambda n: _pool_bytes(spec, kv_type, _pool_tokens(spec, context_length, n)),
-    )
-    pool_tokens = _pool_tokens(spec, context_length, max(_SHARES, n_shares - 1))
+    pool_tokens = _planned_pools(spec, kv_type, context_length, left)
     kv = kv_bytes(spec, kv_type, context_length)
     plan = MemoryPlan(context_length, file_bytes, kv, pool_tokens, work)
     if plan.total_bytes > memory.available:

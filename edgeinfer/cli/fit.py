@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 @click.command("fit", short_help="Tell whether a model fits into this machine, and how fast it will be.")
 @click.argument("name")
 @click.option("-c", "--context", type=int, metavar="N", help="Tokens of a request; default: as `run` takes.")
-@click.option("--parallel", type=int, default=1, metavar="N", help="Requests at once.  [1]")
+@click.option(
+    "--parallel",
+    type=int,
+    default=1,
+    metavar="N",
+    help="Requests at once, four of them with a full context.  [1]",
+)
 @click.option("--kv-type", metavar="TYPE", help="f16, q8_0 (53 % of its memory) or iq4_nl (28 %).")
 @click.option("--remeasure", is_flag=True, help="Measure this machine again.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")

@@ -13,7 +13,7 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Literal
 
 from edgeinfer import machine
-from edgeinfer.backends.plan import default_context, kv_bytes, work_bytes
+from edgeinfer.backends.plan import default_context, filled_kv_bytes, work_bytes
 from edgeinfer.bench.work import Work, work_of
 from edgeinfer.errors import InvalidRequest, NotFound, UnsupportedModel
 from edgeinfer.hub.names import locate
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 Verdict = Literal["fits", "tight", "does not fit"]
 
 _TIGHT = 0.9  # of what is available
+_SERVER_BYTES = 25 << 20  # what `edgeinfer serve` has beside what `run` has: many at once are its business
 
 
 @dataclass(frozen=True)
@@ -154,20 +155,21 @@ def _fit(file: GgufFile, name: str, use: Use, sizes: Mapping[str, int], file_byt
     work = work_of(file, spec, use.kv_type)
     _refuse_types(name, work)
     weights = file.size_bytes if file_bytes is None else file_bytes
-    context = use.context_length
+    context, room = use.context_length, memory.available - weights
     if context is None:
-        room = memory.available - weights - work_bytes(spec, spec.n_ctx_train)
-        context = default_context(spec, use.kv_type, room // use.parallel)
+        room_of_one = (room - work_bytes(spec, spec.n_ctx_train)) // use.parallel
+        context = default_context(spec, use.kv_type, room_of_one)
     elif not 2 <= context <= spec.n_ctx_train:
         raise InvalidRequest(f"this model has a context of 2 to {spec.n_ctx_train} tokens, not {context}")
+    scratch = work_bytes(spec, context) + (_SERVER_BYTES if use.parallel > 1 else 0)
     return Fit(
         name,
         context,
         use.parallel,
         use.kv_type,
         weights,
-        use.parallel * kv_bytes(spec, use.kv_type, context),
-        work_bytes(spec, context),
+        filled_kv_bytes(spec, use.kv_type, context, use.parallel, room - scratch),
+        scratch,
         memory,
         work,
         sizes,

@@ -9,7 +9,13 @@ import pytest
 import tiny
 
 from edgeinfer.backends.base import ENDLESS
-from edgeinfer.backends.plan import kv_bytes, kv_bytes_per_token, plan_memory, work_bytes
+from edgeinfer.backends.plan import (
+    filled_kv_bytes,
+    kv_bytes,
+    kv_bytes_per_token,
+    plan_memory,
+    work_bytes,
+)
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
 from edgeinfer.settings import KvType
@@ -93,6 +99,20 @@ def test_layers_with_a_window_count_with_that_and_a_step() -> None:
     assert kv_bytes(GEMMA3, "f16", 1000) == 1000 * per_token
     assert kv_bytes(GEMMA3, "f16", 8192) == (4 * 8192 + 22 * 1024) * per_token // 26
     assert kv_bytes(GEMMA3, "f16", 32768) < 6 * kv_bytes(GEMMA3, "f16", 2048)
+
+
+def test_what_windows_have_passed_stays_where_there_is_room() -> None:
+    layer = kv_bytes_per_token(GEMMA3, "f16") // 26
+    assert filled_kv_bytes(GEMMA3, "f16", 8192, 1, GIB) == 26 * 8192 * layer
+    assert filled_kv_bytes(GEMMA3, "f16", 8192, 1, 0) == kv_bytes(GEMMA3, "f16", 8192)
+    needed = filled_kv_bytes(GEMMA3, "f16", 8192, 3, 0)
+    assert needed == 3 * kv_bytes(GEMMA3, "f16", 8192)  # does not fit: so much is told to lack
+    assert kv_bytes(GEMMA3, "f16", 8192) < filled_kv_bytes(GEMMA3, "f16", 8192, 1, 60 << 20) <= 60 << 20
+
+
+def test_more_contexts_than_the_pools_hold_take_turns() -> None:
+    one = kv_bytes(SPEC, "f16", 1000)
+    assert [filled_kv_bytes(SPEC, "f16", 1000, n, 8 * GIB) // one for n in (1, 2, 4, 9)] == [1, 2, 4, 4]
 
 
 def test_windows_let_a_longer_context_fit() -> None:
