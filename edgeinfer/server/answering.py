@@ -6,7 +6,7 @@ import asyncio
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
 from contextlib import aclosing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -22,6 +22,8 @@ from edgeinfer.server.reply import Reply, reply_with
 
 if TYPE_CHECKING:
     from edgeinfer.client import Model
+
+Body = TypeVar("Body", bound=AnswerBody)
 
 AT_FIRST_S = 1.0  # after which a streamed response begins, whatever it will be
 
@@ -41,9 +43,9 @@ class Opening:
 
 async def answer(
     request: Request,
-    body: AnswerBody,
+    body: Body,
     models: Models,
-    begin: Callable[[Model], Reply],
+    begin: Callable[[Body, Model], Reply],
     opening: Opening,
 ) -> Response:
     """What the model that is asked for says.
@@ -57,7 +59,7 @@ async def answer(
 
     async def answering() -> Response:
         model = await models.use(request, body)
-        reply = await asyncio.to_thread(begin, model)
+        reply = await asyncio.to_thread(begin, body, model)
         return await reply_with(reply, request, streamed=body.stream)
 
     return await kept_alive(request, answering(), opening, streamed=body.stream)

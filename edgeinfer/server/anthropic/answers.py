@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from pydantic_core import from_json
 
 from edgeinfer.server import sse
 from edgeinfer.server.anthropic.failure import failure_body
+from edgeinfer.server.anthropic.requests import MessagesBody
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.reply import Reply
 from edgeinfer.streaming import Answer, Progress, Stream, Token
@@ -23,16 +25,22 @@ _STOP_REASONS = {"stop": "end_turn", "tool_calls": "tool_use"}  # max_tokens for
 
 
 class MessageReply(Reply):
-    """The answer to one request.
+    """The answer to one request."""
 
-    Args:
-        id: unique; its prefix is added.
-    """
-
-    def __init__(self, id: str, model: Model, stream: Stream) -> None:
+    def __init__(self, model: Model, stream: Stream) -> None:
         self.streams = [stream]
-        self._head = {"id": f"msg_{id}", "type": "message", "role": "assistant", "model": model.name}
+        self._head = {
+            "id": f"msg_{uuid.uuid4().hex}",
+            "type": "message",
+            "role": "assistant",
+            "model": model.name,
+        }
         self._blocks = _Blocks()
+
+    @classmethod
+    def begin(cls, body: MessagesBody, model: Model) -> Self:
+        """Start what a request asks for."""
+        return cls(model, body.start(model))
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 from datetime import UTC, datetime
 from typing import Any
 
@@ -49,13 +48,7 @@ class AnthropicRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = await read_body(MessagesBody, request)
-        return await answer(
-            request,
-            body,
-            self._models,
-            lambda model: MessageReply(uuid.uuid4().hex, model, body.start(model)),
-            Opening(MessageReply.failed),
-        )
+        return await answer(request, body, self._models, MessageReply.begin, Opening(MessageReply.failed))
 
     async def _count(self, request: Request) -> Response:
         body = await read_body(PromptBody, request)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Self
 
 from edgeinfer.engine.events import QueuedEvent, ReadingEvent
 from edgeinfer.server.failure import Failure
@@ -32,6 +32,11 @@ class LlamaCppReply(Reply):
         self._unsaid: list[list[Token]] = [[] for _ in self.streams]
         self._lines = [False for _ in self.streams]
         self._silent = body.n_predict == 0  # the prompt is only read; the engine gives a token all the same
+
+    @classmethod
+    def begin(cls, body: Body, model: Model) -> Self:
+        """Start what a request asks for."""
+        return cls(body, model, body.start(model))
 
     def whole(self, answers: Sequence[Answer]) -> Any:
         """What was said, and all about it; a list if there are several."""

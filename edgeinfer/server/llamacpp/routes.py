@@ -67,13 +67,7 @@ class LlamaCppRoutes:
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = await read_body(kind, request)
-        return await answer(
-            request,
-            body,
-            self._models,
-            lambda model: LlamaCppReply(body, model, body.start(model)),
-            Opening(LlamaCppReply.failed),
-        )
+        return await answer(request, body, self._models, LlamaCppReply.begin, Opening(LlamaCppReply.failed))
 
     async def _tokenize(self, request: Request) -> Response:
         body = await read_body(TokenizeBody, request)

@@ -87,7 +87,7 @@ class OllamaRoutes:
             request,
             body,
             self._models,
-            lambda model: OllamaReply(body, model, time.perf_counter() - arrived, body.start(model)),
+            lambda body, model: OllamaReply(body, model, time.perf_counter() - arrived, body.start(model)),
             opening,
         )
 

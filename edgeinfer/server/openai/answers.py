@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterator, Sequence
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Self, cast
 
 import edgeinfer
 from edgeinfer.engine.events import QueuedEvent, ReadingEvent, ScoredEvent, ScoredToken
@@ -45,6 +46,11 @@ class OpenAiReply(Reply):
             **self._head,
             "object": "chat.completion.chunk" if self._chat else "text_completion",
         }
+
+    @classmethod
+    def begin(cls, body: Body, model: Model) -> Self:
+        """Start what a request asks for."""
+        return cls(uuid.uuid4().hex, body, model, body.start(model))
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """The body of an answer that is not streamed."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-import uuid
 from typing import Any
 
 from starlette.requests import Request
@@ -64,13 +63,7 @@ class OpenAiRoutes:
 
     async def _answer(self, request: Request, kind: type[Body]) -> Response:
         body = await read_body(kind, request)
-        return await answer(
-            request,
-            body,
-            self._models,
-            lambda model: OpenAiReply(uuid.uuid4().hex, body, model, body.start(model)),
-            Opening(OpenAiReply.failed),
-        )
+        return await answer(request, body, self._models, OpenAiReply.begin, Opening(OpenAiReply.failed))
 
     async def _embed(self, request: Request) -> Response:
         return await embed(request, EmbeddingsBody, self._models)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Iterable, Iterator, Sequence
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, Self
 
 from edgeinfer.server import sse
 from edgeinfer.server.failure import Failure
@@ -18,20 +19,21 @@ if TYPE_CHECKING:
 
 
 class ResponseReply(Reply):
-    """The answer to one request.
+    """The answer to one request."""
 
-    Args:
-        id: unique; its prefix is added.
-    """
-
-    def __init__(self, id: str, body: ResponseBody, model: Model, stream: Stream) -> None:
+    def __init__(self, body: ResponseBody, model: Model, stream: Stream) -> None:
         self.streams = [stream]
-        self._head = _head(id, body, model)
+        self._head = _head(body, model)
         self._output = Output(
             encrypts="reasoning.encrypted_content" in body.include,
             named={function.name: function.named for function in body.functions()},
         )
         self._n_events = 0
+
+    @classmethod
+    def begin(cls, body: ResponseBody, model: Model) -> Self:
+        """Start what a request asks for."""
+        return cls(body, model, body.start(model))
 
     def whole(self, answers: Sequence[Answer]) -> dict[str, Any]:
         """The body of an answer that is not streamed: what the events of a stream come to."""
@@ -85,7 +87,7 @@ def failed_early(failure: Failure) -> Iterator[str]:
     yield sse.event({"type": "error", "sequence_number": 0, **said})
 
 
-def _head(id: str, body: ResponseBody, model: Model) -> dict[str, Any]:
+def _head(body: ResponseBody, model: Model) -> dict[str, Any]:
     """What does not change while it is answered: mostly what the request said."""
     said = body.model_dump(
         include={
@@ -94,7 +96,7 @@ def _head(id: str, body: ResponseBody, model: Model) -> dict[str, Any]:
         }
     )
     return {
-        "id": f"resp_{id}",
+        "id": f"resp_{uuid.uuid4().hex}",
         "object": "response",
         "created_at": int(time.time()),
         "model": model.name,

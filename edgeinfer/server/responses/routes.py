@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import uuid
 
 from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
@@ -31,13 +30,7 @@ class ResponsesRoutes:
 
     async def _answer(self, request: Request) -> Response:
         body = await read_body(ResponseBody, request)
-        return await answer(
-            request,
-            body,
-            self._models,
-            lambda model: ResponseReply(uuid.uuid4().hex, body, model, body.start(model)),
-            Opening(failed_early),
-        )
+        return await answer(request, body, self._models, ResponseReply.begin, Opening(failed_early))
 
     async def _count(self, request: Request) -> Response:
         body = await read_body(ResponseBody, request)
