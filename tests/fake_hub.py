@@ -36,6 +36,7 @@ class Fault:
     body: bytes | None = None  # in place of the file
     claim: int | None = None  # Content-Length in place of the true one
     ranges: bool = True  # False: always the whole file
+    chunked: bool = False  # True: no length is told (RFC 9112, section 7.1)
 
 
 @dataclass
@@ -214,7 +215,10 @@ class _FileHandler(_Handler):
         self.send_response(200 if whole else 206)
         if not whole:
             headers.setdefault("Content-Range", f"bytes {start}-{end - 1}/{len(data)}")
-        headers.setdefault("Content-Length", str(len(part) if fault.claim is None else fault.claim))
+        if fault.chunked:
+            headers["Transfer-Encoding"] = "chunked"
+        else:
+            headers.setdefault("Content-Length", str(len(part) if fault.claim is None else fault.claim))
         for name, value in headers.items():
             self.send_header(name, value)
         self.end_headers()
@@ -224,12 +228,14 @@ class _FileHandler(_Handler):
 
     def _send(self, part: bytes, fault: Fault, is_part: bool) -> None:
         for piece in _pieces(part):
-            self.wfile.write(piece)
+            self.wfile.write(b"%x\r\n%b\r\n" % (len(piece), piece) if fault.chunked else piece)
             if is_part:
                 self.hub.sent_part_bytes += len(piece)
             else:
                 self.hub.sent_bytes += len(piece)
             time.sleep(self.hub.pause_s)
+        if fault.chunked and fault.until is None:
+            self.wfile.write(b"0\r\n\r\n")
         if fault.then:
             fault.then()
         if fault.stall_s:

@@ -13,6 +13,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
 from typing import Any
 from urllib.parse import quote, urlsplit
 
@@ -49,6 +50,10 @@ class Transient(NetworkError):
     def __init__(self, message: str, *, hint: str | None = None, retry_after: float = 0.0) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
+
+
+class NoSuchRange(Transient):
+    """The server has no bytes where we want to go on: what is here is of another file, or it is shorter."""
 
 
 @dataclass(frozen=True)
@@ -122,7 +127,8 @@ def open_file(file: RemoteFile, start: int, stall_s: float) -> Iterator[Body]:
     """Read a file from byte `start` on, or from its beginning if the server cannot do otherwise.
 
     Raises:
-        Like `read_repository`; Transient also when no byte comes for `stall_s` seconds.
+        Like `read_repository`; Transient also when no byte comes for `stall_s` seconds, NoSuchRange when
+        there are none from `start` on.
     """
     headers = {"Range": f"bytes={start}-"} if start else {}
     if start and file.etag:
@@ -212,6 +218,8 @@ def _check(response: httpx2.Response, what: str) -> None:
         return
     if response.status_code in _RETRIED:
         raise _passing(response, what)
+    if response.status_code == 416:
+        raise NoSuchRange(f"{what}: the server has no such part of it")
     try:
         hf_raise_for_status(response)
     except GatedRepoError:
@@ -226,11 +234,21 @@ def _check(response: httpx2.Response, what: str) -> None:
 
 def _passing(response: httpx2.Response, what: str) -> NetworkError:
     status = f"{urlsplit(str(response.url)).netloc} answers {response.status_code} for {what}"
-    wait = response.headers.get("retry-after", "0")
-    seconds = float(wait) if wait.isdecimal() else 0.0
+    seconds = _seconds(response.headers.get("retry-after", "0"))
     if seconds > _LONGEST_WAIT_S:
         return NetworkError(status, hint=f"it asks to try again in {seconds:.0f} seconds")
     return Transient(status, hint="try again later: it goes on where it stopped", retry_after=seconds)
+
+
+def _seconds(retry_after: str) -> float:
+    """From now on; a number of them or a date (RFC 9110, section 10.2.3), 0 for anything else."""
+    if retry_after.isdecimal():
+        return float(retry_after)
+    try:
+        date = parsedate_to_datetime(retry_after)
+    except ValueError:
+        return 0.0
+    return max(0.0, date.timestamp() - time.time())
 
 
 def _refused(status: int, what: str) -> NetworkError | NotFound:

@@ -6,6 +6,7 @@ and are on the disk. An attempt that breaks, and a later run, goes on at the byt
 
 from __future__ import annotations
 
+import glob
 import hashlib
 import itertools
 import os
@@ -17,7 +18,7 @@ from typing import TYPE_CHECKING, BinaryIO, TypeVar
 
 from edgeinfer.disk import changing, sync_folder
 from edgeinfer.errors import IntegrityError
-from edgeinfer.hub.network import Transient, open_file
+from edgeinfer.hub.network import NoSuchRange, Transient, open_file
 from edgeinfer.hub.report import Report
 
 if TYPE_CHECKING:
@@ -74,6 +75,8 @@ def fetch(file: RemoteFile, place: Path, patience: Patience, report: Report) -> 
     part = part_of(place, file)
     with changing(place.parent):
         place.parent.mkdir(parents=True, exist_ok=True)
+        if file.etag:
+            _remove_others(part, place)
         try:
             with part.open("a+b", buffering=0) as opened:
                 _Transfer(file, opened, patience, report).run()
@@ -83,6 +86,13 @@ def fetch(file: RemoteFile, place: Path, patience: Patience, report: Report) -> 
             raise
         part.replace(place)
         sync_folder(place.parent)
+
+
+def _remove_others(part: Path, place: Path) -> None:
+    """What is left of the files that the same address gave before."""
+    for other in place.parent.glob(f"{glob.escape(place.name)}.*incomplete"):
+        if other != part:
+            other.unlink()
 
 
 def is_right(file: RemoteFile, place: Path, report: Report) -> bool:
@@ -142,6 +152,8 @@ class _Transfer:
             try:
                 self._attempt()
             except Transient as broken:
+                if isinstance(broken, NoSuchRange):
+                    self._restart()
                 failures = 1 if self._done > reached else failures + 1
                 reached = max(reached, self._done)
                 if failures >= self._patience.attempts:

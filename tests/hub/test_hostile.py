@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
 import shutil
+from datetime import UTC, datetime, timedelta
+from email.utils import format_datetime
 from pathlib import Path
 
 import pytest
@@ -84,13 +87,34 @@ def test_a_server_without_ranges_starts_over(hub: FakeHub, random_model: Path) -
     assert fetch().read_bytes() == random_model.read_bytes()
 
 
-def test_retry_after_is_obeyed_or_told(hub: FakeHub) -> None:
-    hub.api_faults.append(Fault(status=429, headers={"Retry-After": "0"}))
+def test_a_server_that_has_no_such_range_is_asked_from_the_beginning(
+    hub: FakeHub, random_model: Path
+) -> None:
+    hub.faults.extend([Fault(until=1000), Fault(status=416)])
+    assert fetch().read_bytes() == random_model.read_bytes()
+    assert [request.start for request in hub.fetched] == [0, 1000, 0]
+
+
+def test_a_file_may_come_in_chunks_without_a_length(hub: FakeHub, random_model: Path) -> None:
+    hub.faults.extend([Fault(chunked=True, until=70_000), Fault(chunked=True)])
+    assert fetch().read_bytes() == random_model.read_bytes()
+    assert [request.start for request in hub.fetched] == [0, 70_000]
+
+
+@pytest.mark.parametrize("when", ["0", "soon", "Wed, 21 Oct 2015 07:28:00 GMT"])
+def test_retry_after_is_obeyed(hub: FakeHub, when: str) -> None:
+    hub.api_faults.append(Fault(status=429, headers={"Retry-After": when}))
     assert fetch().is_file()
-    hub.api_faults.append(Fault(status=429, headers={"Retry-After": "3600"}))
+
+
+@pytest.mark.parametrize(
+    "when", ["3600", format_datetime(datetime.now(UTC) + timedelta(hours=1), usegmt=True)]
+)
+def test_a_long_retry_after_is_told(hub: FakeHub, when: str) -> None:
+    hub.api_faults.append(Fault(status=429, headers={"Retry-After": when}))
     with pytest.raises(NetworkError) as caught:
         plan_pull(NAME, HASTY)
-    assert "3600 seconds" in str(caught.value.hint)
+    assert re.search(r"3[0-9]{3} seconds", str(caught.value.hint))
 
 
 @pytest.mark.parametrize(
@@ -256,8 +280,10 @@ def test_bytes_of_what_an_address_gave_before_are_not_taken(hub: FakeHub, random
     with pytest.raises(NetworkError):
         fetch(url)
     hub.repositories[REPO]["random-Q8_0.gguf"] = data
-    assert fetch(url).read_bytes() == data
+    path = fetch(url)
+    assert path.read_bytes() == data
     assert hub.fetched[-1].start == 0
+    assert {file.suffix for file in path.parent.iterdir()} == {".gguf", ".lock"}  # nothing stays of the other
 
 
 def test_a_file_that_changes_while_it_is_fetched_is_told(hub: FakeHub) -> None:

@@ -143,10 +143,11 @@ def test_what_is_no_name_or_needs_no_pull_is_told(hub: FakeHub) -> None:
 
 
 def test_a_short_name_is_pulled_and_found(hub: FakeHub, random_model: Path) -> None:
-    hub.repositories["ggml-org/gpt-oss-20b-GGUF"] = {"gpt-oss-20b-mxfp4.gguf": random_model.read_bytes()}
-    path = fetch("gpt-oss")
-    assert find_model("gpt-oss:20b") == find_model("gpt-oss") == path
-    assert local_models()[0].names == ("gpt-oss:20b", "ggml-org/gpt-oss-20b-GGUF:MXFP4")
+    known = catalog().models["granite4.1:3b"]  # whose checksum we do not know
+    hub.repositories[known.repo] = {"granite-4.1-3b-Q4_K_M.gguf": random_model.read_bytes()}
+    path = fetch("granite4.1")
+    assert find_model("granite4.1:3b") == find_model("granite4.1") == path
+    assert local_models()[0].names == ("granite4.1:3b", f"{known.repo}:Q4_K_M")
 
 
 def test_a_proxy_is_asked_and_sees_no_token(hub: FakeHub) -> None:
