@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import os
 import shutil
@@ -11,6 +12,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import chatting
 import ollama
 import openai
 import pytest
@@ -94,6 +96,17 @@ def test_every_door_has_what_it_was_told(pirate: Path, expected: str, edgeinfer_
     edgeinfer_command("batch", str(pirate / "in.jsonl"), "-o", str(pirate / "out.jsonl"), "-m", "pirate")
     answer = json.loads((pirate / "out.jsonl").read_text())["response"]["body"]
     assert answer["choices"][0]["message"]["content"] == expected
+
+
+def test_the_chat_has_what_it_was_told_and_shows_it(pirate: Path, expected: str) -> None:
+    async def scenario() -> None:
+        async with chatting.chat(pirate, name="pirate", generation={}) as (app, pilot, _):
+            assert await chatting.say(app, pilot, ASKED["content"]) == expected
+            await pilot.press("f4")
+            await chatting.until(pilot, lambda: "Talk like a pirate." in chatting.shown(app))
+            assert "1.5" in chatting.shown(app)
+
+    asyncio.run(scenario())
 
 
 def test_it_is_listed_shown_copied_and_removed(
