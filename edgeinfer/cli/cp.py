@@ -17,13 +17,9 @@ def command(source: str, name: str) -> None:
     \b
     edgeinfer cp qwen3:4b my-model
     """
+    from edgeinfer.hub.create import call
     from edgeinfer.hub.names import locate
-    from edgeinfer.hub.store import own
 
     found = locate(source)
-    path = found.path.absolute()
-    if found.modelfile is None:
-        own.link(name, path)
-    else:
-        own.create(name, found.modelfile, replaces=False)
-    output.data(safe_text(f"{name} is {path}"))
+    call(name, found)
+    output.data(safe_text(f"{name} is {found.path.absolute()}"))

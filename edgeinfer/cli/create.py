@@ -32,11 +32,12 @@ def command(name: str, file: str) -> None:
 
     The weights are linked, not copied. The same command again replaces the model.
     """
-    from edgeinfer.hub.create import create
+    from edgeinfer.hub.create import create, named_by
     from edgeinfer.hub.modelfile import parse
 
     folder = Path() if file == "-" else Path(file).parent
-    created = create(name, parse(_read(file), "standard input" if file == "-" else file), folder)
+    modelfile = parse(_read(file), "standard input" if file == "-" else file)
+    created = create(name, modelfile, named_by(modelfile.base, folder))
     for remark in created.remarks:
         output.talk(remark)
     output.data(safe_text(f"{name} is created from {created.path}"))

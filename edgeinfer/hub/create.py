@@ -21,22 +21,20 @@ class Created:
     remarks: list[str]  # on what was asked for and is not so
 
 
-def create(name: str, modelfile: Modelfile, folder: Path) -> Created:
+def create(name: str, modelfile: Modelfile, built_on: Located) -> Created:
     """Create it, in the place of a created one that is called so. Weights are linked.
 
     Args:
-        folder: that a path behind FROM is relative to.
+        built_on: what its FROM names.
 
     Raises:
         InvalidRequest: it is no name, or something else is called so; what it is told makes no sense.
-        NotFound: there is no such model to build on; the hint says how to get it.
         BadModelFile: what it builds on is no model.
         DiskError.
     """
     own.require_name(name)
     if name in BUNDLED:
         raise InvalidRequest(f"{name} is a bundled model", hint="give another name")
-    built_on = _built_on(modelfile.base, folder)
     path = built_on.path.absolute()
     longest = longest_context(path)
     told = modelfile if built_on.modelfile is None else modelfile.over(built_on.modelfile)
@@ -49,7 +47,24 @@ def create(name: str, modelfile: Modelfile, folder: Path) -> Created:
     return Created(path, remarks)
 
 
-def _built_on(base: str, folder: Path) -> Located:
-    """The file at this path, or the model of this name."""
+def call(name: str, model: Located) -> None:
+    """Let a model have one more name, with what it was told.
+
+    Raises:
+        InvalidRequest: it is no name, or something is called so.
+        DiskError.
+    """
+    if model.modelfile is None:
+        own.link(name, model.path.absolute())
+    else:
+        own.create(name, model.modelfile, replaces=False)
+
+
+def named_by(base: str, folder: Path) -> Located:
+    """What FROM names: the file at this path, relative to a folder, or the model of this name.
+
+    Raises:
+        NotFound: there is neither; the hint says how to get it. AmbiguousName.
+    """
     path = folder / os.path.expanduser(base)
     return locate(path if os.path.exists(path) else base)

@@ -13,8 +13,9 @@ from __future__ import annotations
 import codecs
 import contextlib
 import difflib
+import json
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -33,7 +34,6 @@ _NOT_OURS = {
     "REQUIRES": "leave it out: it speaks of Ollama's version",
     "CAPABILITY": "leave it out: what a model can is read from its file",
 }
-_ROLES = ("system", "user", "assistant")
 
 _MOST_STOPS = 256  # each is looked for at every character
 
@@ -109,11 +109,14 @@ class Modelfile:
         given: dict[str, Any] = {}
         for name, value in self.parameters:
             if name == "stop":
+                _check_stop(value, len(given.get(name, ())))
                 given[name] = (*given.get(name, ()), value)
             else:
                 given |= _argument(name, value)
         if self.template is not None:
             _check_template(self.template)
+        for role, _ in self.messages:
+            _check_role(role)
         return Defaults(
             system=self.system or "",
             messages=self.messages,
@@ -161,13 +164,43 @@ def parse(data: bytes, source: str) -> Modelfile:
     return found
 
 
+def from_json(base: str, told: Mapping[str, Any]) -> Modelfile:
+    """What Ollama's store and port say in JSON; `Modelfile.defaults` tells whether it makes sense.
+
+    Args:
+        told: parameters, system, messages, template, license.
+
+    Raises:
+        AttributeError, KeyError, TypeError: it does not look like that.
+    """
+    parameters = dict(told.get("parameters") or {})
+    said = [(_text(m["role"]), _text(m["content"])) for m in told.get("messages") or ()]
+    systems = [told.get("system"), *(content for role, content in said if role == "system")]
+    return Modelfile(
+        base,
+        tuple((name, _text(value)) for name in parameters for value in _several(parameters[name])),
+        template=told.get("template"),
+        system=systems[-1],
+        messages=tuple((role, content) for role, content in said if role != "system"),
+        licenses=tuple(map(_text, _several(told.get("license")))),
+    )
+
+
+def _several(value: Any) -> list[Any]:
+    return [] if value is None else value if isinstance(value, list) else [value]
+
+
+def _text(value: Any) -> str:
+    return value if isinstance(value, str) else json.dumps(value)
+
+
 def quoted(text: str) -> str:
     """A value as it is written. Raises BadModelfile: it cannot be, as nothing is escaped."""
     for mark in _QUOTES if "\n" in text else ("", *reversed(_QUOTES)):
         first, *others = f"{mark}{text}{mark}".split("\n")
         rest = enumerate(others)
         with contextlib.suppress(BadModelfile):
-            if "\r" not in text and _value(first, rest) == text and not any(True for _ in rest):
+            if not {"\r", "\0"} & set(text) and _value(first, rest) == text and not any(True for _ in rest):
                 return "\n".join((first, *others))
     raise BadModelfile(
         f'a Modelfile cannot say {text[:40]!r}: nothing is escaped in it, and a line ends in """'
@@ -226,20 +259,30 @@ def _with_parameter(found: Modelfile, name: str, rest: str, lines: Iterator[tupl
     if name != "stop":
         _argument(name, value)
         found = replace(found, parameters=tuple(pair for pair in found.parameters if pair[0] != name))
-    elif not value:
-        raise BadModelfile("an empty text stops nothing")
-    elif sum(pair[0] == "stop" for pair in found.parameters) >= _MOST_STOPS:
-        raise BadModelfile(f"there may be {_MOST_STOPS} stops")
+    else:
+        _check_stop(value, sum(pair[0] == "stop" for pair in found.parameters))
     return replace(found, parameters=(*found.parameters, (name, value)))
 
 
 def _with_message(found: Modelfile, role: str, rest: str, lines: Iterator[tuple[int, str]]) -> Modelfile:
     role, content = role.lower(), _value(rest, lines)
-    if role not in _ROLES:
-        raise BadModelfile(f"{role[:40]!r} is no role", hint=f"MESSAGE is followed by {', '.join(_ROLES)}")
     if role == "system":  # another way to write SYSTEM
         return replace(found, system=content)
+    _check_role(role)
     return replace(found, messages=(*found.messages, (role, content)))
+
+
+def _check_role(role: str) -> None:
+    if role not in ("user", "assistant"):
+        hint = "messages are of system, user, assistant"
+        raise BadModelfile(f"{role[:40]!r} is no role", hint=hint)
+
+
+def _check_stop(text: str, n_before: int) -> None:
+    if not text:
+        raise BadModelfile("an empty text stops nothing")
+    if n_before >= _MOST_STOPS:
+        raise BadModelfile(f"there may be {_MOST_STOPS} stops")
 
 
 def _split(line: str) -> tuple[str, str]:

@@ -313,6 +313,48 @@ def test_other_clients_get_its_answers(served: Served, expected: str) -> None:
     assert answer["generation_settings"]["seed"] == 7
 
 
+def test_ollamas_clients_create_copy_and_delete(client: ollama.Client, expected: str, home: Path) -> None:
+    told: dict[str, Any] = {"parameters": {"stop": ["xyz", "y"]}, "license": ["MIT", "mine"]}
+    assert client.create("mine", from_="pirate", messages=SHOWN, **told).status == "success"
+    *_, last = client.create("mine:latest", from_="pirate", stream=True, **told)
+    assert last.status == "success"
+    assert "stop xyz\nPARAMETER stop y" in (client.show("mine").modelfile or "")
+    client.copy("mine", "yours")
+    for name in ("mine", "yours"):
+        assert client.chat(name, [ASKED]).message.content == expected.partition("y")[0]
+    for name in ("mine", "yours"):
+        client.delete(name)
+    with pytest.raises(ollama.ResponseError, match="no model is called"):
+        client.show("yours")
+    assert [path.name for path in home.rglob("*.modelfile")] == ["pirate.modelfile"]
+
+
+WRONG: list[tuple[dict[str, Any], str]] = [
+    ({"model": "../x"}, "cannot be the name"),
+    ({"model": "edgeinfer-tiny"}, "bundled"),
+    ({"from_": "pirate.gguf.gguf"}, "no model is called"),
+    ({"template": "{{ .Prompt }}"}, "Go template"),
+    ({"parameters": {"mirostat": 1}}, "no mirostat"),
+    ({"parameters": {"temperature": "hot"}}, "temperature must be a number"),
+    ({"parameters": {"top\nSYSTEM x": 1}}, "is not a parameter"),
+    ({"messages": [{"role": "tool", "content": "x"}]}, "no role"),
+    ({"system": "a\0b"}, "cannot say"),
+    ({"system": 'a"""\nb'}, "nothing is escaped"),
+]
+
+
+@pytest.mark.parametrize(("asked", "message"), WRONG)
+def test_what_a_client_cannot_create_is_refused(
+    client: ollama.Client, home: Path, asked: dict[str, Any], message: str
+) -> None:
+    with pytest.raises(ollama.ResponseError, match=message) as refused:
+        client.create(**{"model": "mine", "from_": "pirate", **asked})
+    assert refused.value.status_code in (400, 404)
+    with pytest.raises(ollama.ResponseError, match="no model that was created"):
+        client.delete("base")
+    assert [path.name for path in home.rglob("*.modelfile")] == ["pirate.modelfile"]
+
+
 def test_models_of_the_same_weights_have_one_engine(
     served: Served, client: ollama.Client, edgeinfer_command: Run
 ) -> None:

@@ -143,7 +143,10 @@ WRONG: list[tuple[str, dict[str, Any], int, str]] = [
     ("show", {"model": "llama3"}, 404, "no model is called"),
     ("embed", {"input": "x"}, 400, "not an embedding model"),
     ("pull", {"model": "llama3"}, 400, "does not fetch"),
-    ("copy", {}, 400, "does not copy"),
+    ("copy", {"source": "random", "destination": "x"}, 400, "has no file"),
+    ("copy", {"source": "../x", "destination": "x"}, 404, "no model is called"),
+    ("create", {"model": "x", "from": "/etc/passwd"}, 404, "no model is called"),
+    ("create", {"model": "x", "files": {"a": "b"}, "from": "random"}, 400, "files"),
     ("nothing", {}, 404, "there is no"),
 ]
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from edgeinfer.hub import folders
-from edgeinfer.hub.modelfile import Modelfile
+from edgeinfer.hub.modelfile import Modelfile, from_json
 from edgeinfer.hub.store.model import LocalModel, of_files
 from edgeinfer.hub.variants import spelled
 
@@ -17,7 +17,7 @@ _MOST_BYTES = 1 << 20  # of a manifest
 _KIND = "application/vnd.ollama.image."
 _WEIGHTS = f"{_KIND}model"
 _ADAPTER = f"{_KIND}adapter"  # without it the model would be another
-_TOLD = {f"{_KIND}{name}" for name in ("params", "system", "messages")}
+_TOLD = {f"{_KIND}params": "parameters", f"{_KIND}system": "system", f"{_KIND}messages": "messages"}
 
 Layers = list[tuple[str, str, int]]  # (media type, digest, bytes)
 
@@ -58,28 +58,21 @@ def _modelfile(root: Path, layers: Layers, weights: Path) -> Modelfile | None:
     The template is not read: it is a Go template, and the file of weights has the model's own.
     """
     told = {
-        kind.removeprefix(_KIND): (root / "blobs" / digest.replace(":", "-")).read_bytes()
+        _TOLD[kind]: _layer(root / "blobs" / digest.replace(":", "-"), size)
         for kind, digest, size in layers
-        if kind in _TOLD and size <= _MOST_BYTES
+        if kind in _TOLD
     }
     if not told:
         return None
-    parameters = json.loads(told.get("params", b"{}"))
-    messages = json.loads(told.get("messages", b"[]"))
-    return Modelfile(
-        str(weights),
-        tuple((name, _text(value)) for name in parameters for value in _several(parameters[name])),
-        system=told["system"].decode() if "system" in told else None,
-        messages=tuple((_text(message["role"]), _text(message["content"])) for message in messages),
-    )
+    read = {name: text if name == "system" else json.loads(text) for name, text in told.items()}
+    return from_json(str(weights), read)
 
 
-def _several(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def _text(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value)
+def _layer(blob: Path, size: int) -> str:
+    """A text. Raises OSError, ValueError: it is not whole, or none."""
+    if size > _MOST_BYTES or not blob.is_file() or blob.stat().st_size != size:
+        raise ValueError(blob)
+    return blob.read_bytes().decode()
 
 
 def _layers(manifest: Any) -> Layers:

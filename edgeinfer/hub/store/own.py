@@ -31,6 +31,7 @@ from edgeinfer.hub.variants import quant_of, variants
 from edgeinfer.paths import data_folder
 
 _CREATED = "created"
+_MOST_CREATED = 1000  # clients of a server create them too, and all are read for a list
 _ABANDONED_S = 7 * 86400
 _NAME = re.compile(r"[A-Za-z0-9][\w.:/@-]{0,127}")
 
@@ -109,12 +110,16 @@ def create(name: str, modelfile: Modelfile, *, replaces: bool = True) -> None:
         replaces: a created one may be called so, which is one no more.
 
     Raises:
-        InvalidRequest: it is no name, or something else is called so.
+        InvalidRequest: it is no name, or something else is called so, or there are too many.
         DiskError.
     """
     with changing(_root()):
         if not (replaces and was_created(name)):
             _free_place(name)
+            if len(folders.inside(_root() / _CREATED, "*")) >= _MOST_CREATED:
+                raise InvalidRequest(
+                    f"{_MOST_CREATED} models were created", hint="`edgeinfer rm` forgets one"
+                )
         created.write(_root() / _CREATED, name, modelfile)
 
 

@@ -20,9 +20,11 @@ from edgeinfer.server.embeddings import embed
 from edgeinfer.server.exchange import read_body
 from edgeinfer.server.models import Models, UnknownModel
 from edgeinfer.server.ollama.answers import OllamaReply, done, empty_line
+from edgeinfer.server.ollama.creation import CopyBody, CreateBody, DeleteBody
 from edgeinfer.server.ollama.embeddings import EmbedBody, EmbeddingsBody
 from edgeinfer.server.ollama.entries import listed, running, shown
 from edgeinfer.server.ollama.requests import Body, ChatBody, GenerateBody, ShowBody
+from edgeinfer.server.sse import as_json
 
 VERSION = "0.13.4"  # of Ollama: Codex wants at least this one, VS Code 0.6.4
 
@@ -46,8 +48,9 @@ class OllamaRoutes:
             Route("/api/embed", self._embed, methods=["POST"]),
             Route("/api/embeddings", self._embed_one, methods=["POST"]),
             Route("/api/pull", self._pull, methods=["POST"]),
-            Route("/api/copy", self._change, methods=["POST"]),
-            Route("/api/delete", self._change, methods=["DELETE"]),
+            Route("/api/create", self._create, methods=["POST"]),
+            Route("/api/copy", self._copy, methods=["POST"]),
+            Route("/api/delete", self._delete, methods=["DELETE"]),
         ]
 
     async def _root(self, request: Request) -> Response:
@@ -109,8 +112,24 @@ class OllamaRoutes:
             raise InvalidRequest("this server does not fetch models", hint=error.hint) from None
         return JSONResponse({"status": "success"})
 
-    async def _change(self, request: Request) -> Response:
-        raise InvalidRequest("this server does not copy or delete models")
+    async def _create(self, request: Request) -> Response:
+        body = await read_body(CreateBody, request)
+        base = await self._models.find(body.base)
+        await asyncio.to_thread(body.create, base.located)
+        line = as_json({"status": "success"}) + "\n"
+        return Response(line, media_type=OllamaReply.media_type if body.stream else "application/json")
+
+    async def _copy(self, request: Request) -> Response:
+        body = await read_body(CopyBody, request)
+        source = await self._models.find(body.source)
+        await asyncio.to_thread(body.copy_of, source.located)
+        return Response()
+
+    async def _delete(self, request: Request) -> Response:
+        body = await read_body(DeleteBody, request)
+        await self._models.unload(body.model)
+        await asyncio.to_thread(body.delete)
+        return Response()
 
 
 async def _listed(entries: Sequence[Callable[[], dict[str, Any]]]) -> Response:
