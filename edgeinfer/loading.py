@@ -85,6 +85,12 @@ def load(
     )
 
 
+def beside(model: Model, located: Located) -> Model:
+    """Another model of the same weights, without opening them again: see `Model.beside`."""
+    _, defaults = _set_for(located.defaults())
+    return model.beside(located.name, defaults)
+
+
 def plan(name_or_path: str | os.PathLike[str] | Located | None = None, **options: Any) -> MemoryPlan:
     """The memory that `load` takes with these options while nothing else runs; raises what that raises."""
     from edgeinfer import _native, machine

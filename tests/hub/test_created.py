@@ -380,6 +380,14 @@ def test_models_of_the_same_weights_have_one_engine(
     assert client.chat("tame", [ASKED]).message.content == alone
 
 
+def test_what_is_set_holds_for_the_second_of_the_same_weights(
+    client: ollama.Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.create("second", from_="pirate", parameters={"seed": 1})
+    monkeypatch.setenv("EDGEINFER_SAMPLING_MAX_TOKENS", "2")
+    assert [client.chat(name, [ASKED]).eval_count for name in ("pirate", "second")] == [2, 2]
+
+
 def test_a_server_sees_that_it_was_created_anew(
     client: ollama.Client, pirate: Path, edgeinfer_command: Run
 ) -> None:
