@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import platform
 import shlex
 import tempfile
 from pathlib import Path
@@ -70,8 +69,7 @@ def _tell_how_to_install(out: Path, contents: Contents) -> None:
     if not contents.wheels:
         output.talk(safe_text(f"there: edgeinfer bundle install {file}"))
         return
-    output.talk(f"there, with Python {contents.python} on {platform.system()} {platform.machine()}:")
-    output.talk(safe_text(f"tar -xOf {file} install.sh | sh -s {file}"))
+    output.talk(f"there ({contents.machine}): " + safe_text(f"tar -xOf {file} install.sh | sh -s {file}"))
 
 
 @command.command("verify", short_help="Check all of a bundle, write nothing.")

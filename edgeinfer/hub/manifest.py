@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import json
+import platform
 import re
 import sys
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import Any
 
 import edgeinfer
@@ -18,24 +19,36 @@ from edgeinfer.hub.store import own
 MOST_BYTES = 4 << 20  # of a manifest; licences are long
 MODEL_FILE = re.compile(r"[A-Za-z0-9][\w.+-]{0,70}\.gguf", re.ASCII)
 _WHEEL_FILE = re.compile(r"[A-Za-z0-9][\w.+-]{0,94}\.whl", re.ASCII)
-_PYTHON = re.compile(r"3\.[0-9]{1,3}")
+_MACHINE = re.compile(r"\w{1,20} \w{1,20}, Python 3\.[0-9]{1,3}", re.ASCII)
 _FORMAT = "edgeinfer bundle 1"
 
 _INSTALL = """\
 # Installs what is in this bundle, edgeinfer too, without a network: `tar -xOf FILE install.sh | sh -s FILE`
 {
 set -eu
-bundle=$1 folder=${2:-edgeinfer}
+bundle=$1 folder=${2:-edgeinfer} python=${PYTHON:-python3}
+here="$(uname -sm), Python $("$python" -c 'import sys; print("%d.%d" % sys.version_info[:2])')"
+if [ "$here" != "MACHINE" ]; then
+    echo "error: this bundle is for MACHINE; here is $here" >&2
+    echo "hint: PYTHON=/path/of/another/python3 before sh takes that one" >&2
+    exit 1
+fi
 wheels=$(mktemp -d)
 trap 'rm -rf "$wheels"' EXIT
 tar -xf "$bundle" -C "$wheels" wheels
-"${PYTHON:-python%s}" -m venv "$folder"
+"$python" -m venv "$folder"
 "$folder/bin/pip" install --quiet --no-index --find-links "$wheels/wheels" edgeinfer
 "$folder/bin/edgeinfer" bundle install "$bundle"
 echo "$folder/bin/edgeinfer list    # what is here now"
 exit
 }
 """
+
+
+def this_machine() -> str:
+    """The kind of machine that wheels gathered here are for, as install.sh looks at it."""
+    python = sys.version_info
+    return f"{platform.system()} {platform.machine()}, Python {python.major}.{python.minor}"
 
 
 @dataclass(frozen=True)
@@ -79,7 +92,7 @@ class Contents:
     models: tuple[BundledModel, ...]
     wheels: tuple[Entry, ...] = ()
     created: tuple[CreatedModel, ...] = ()
-    python: str = f"{sys.version_info.major}.{sys.version_info.minor}"  # that the wheels are for
+    machine: str = field(default_factory=this_machine)  # that the wheels are for
     edgeinfer: str = edgeinfer.__version__  # that made it
 
     def members(self) -> Iterator[tuple[str, Entry]]:
@@ -98,7 +111,7 @@ class Contents:
     @property
     def install_script(self) -> bytes:
         """Of a bundle with wheels: for a machine that has only a shell, tar and Python. Else empty."""
-        return (_INSTALL % self.python).encode() if self.wheels else b""
+        return _INSTALL.replace("MACHINE", self.machine).encode() if self.wheels else b""
 
     def as_json(self) -> bytes:
         """The manifest."""
@@ -117,7 +130,7 @@ def read_manifest(data: bytes) -> Contents:
             tuple(_model(row) for row in read["models"]),
             tuple(_entry(row, _WHEEL_FILE) for row in read["wheels"]),
             tuple(CreatedModel(row["name"], row["modelfile"]) for row in read["created"]),
-            read["python"],
+            read["machine"],
             str(read["edgeinfer"]),
         )
         _check(contents)
@@ -149,8 +162,8 @@ def _entry(row: Any, allowed: re.Pattern[str]) -> Entry:
 
 def _check(contents: Contents) -> None:
     """Names are names, and none is there twice: some file systems tell no large letters from small ones."""
-    if not _PYTHON.fullmatch(contents.python):
-        raise ValueError(contents.python)
+    if not _MACHINE.fullmatch(contents.machine):
+        raise ValueError(contents.machine)
     called = [*(model.name for model in contents.models), *(created.name for created in contents.created)]
     for name in called:
         own.require_name(name)

@@ -232,7 +232,7 @@ def told(data: bytes, name: str = "m", file: str = "m.gguf", **more: Any) -> dic
     """A manifest of one file."""
     row = {"file": file, "size_bytes": len(data), "sha256": hashlib.sha256(data).hexdigest()} | more
     models = [{"name": name, "files": [row]}]
-    head = {"format": "edgeinfer bundle 1", "edgeinfer": "0", "python": "3.11"}
+    head = {"format": "edgeinfer bundle 1", "edgeinfer": "0", "machine": "Linux x86_64, Python 3.11"}
     return {**head, "models": models, "wheels": [], "created": []}
 
 
@@ -451,6 +451,24 @@ def test_a_created_model_that_lies_is_refused(one: Path) -> None:
     ):
         manifest = told(b"x") | {"created": [row]}
         assert refused(crafted(one, manifest, [(member("models/0/m.gguf"), b"x")])), row
+
+
+def test_another_machine_is_told_whose_wheels_these_are(one: Path, tmp_path: Path) -> None:
+    wheel = tmp_path / "m-1-py3-none-any.whl"
+    wheel.write_bytes(b"wheel")
+    out = bundled(tmp_path / "all.tar", "edgeinfer-nano", wheels=(wheel,))
+    python = tmp_path / "python"
+    python.write_text("#!/bin/sh\necho 3.8\n")
+    python.chmod(0o755)
+    script = subprocess.run(["tar", "-xOf", out, "install.sh"], capture_output=True, check=True).stdout
+    seen = {**os.environ, "PYTHON": str(python)}
+    done = subprocess.run(["sh", "-s", out], input=script, capture_output=True, env=seen, cwd=tmp_path)
+    assert (done.returncode, b"here is" in done.stderr, b"Python 3.8" in done.stderr) == (1, True, True)
+    assert not (tmp_path / "edgeinfer").exists()
+    data = out.read_bytes()
+    out.write_bytes(data.replace(b"mktemp", b"mktmpe"))
+    with pytest.raises(IntegrityError, match=r"install\.sh does not belong"):
+        bundle.open_bundle(out)
 
 
 def test_what_comes_through_a_pipe_has_to_be_saved_first(tmp_path: Path) -> None:

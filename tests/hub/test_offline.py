@@ -186,6 +186,7 @@ def test_without_any_network_models_are_found_and_run(
         ("bundle", "install", bundled),
         ("run", "a/b", "hi", "-n", "2"),
         ("doctor",),
+        ("config", "--json"),
     ):
         done = subprocess.run([*watched.prefix, *COMMAND, *line], capture_output=True, text=True)
         assert (done.returncode, done.stderr, watched.connects()) == (0, "", False), line
