@@ -36,6 +36,8 @@ _CONNECT_S = 10.0
 _MOST_METADATA = 8 << 20  # bytes of an answer that is not a file
 _LONGEST_WAIT_S = 60.0  # that a server may ask for and we wait without a word
 _METADATA_S = 60.0
+_AGAIN = "run the same again later: it goes on where it stopped"
+_CONNECTED = "is this machine connected? HTTPS_PROXY is honoured"
 _MIRROR = "check HF_ENDPOINT, or a login page of the network that you are in"
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 # File names become paths here, and on systems that know more than ours.
@@ -47,7 +49,7 @@ _SAFE_PART = re.compile(
 class Transient(NetworkError):
     """What may pass: worth another attempt, after `retry_after` seconds if the server said so."""
 
-    def __init__(self, message: str, *, hint: str | None = None, retry_after: float = 0.0) -> None:
+    def __init__(self, message: str, *, hint: str = _AGAIN, retry_after: float = 0.0) -> None:
         super().__init__(message, hint=hint)
         self.retry_after = retry_after
 
@@ -118,7 +120,9 @@ def read_address(url: str) -> RemoteFile:
         total = response.headers.get("content-range", "").rpartition("/")[2]
         size = total if response.status_code == 206 else response.headers.get("content-length", "")
         if not size.isdecimal():
-            raise NetworkError(f"{url} does not tell its size")
+            raise NetworkError(
+                f"{url} does not tell its size", hint="fetch it with another program, then import it"
+            )
         return RemoteFile(url, url, int(size), etag=response.headers.get("etag"))
 
 
@@ -183,9 +187,10 @@ def _opened(
             yield response
     except httpx2.TransportError as error:  # timeouts too
         said = f"{urlsplit(url).netloc}: {str(error) or type(error).__name__}"
-        raise Transient(said, hint="is this machine connected? HTTPS_PROXY is honoured") from error
+        unreached = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
+        raise Transient(said, hint=_CONNECTED if unreached else _AGAIN) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
-        raise NetworkError(f"{what}: {error}") from error
+        raise NetworkError(f"{what}: {error}", hint=_MIRROR) from error
 
 
 def _headers(url: str, more: dict[str, str]) -> dict[str, str]:
@@ -211,7 +216,7 @@ def _may_see_token(url: str) -> bool:
 def _check(response: httpx2.Response, what: str) -> None:
     """Raise the error of ours that an answer means."""
     if response.headers.get("content-encoding", "identity") != "identity":
-        raise NetworkError(f"{what} comes compressed, which was not asked for")
+        raise NetworkError(f"{what} comes compressed, which was not asked for", hint=_MIRROR)
     if response.status_code < 400:
         if response.headers.get("content-type", "").startswith("text/html"):
             raise NetworkError(f"a web page comes in place of {what}", hint=_MIRROR)
@@ -237,7 +242,7 @@ def _passing(response: httpx2.Response, what: str) -> NetworkError:
     seconds = _seconds(response.headers.get("retry-after", "0"))
     if seconds > _LONGEST_WAIT_S:
         return NetworkError(status, hint=f"it asks to try again in {seconds:.0f} seconds")
-    return Transient(status, hint="try again later: it goes on where it stopped", retry_after=seconds)
+    return Transient(status, retry_after=seconds)
 
 
 def _seconds(retry_after: str) -> float:
@@ -258,7 +263,7 @@ def _refused(status: int, what: str) -> NetworkError | NotFound:
         return AccessDenied(f"{what}: the token is not accepted", hint="set HF_TOKEN or run `hf auth login`")
     if status == 403:
         return AccessDenied(f"{what}: access is denied", hint="ask its owner, or set another HF_TOKEN")
-    return NetworkError(f"{what}: the server answers {status}")
+    return NetworkError(f"{what}: the server answers {status}", hint=_MIRROR)
 
 
 def _missing(what: str) -> NotFound:

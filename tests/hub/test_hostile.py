@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from fake_hub import REPO, FakeHub, Fault
@@ -20,8 +23,11 @@ from edgeinfer.errors import (
     NetworkError,
     NotFound,
 )
+from edgeinfer.hub import transfer
 from edgeinfer.hub.network import read_repository
 from edgeinfer.hub.pull import plan_pull, pull
+
+Run = Callable[..., "tuple[int, str, str]"]
 
 
 def test_a_wrong_checksum_is_told_and_nothing_stays(hub: FakeHub, home: Path) -> None:
@@ -165,6 +171,45 @@ def test_a_hub_that_answers_nonsense_is_told(hub: FakeHub, body: bytes) -> None:
     hub.api_faults.append(Fault(status=200, body=body))
     with pytest.raises(NetworkError):
         plan_pull(NAME, HASTY)
+
+
+BAD_HUBS = {
+    "gated": (Fault(status=403, headers={"X-Error-Code": "GatedRepo"}), 5, "accept its terms"),
+    "bad token": (Fault(status=401, headers={"X-Error-Message": "Invalid token"}), 5, "HF_TOKEN"),
+    "forbidden": (Fault(status=403), 5, "ask its owner"),
+    "absent": (Fault(status=404, headers={"X-Error-Code": "RepoNotFound"}), 9, "look at the spelling"),
+    "busy": (Fault(status=429, headers={"Retry-After": "3600"}), 5, "3600 seconds"),
+    "broken": (Fault(status=503), 5, "again later"),
+    "nonsense": (Fault(body=b"<html>log in"), 5, "HF_ENDPOINT"),
+}
+BAD_MIRRORS = {
+    "too short": (Fault(body=b"GGUF"), 5, "again later"),
+    "cut": (Fault(until=0), 5, "again later"),
+    "a page": (Fault(headers={"Content-Type": "text/html"}), 5, "HF_ENDPOINT"),
+    "compressed": (Fault(headers={"Content-Encoding": "gzip"}), 5, "HF_ENDPOINT"),
+    "refused": (Fault(status=418), 5, "HF_ENDPOINT"),
+    "denied": (Fault(status=403), 5, "ask its owner"),
+    "gone": (Fault(status=404), 9, "look at the spelling"),
+    "damaged": (Fault(body=b"x" * (2 << 20)), 8, "another mirror"),
+}
+
+
+@pytest.mark.parametrize("case", [*BAD_HUBS, *BAD_MIRRORS])
+def test_each_failure_has_an_exit_code_a_line_and_a_next_step(
+    hub: FakeHub, edgeinfer_command: Run, monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    monkeypatch.setattr(
+        transfer, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None)
+    )
+    fault, code, hint = (BAD_HUBS | BAD_MIRRORS)[case]
+    (hub.api_faults if case in BAD_HUBS else hub.faults).extend([fault] * 8)
+    left, out, err = edgeinfer_command("pull", NAME)
+    assert (left, out) == (code, ""), err
+    *_, error, told = err.splitlines()
+    assert error.startswith("error: ")
+    assert told.startswith("hint: ")
+    assert hint in told
+    assert nothing_is_offered()
 
 
 def test_a_redirection_without_end_is_told(hub: FakeHub) -> None:
