@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import os
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from edgeinfer.config.table import PARAMETERS
 from edgeinfer.errors import BadModelFile, DiskError
 from edgeinfer.paths import cache_folder
 from edgeinfer.settings import Settings, kv_type_named, read_settings
@@ -61,10 +59,11 @@ def load(
     from edgeinfer.text.tokenizer import Tokenizer
 
     found = locate(name_or_path)
-    settings, defaults = _set_for(found.defaults())
+    settings, defaults = read_settings(), found.defaults()
     file = _native.gguf_open(os.fspath(found.path))
     wanted = _wanted(
         settings,
+        defaults,
         backend=backend,
         threads=threads,
         context_length=context_length,
@@ -85,12 +84,6 @@ def load(
     )
 
 
-def beside(model: Model, located: Located) -> Model:
-    """Another model of the same weights, without opening them again: see `Model.beside`."""
-    _, defaults = _set_for(located.defaults())
-    return model.beside(located.name, defaults)
-
-
 def plan(name_or_path: str | os.PathLike[str] | Located | None = None, **options: Any) -> MemoryPlan:
     """The memory that `load` takes with these options while nothing else runs; raises what that raises."""
     from edgeinfer import _native, machine
@@ -100,20 +93,13 @@ def plan(name_or_path: str | os.PathLike[str] | Located | None = None, **options
     found = locate(name_or_path)
     file = _native.gguf_open(os.fspath(found.path))
     total = machine.memory().total
-    settings, _ = _set_for(found.defaults())
-    wanted = _wanted(settings, **options)
+    wanted = _wanted(read_settings(), found.defaults(), **options)
     return choose.plan(file, wanted, machine.Memory(total, total))
-
-
-def _set_for(told: Defaults) -> tuple[Settings, Defaults]:
-    """What is set for a model that was told this, and with it what it answers by."""
-    parameters = {PARAMETERS[name].name: value for name, value in told.options if name in PARAMETERS}
-    settings = read_settings(of_model={**dict(told.loading), **parameters})
-    return settings, replace(told, options=tuple({**dict(told.options), **settings.sampling}.items()))
 
 
 def _wanted(
     settings: Settings,
+    defaults: Defaults,
     *,
     backend: str = "native",
     threads: int | None = None,
@@ -121,14 +107,15 @@ def _wanted(
     kv_type: str | None = None,
     kv_window: int | None = None,
 ) -> Wanted:
-    """What is not given comes from the settings."""
+    """What is not given comes from the model's defaults and the settings."""
     from edgeinfer.backends.choose import Wanted
 
+    told = dict(defaults.loading)
     if context_length is None and kv_window is None:
-        context_length = settings.context_length
+        context_length = told.get("context_length")
     return Wanted(
         backend=backend,
-        threads=settings.threads if threads is None else threads,
+        threads=told.get("threads") if threads is None else threads,
         context_length=context_length,
         kv_type=settings.kv_type if kv_type is None else kv_type_named(kv_type),
         kv_window=kv_window,

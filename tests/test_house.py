@@ -26,10 +26,20 @@ ALLOWED: dict[str, set[str]] = {
     "text": {"errors", "_native"},
     "facts": {"errors", "text", "_native"},
     "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
-    "hub.located": {"errors", "defaults", "hub.modelfile", "_native"},
+    "hub.located": {"errors", "config.table", "settings", "defaults", "hub.modelfile", "_native"},
     "hub.modelfile": {"errors", "defaults", "options", "parameters", "text.template"},
     "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
-        *("errors", "settings", "machine", "models", "hub.header", "hub.names", "hub.pull", "_native"),
+        *(
+            "errors",
+            "settings",
+            "machine",
+            "models",
+            "hub.header",
+            "hub.located",
+            "hub.names",
+            "hub.pull",
+            "_native",
+        ),
         *("backends.plan", "bench.work", "bench.speed", "text.sizes"),
     },
     "hub.estimate": {  # the same without the file
@@ -57,7 +67,6 @@ ALLOWED: dict[str, set[str]] = {
             "errors",
             "paths",
             "settings",
-            "config.table",
             "machine",
             "client",
             "defaults",
@@ -215,6 +224,11 @@ HEAVY = {
 
 def test_importing_edgeinfer_loads_nothing_heavy() -> None:
     assert loaded_by("import edgeinfer") & {*HEAVY, "click"} == set()
+
+
+def test_reading_what_is_set_loads_nothing_heavy() -> None:
+    code = "from edgeinfer.settings import read_settings\nread_settings()"
+    assert loaded_by(code) & {*HEAVY, "click"} == set()
 
 
 @pytest.mark.parametrize("option", ["--version", "--help"])

@@ -20,7 +20,6 @@ from edgeinfer.server.listener import listening
 _LITTLE_MEMORY = 2 << 30  # bytes: less than a model of 3 billion parameters takes
 _LITTLE_DISK = 5 << 30
 _SLOW_BYTES_PER_S = 10e9  # one channel of DDR4 gives twice that
-_PORT = 8080
 _ANOTHER = "use another: `edgeinfer serve --port N`"
 _ANSWER_S = 2.0
 
@@ -147,21 +146,28 @@ def _written(name: str, folder: Path) -> Finding:
 
 def _port() -> Finding:
     """Who answers where `serve` listens if nothing else is said."""
-    name = f"port {_PORT}"
+    from edgeinfer.config.table import Serve
+    from edgeinfer.settings import read_settings
+
     try:
-        with listening("127.0.0.1", _PORT):
+        port = read_settings().serve.port
+    except EdgeInferError:
+        port = Serve.port
+    name = f"port {port}"
+    try:
+        with listening("127.0.0.1", port):
             return Finding(name, "free")
     except PortTaken as problem:
         if not isinstance(problem.__cause__, OSError) or problem.__cause__.errno != errno.EADDRINUSE:
             return Finding(name, problem.message, problem.hint)
-    who = _who_answers()
+    who = _who_answers(port)
     if who.startswith("edgeinfer"):
         return Finding(name, f"{who} answers; `edgeinfer ps` lists what it has open")
     return Finding(name, f"taken: {who} answers", _ANOTHER)
 
 
-def _who_answers() -> str:
-    connection = http.client.HTTPConnection("127.0.0.1", _PORT, timeout=_ANSWER_S)
+def _who_answers(port: int) -> str:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=_ANSWER_S)
     try:
         connection.request("GET", "/api/version")
         response = connection.getresponse()

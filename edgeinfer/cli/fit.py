@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -37,12 +38,13 @@ def command(
     takes some two seconds. Exits with 0 if the model fits, even if tightly, with 4 if it does not.
     """
     from edgeinfer.bench.speed import machine_speed
-    from edgeinfer.hub.fit import Use, fit_model, usual_use
+    from edgeinfer.hub.fit import fit_model, usual_use
     from edgeinfer.settings import kv_type_named
 
-    usual = usual_use()
-    kv = usual.kv_type if kv_type is None else kv_type_named(kv_type)
-    fit = fit_model(name, Use(usual.context_length if context is None else context, parallel, kv))
+    use = replace(usual_use(), context_length=context, parallel=parallel)
+    if kv_type is not None:
+        use = replace(use, kv_type=kv_type_named(kv_type))
+    fit = fit_model(name, use)
     speed = machine_speed(remeasure=remeasure)
     if as_json:
         output.as_json(_facts(fit, speed))

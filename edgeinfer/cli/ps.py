@@ -16,7 +16,7 @@ _FOR_EVER_S = 100 * 365 * 86400
 @click.command("ps", short_help="List the models that a server has open.")
 @server_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON array.")
-def command(url: str, as_json: bool) -> None:
+def command(url: str | None, as_json: bool) -> None:
     """List the models that a running `edgeinfer serve` has open, and when it closes them."""
     models = ask(url, "/api/ps")["models"]
     if as_json:

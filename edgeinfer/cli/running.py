@@ -15,6 +15,7 @@ import click
 from edgeinfer.cli.options import Command
 from edgeinfer.errors import InvalidRequest, NetworkError, NotFound
 from edgeinfer.server.listener import unix_path
+from edgeinfer.settings import read_settings
 
 _TIMEOUT_S = 10
 
@@ -22,20 +23,22 @@ _TIMEOUT_S = 10
 def server_option(command: Command) -> Command:
     """--url."""
     option = click.option(
-        "--url", default="http://127.0.0.1:8080", show_default=True, help="Of the server; also unix:PATH."
+        "--url", metavar="URL", help="Of the server, also unix:PATH; default: where `serve` listens here."
     )
     return option(command)
 
 
-def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
+def ask(url: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
     """What the server answers, with the key in EDGEINFER_API_KEY if there is one.
 
     Args:
+        url: None: where `serve` listens as it is set.
         body: to post; None: get.
 
     Raises:
         NetworkError, NotFound, InvalidRequest.
     """
+    url = url or _here()
     key = os.environ.get("EDGEINFER_API_KEY")
     headers = {} if key is None else {"Authorization": f"Bearer {key}"}
     try:
@@ -55,6 +58,13 @@ def ask(url: str, path: str, body: dict[str, Any] | None = None) -> Any:
         return answer
     told = answer.get("error") if isinstance(answer, dict) else answer
     raise (NotFound if response.status == 404 else InvalidRequest)(f"the server says: {told}")
+
+
+def _here() -> str:
+    serve = read_settings().serve
+    if unix_path(serve.host) is not None:
+        return serve.host
+    return f"{'http' if serve.ssl_certfile is None else 'https'}://127.0.0.1:{serve.port}"
 
 
 def _connection_to(url: str) -> http.client.HTTPConnection:

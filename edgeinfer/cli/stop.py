@@ -11,7 +11,7 @@ from edgeinfer.cli.running import ask, server_option
 @click.command("stop", short_help="Make a server close a model.")
 @click.argument("model")
 @server_option
-def command(model: str, url: str) -> None:
+def command(model: str, url: str | None) -> None:
     """Make a running `edgeinfer serve` close MODEL as soon as nobody uses it.
 
     The next request that names it opens it again.

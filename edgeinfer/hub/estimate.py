@@ -32,7 +32,7 @@ def estimate(model: CatalogModel, use: Use) -> Fit | None:
     if size_bytes is None or model.shape is None:
         return None
     shape, memory = model.shape, machine.memory()
-    context = use.context_length or min(DEFAULT_CONTEXT, shape.context)
+    context = use.context_length or min(use.usual_context or DEFAULT_CONTEXT, shape.context)
     return Fit(
         model.name,
         context,

@@ -16,6 +16,7 @@ from edgeinfer import machine
 from edgeinfer.backends.plan import default_context, filled_kv_bytes, work_bytes
 from edgeinfer.bench.work import Work, work_of
 from edgeinfer.errors import InvalidRequest, NotFound, UnsupportedModel
+from edgeinfer.hub.located import longest_context_in
 from edgeinfer.hub.names import locate
 from edgeinfer.settings import KvType, read_settings
 from edgeinfer.text.sizes import in_bytes
@@ -90,6 +91,7 @@ class Use:
     context_length: int | None = None  # None: what `run` would take
     parallel: int = 1
     kv_type: KvType = "f16"
+    usual_context: int | None = None  # what is set for all models: less for one that has less
 
     def __post_init__(self) -> None:
         """Check what needs no model."""
@@ -100,7 +102,7 @@ class Use:
 def usual_use() -> Use:
     """One request at once, as it is set."""
     settings = read_settings()
-    return Use(settings.context_length, kv_type=settings.kv_type)
+    return Use(kv_type=settings.kv_type, usual_context=settings.context_length)
 
 
 def fit_model(name: str, use: Use) -> Fit:
@@ -151,6 +153,8 @@ def fit_plan(plan: Plan, use: Use) -> Fit:
 def _fit(file: GgufFile, name: str, use: Use, sizes: Mapping[str, int], file_bytes: int | None = None) -> Fit:
     from edgeinfer.models import load_spec
 
+    if use.context_length is None and use.usual_context is not None:
+        use = replace(use, context_length=min(use.usual_context, longest_context_in(file)))
     spec, memory = load_spec(file, use.context_length), machine.memory()
     work = work_of(file, spec, use.kv_type)
     _refuse_types(name, work)

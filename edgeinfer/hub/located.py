@@ -8,9 +8,12 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeinfer.config.table import PARAMETERS
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
+    from edgeinfer._native import GgufFile
     from edgeinfer.defaults import Defaults
     from edgeinfer.hub.modelfile import Modelfile
 
@@ -38,32 +41,46 @@ class Located:
         return None if self.modelfile is None else self.modelfile.template
 
     def defaults(self) -> Defaults:
-        """What it was told once and for all; of a context that is too long for it as much as it has.
+        """What holds for it: as the environment sets, as it was told once and for all, as the file sets.
+
+        Of a context that is too long for it as much as it has.
 
         Raises:
             InvalidRequest: something of that we do not have.
-            BadModelFile.
+            BadModelFile, DiskError.
         """
+        told = self._told()
+        parameters = {PARAMETERS[name].name: value for name, value in told.options if name in PARAMETERS}
+        settings = read_settings(of_model={**dict(told.loading), **parameters})
+        context = settings.context_length
+        if context is not None:
+            context = min(context, longest_context(self.path))
+        loading = {"context_length": context, "threads": settings.threads}
+        return replace(
+            told,
+            options=tuple({**dict(told.options), **settings.sampling}.items()),
+            loading=tuple((name, value) for name, value in loading.items() if value is not None),
+        )
+
+    def _told(self) -> Defaults:
         from edgeinfer.defaults import Defaults
 
-        if self.modelfile is None:
-            return Defaults()
         try:
-            told = self.modelfile.defaults()
+            return Defaults() if self.modelfile is None else self.modelfile.defaults()
         except InvalidRequest as wrong:
             hint = f"its file runs without what it was told: {self.path}"
             raise InvalidRequest(f"{self.name}: {wrong.message}", hint=hint) from None
-        loading = dict(told.loading)
-        if "context_length" in loading:
-            loading["context_length"] = min(loading["context_length"], longest_context(self.path))
-        return replace(told, loading=tuple(loading.items()))
 
 
 def longest_context(path: Path) -> int:
     """What the model of a file was trained for, tokens. Raises BadModelFile."""
     from edgeinfer import _native
 
-    file = _native.gguf_open(os.fspath(path))
+    return longest_context_in(_native.gguf_open(os.fspath(path)))
+
+
+def longest_context_in(file: GgufFile) -> int:
+    """The same of an open file."""
     key = f"{file.get('general.architecture')}.context_length"
     found = file.get(key) if key in file else None
     return found if isinstance(found, int) else sys.maxsize

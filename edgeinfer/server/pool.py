@@ -99,12 +99,10 @@ class Pool:
 
     async def _beside(self, entry: Entry) -> Model | None:
         """With the engine of an open model of the same weights; None: there is none."""
-        from edgeinfer.loading import beside
-
         assert entry.located is not None
         for other in self._entries:
             if other.model is not None and other.weights == entry.weights:
-                return await asyncio.to_thread(beside, other.model, entry.located)
+                return other.model.beside(entry.name, await asyncio.to_thread(entry.located.defaults))
         return None
 
     async def _with_room(self, located: Located, plan: MemoryPlan) -> Model:

@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import stat
 import subprocess
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+import openai
 import pytest
 from pulling import COMMAND, edgeinfer
 from serving import serve
 
+import edgeinfer as edgeinfer_package
 from edgeinfer.hub.modelfile import parse
 from edgeinfer.hub.store import own
 
@@ -303,18 +307,18 @@ def test_the_model_that_is_set_answers_where_none_is_named(
 
 
 def test_serve_takes_its_options_from_the_file(file: Path, random_model: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
     keys = file.parent / "keys"
     keys.write_text("secret ann\n")
     file.write_text(
         f'model = "{random_model}"\ncontext_length = 64\n'
-        f'[serve]\nport = 0\napi_key_file = "{keys}"\nlog_level = "warning"\n'
+        f'[serve]\nport = {port}\napi_key_file = "{keys}"\nlog_level = "warning"\n'
     )
     with subprocess.Popen([*COMMAND, "serve"], stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr is not None
         told = process.stderr.readline()
-        port = told.split("127.0.0.1:")[1].split("/")[0]
-        ask = ("ps", "--json", "--url", f"http://127.0.0.1:{port}")
-        refused, answered = edgeinfer(*ask), edgeinfer(*ask, EDGEINFER_API_KEY="secret")
+        refused, answered = edgeinfer("ps", "--json"), edgeinfer("ps", "--json", EDGEINFER_API_KEY="secret")
         process.terminate()
         assert process.wait(timeout=60) == 0
     assert told.startswith("random on ")
@@ -384,12 +388,24 @@ def test_parameters_of_the_file_stand_behind_those_of_a_model_and_before_the_eng
 def test_parameters_of_the_file_hold_on_the_port(file: Path, random_model: Path) -> None:
     file.write_text("[sampling]\nmax_tokens = 2\ntemperature = 0\n")
     with serve(random_model) as served, served.client() as client:
-        asked = [{"role": "user", "content": "hello"}]
-        texts = set()
-        for seed in range(3):
-            answer = client.chat.completions.create(model="random", messages=asked, seed=seed)
-            assert answer.usage.completion_tokens == 2
-            texts.add(answer.choices[0].message.content)
-        assert len(texts) == 1
-        longer = client.chat.completions.create(model="random", messages=asked, max_tokens=3)
-        assert longer.usage.completion_tokens == 3
+        assert n_answered(client, "random") == 2
+        assert n_answered(client, "random", max_tokens=3) == 3
+
+
+def test_a_context_for_all_models_is_no_longer_than_the_model_has(
+    edgeinfer_command: Run, file: Path, random_model: Path
+) -> None:
+    file.write_text("context_length = 1000000\n")
+    assert context(edgeinfer_command, random_model) is None
+    code, out, err = edgeinfer_command("fit", str(random_model), "--json")
+    assert code == 0, err
+    with edgeinfer_package.load(random_model) as model:
+        assert json.loads(out)["context"] == model.context_length
+    assert edgeinfer_command("run", str(random_model), "hi", "-c", "1000000")[0] == 2
+
+
+def n_answered(client: openai.OpenAI, model: str, **options: Any) -> int:
+    """Tokens of an answer."""
+    asked = [{"role": "user", "content": "hello"}]
+    answer = client.chat.completions.create(model=model, messages=asked, **options)
+    return int(answer.usage.completion_tokens)

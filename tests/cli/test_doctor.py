@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import socket
 import subprocess
@@ -31,7 +32,7 @@ def facts(edgeinfer_command: Run, monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     """What doctor finds, on a port that nobody else has, with folders of its own."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
-        monkeypatch.setattr(findings, "_PORT", free.getsockname()[1])
+        monkeypatch.setenv("EDGEINFER_SERVE_PORT", str(free.getsockname()[1]))
     monkeypatch.setattr(speed, "_SECONDS", 0.001)  # what is asked is whether it is measured
     monkeypatch.setenv("HOME", str(tmp_path))
     for name in ("XDG_DATA_HOME", "XDG_CACHE_HOME", "HF_HOME", "HF_HUB_OFFLINE", "EDGEINFER_TARGET"):
@@ -95,7 +96,7 @@ class _Stranger(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(facts: Facts) -> Iterator[ThreadingHTTPServer]:
-    with ThreadingHTTPServer(("127.0.0.1", findings._PORT), _Stranger) as listening:
+    with ThreadingHTTPServer(("127.0.0.1", int(os.environ["EDGEINFER_SERVE_PORT"])), _Stranger) as listening:
         threading.Thread(target=listening.serve_forever, args=(0.01,), daemon=True).start()
         yield listening
         listening.shutdown()
@@ -111,7 +112,7 @@ def test_who_has_the_port_is_told(facts: Facts, server: ThreadingHTTPServer) -> 
 
 def test_a_program_that_says_nothing_has_the_port(facts: Facts, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(findings, "_ANSWER_S", 0.1)
-    with socket.create_server(("127.0.0.1", findings._PORT)):
+    with socket.create_server(("127.0.0.1", int(os.environ["EDGEINFER_SERVE_PORT"]))):
         assert "another program" in about(facts(), "port")["value"]
 
 
