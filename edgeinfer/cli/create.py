@@ -14,7 +14,14 @@ from edgeinfer.text.safe import safe_text
 
 @click.command("create", short_help="Give a model a system message, parameters and a name.")
 @click.argument("name")
-@click.option("-f", "--file", default="Modelfile", metavar="FILE", help="-: standard input.  [Modelfile]")
+@click.option(
+    "-f",
+    "--file",
+    type=click.Path(allow_dash=True),
+    default="Modelfile",
+    metavar="FILE",
+    help="-: standard input.  [Modelfile]",
+)
 def command(name: str, file: str) -> None:
     """Let NAME be the model that a Modelfile describes.
 

@@ -40,6 +40,8 @@ _MOST_STOPS = 256  # each is looked for at every character
 # what a Go template has and a Jinja one cannot have: {{ .Prompt }}, {{- if .System }}, {{ $last := ... }}
 _GO = re.compile(r"\{\{-?\s*(?:/\*|[.$]|(?:if|else|end|range|with|define|block|template|break|continue)\b)")
 
+_NO_TEMPLATE = "leave TEMPLATE out: the chat template of the model's file is used; or give one in Jinja"
+
 # parameter -> keyword argument of `edgeinfer.load` or `Model.generate`
 _COUNTS = {"num_ctx": "context_length", "num_thread": "threads", "num_predict": "max_tokens"}
 _LOADING = ("context_length", "threads")
@@ -114,7 +116,7 @@ class Modelfile:
             else:
                 given |= _argument(name, value)
         if self.template is not None:
-            _check_template(self.template)
+            _compile(self.template)
         for role, _ in self.messages:
             _check_role(role)
         return Defaults(
@@ -347,15 +349,19 @@ def _near(name: str, ours: Iterable[str]) -> str:
 
 
 def _check_template(source: str) -> None:
-    """Raises BadModelfile: it is a Go template, or a broken one, or speaks of no messages."""
+    """Raises BadModelfile: it is a Go template, or speaks of no messages."""
+    if _GO.search(source):
+        raise BadModelfile("this is a Go template; edgeinfer has templates in Jinja", hint=_NO_TEMPLATE)
+    if "messages" not in source:
+        raise BadModelfile("this template does not speak of `messages`", hint=_NO_TEMPLATE)
+
+
+def _compile(source: str) -> None:
+    """Not while models are listed: that would take Jinja's time for each. Raises BadModelfile."""
     from edgeinfer.text.template import ChatTemplate
 
-    advice = "leave TEMPLATE out: the chat template of the model's file is used; or give one in Jinja"
-    if _GO.search(source):
-        raise BadModelfile("this is a Go template; edgeinfer has templates in Jinja", hint=advice)
-    if "messages" not in source:
-        raise BadModelfile("this template does not speak of `messages`", hint=advice)
+    _check_template(source)
     try:
         ChatTemplate(source).check()
     except TemplateError as wrong:
-        raise BadModelfile(wrong.message, hint=advice) from None
+        raise BadModelfile(wrong.message, hint=_NO_TEMPLATE) from None

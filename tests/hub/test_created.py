@@ -205,6 +205,7 @@ def test_what_is_no_modelfile_or_no_model_is_refused(
         (f"FROM {folder / 'text.gguf'}", 3, "text.gguf"),
         ("FROM other", 9, "no model is called 'other'"),
         ("FROM edgeinfer-tiny\nPARAMETER mirostat 1", 2, "standard input, line 2"),
+        ("FROM edgeinfer-tiny\nTEMPLATE {% for m in messages %}", 2, "the chat template fails"),
     ):
         refused = edgeinfer_command("create", "other", "-f", "-", stdin=told)
         assert (refused.code, message in refused.err) == (code, True), refused.err
@@ -280,7 +281,9 @@ def test_ollamas_clients_get_its_answers(client: ollama.Client, expected: str, r
         assert client.chat("pirate", own, options=longer).message.content == "".join(t.text for t in said)
 
 
-def test_ollamas_clients_are_shown_what_it_was_told(client: ollama.Client) -> None:
+def test_ollamas_clients_are_shown_what_it_was_told(
+    client: ollama.Client, home: Path, random_model: Path
+) -> None:
     shown = client.show("pirate")
     assert (shown.template, shown.license) == (TEMPLATE, "MIT")
     assert sorted((shown.parameters or "").splitlines()) == [
@@ -293,6 +296,11 @@ def test_ollamas_clients_are_shown_what_it_was_told(client: ollama.Client) -> No
     assert "SYSTEM Talk like a pirate.\n" in (shown.modelfile or "")
     assert "base.gguf" not in str(shown)
     assert {"base", "pirate"} <= {model.model for model in client.list().models}
+    in_ollama(
+        home, "odd", random_model, told={"system": 'no Modelfile says"""\nthis', "params": {"stop": ["a b"]}}
+    )
+    odd = client.show("odd")
+    assert (odd.modelfile, 'stop "a b"' in (odd.parameters or "")) == ("", True)
 
 
 def test_other_clients_get_its_answers(served: Served, expected: str) -> None:
@@ -343,13 +351,11 @@ WRONG: list[tuple[dict[str, Any], str]] = [
 ]
 
 
-@pytest.mark.parametrize(("asked", "message"), WRONG)
-def test_what_a_client_cannot_create_is_refused(
-    client: ollama.Client, home: Path, asked: dict[str, Any], message: str
-) -> None:
-    with pytest.raises(ollama.ResponseError, match=message) as refused:
-        client.create(**{"model": "mine", "from_": "pirate", **asked})
-    assert refused.value.status_code in (400, 404)
+def test_what_a_client_cannot_create_is_refused(client: ollama.Client, home: Path) -> None:
+    for asked, message in WRONG:
+        with pytest.raises(ollama.ResponseError, match=message) as refused:
+            client.create(**{"model": "mine", "from_": "pirate", **asked})
+        assert refused.value.status_code in (400, 404)
     with pytest.raises(ollama.ResponseError, match="no model that was created"):
         client.delete("base")
     assert [path.name for path in home.rglob("*.modelfile")] == ["pirate.modelfile"]

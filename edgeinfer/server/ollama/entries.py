@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import json
 import math
 import time
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
-from edgeinfer.hub.modelfile import Modelfile
+from edgeinfer.hub.modelfile import BadModelfile, Modelfile
 
 if TYPE_CHECKING:
     from edgeinfer.facts import Facts
@@ -50,8 +51,8 @@ def shown(entry: Entry, *, verbose: bool) -> dict[str, Any]:
     told = _told(entry)
     return {
         "license": "\n\n".join(told.licenses) or facts.text("general.license"),
-        "modelfile": str(told),
-        "parameters": "\n".join(told.parameter_lines()),
+        "modelfile": _written(told),
+        "parameters": "\n".join(_parameter(*pair) for pair in told.parameters),
         "template": _template(facts),
         "system": told.system or "",
         "messages": [{"role": role, "content": content} for role, content in told.messages],
@@ -64,6 +65,19 @@ def shown(entry: Entry, *, verbose: bool) -> dict[str, Any]:
         "capabilities": facts.capabilities,
         "modified_at": timestamp(facts.modified_at),
     }
+
+
+def _written(told: Modelfile) -> str:
+    """As a Modelfile, "" for what none can say: that is no reason to show nothing else."""
+    try:
+        return str(told)
+    except BadModelfile:
+        return ""
+
+
+def _parameter(name: str, value: str) -> str:
+    """Clients expect texts in quotation marks."""
+    return f"{name} {json.dumps(value) if name == 'stop' else value}"
 
 
 def timestamp(seconds: float) -> str:
