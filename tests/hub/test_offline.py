@@ -19,6 +19,7 @@ from serving import eventually
 from stores import in_the_cache
 from terminal import CHAT, Terminal
 
+from edgeinfer.bench.speed import machine_speed
 from edgeinfer.errors import Offline
 from edgeinfer.hub.pull import plan_pull
 
@@ -51,6 +52,7 @@ def test_offline_a_model_that_is_here_is_as_good_as_pulled(home: Path, random_mo
 
 ATTEMPTS = """
 import socket, sys, urllib.request, httpx2
+from edgeinfer.bench.speed import machine_speed
 from edgeinfer.errors import Offline
 from edgeinfer.hub.offline import forbid_connections
 forbid_connections()
@@ -139,7 +141,10 @@ def test_offline_no_code_of_the_process_and_no_child_gets_a_socket(
 
 
 ISOLATED = ("unshare", "--user", "--map-root-user", "--net")
-TRACED = ("strace", "-f", "-qq", "-e", "trace=connect,sendto,sendmsg,sendmmsg", "-e", "signal=none", "-o")
+TRACED = (
+    *("strace", "-f", "--seccomp-bpf", "-qq", "-e", "signal=none"),
+    *("-e", "trace=connect,sendto,sendmsg,sendmmsg", "-o"),
+)
 
 
 @pytest.fixture
@@ -174,6 +179,7 @@ def watched(isolated: tuple[str, ...], tmp_path: Path) -> Watched:
 def test_without_any_network_models_are_found_and_run(
     home: Path, random_model: Path, watched: Watched, tmp_path: Path
 ) -> None:
+    machine_speed()  # here it takes a moment, in a process of its own seconds
     in_the_cache(home, "a/b", "b-Q8_0.gguf", random_model)
     bundled = str(tmp_path / "b.tar")
     for line in (
@@ -232,6 +238,7 @@ def test_without_any_network_a_model_is_served_on_a_unix_socket(
 
 
 def test_without_a_loopback_the_other_way_to_serve_is_told(isolated: tuple[str, ...]) -> None:
+    machine_speed()
     done = subprocess.run([*isolated, *COMMAND, "serve"], capture_output=True, text=True)
     assert (done.returncode, "--host unix:PATH" in done.stderr) == (7, True), done.stderr
     done = subprocess.run([*isolated, *COMMAND, "doctor", "--json"], capture_output=True, text=True)
