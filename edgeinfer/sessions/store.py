@@ -273,6 +273,14 @@ class SessionStore:
         )
         return [row[0] for row in rows]
 
+    def said(self, most: int) -> list[str]:
+        """What the person said last, in any session, in order."""
+        rows = self._rows(
+            "SELECT content FROM messages WHERE role = 'user' AND content != '' ORDER BY id DESC LIMIT ?",
+            most,
+        )
+        return [row[0] for row in reversed(rows)]
+
     def preference(self, name: str) -> str | None:
         """What the person chose, as the theme."""
         rows = self._rows("SELECT value FROM preferences WHERE name = ?", name)

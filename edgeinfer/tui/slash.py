@@ -1,15 +1,15 @@
-"""Commands that are typed where messages are: /model, /system, /attach, /clear, /save, /set, /help, /bye."""
+"""Commands that are typed where messages are are obeyed."""
 
 from __future__ import annotations
 
 import asyncio
-import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.parameters import changed
 from edgeinfer.tui.attach import read_attachment
+from edgeinfer.tui.commands import command_named
 from edgeinfer.tui.saving import save
 from edgeinfer.tui.talk import Talk
 from edgeinfer.tui.widgets.prompt import Prompt
@@ -17,11 +17,6 @@ from edgeinfer.tui.widgets.prompt import Prompt
 if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
     from edgeinfer.tui.screens.chat import ChatScreen
-
-
-def is_command(text: str) -> bool:
-    """Whether it is one line that begins like a command, and no path: /usr/bin is none."""
-    return re.fullmatch(r"/[a-z?]+( .*)?", text) is not None
 
 
 class Slash:
@@ -39,31 +34,32 @@ class Slash:
 
     async def _obey(self, name: str, rest: str) -> None:
         app = self._app
-        if name in ("bye", "exit", "quit", "q"):
-            await app.action_quit()
-        elif name in ("help", "?"):
-            app.action_help()
-        elif name in ("clear", "new"):
-            await app.action_new_session()
-        elif name in ("model", "models", "load"):
-            if rest:
-                app.open_model(rest)
-            else:
-                app.action_models()
-        elif name in ("sessions", "resume"):
-            app.action_sessions()
-        elif name == "set":
-            self._set(rest)
-        elif name == "system":
-            self._system(rest)
-        elif name in ("attach", "file"):
-            await self._attach(rest)
-        elif name == "rename":
-            self._rename(rest)
-        elif name in ("save", "export"):
-            self._save(rest)
-        else:
+        command = command_named(name)
+        if command is None:
             raise InvalidRequest(f"there is no command /{name}", hint="/help lists them")
+        match command.names[0]:
+            case "bye":
+                await app.action_quit()
+            case "help":
+                app.action_help()
+            case "clear":
+                await app.action_new_session()
+            case "model" if rest:
+                app.open_model(rest)
+            case "model":
+                app.action_models()
+            case "sessions":
+                app.action_sessions()
+            case "set":
+                self._set(rest)
+            case "system":
+                self._system(rest)
+            case "attach":
+                await self._attach(rest)
+            case "rename":
+                self._rename(rest)
+            case "save":
+                self._save(rest)
 
     def _set(self, rest: str) -> None:
         if not rest:

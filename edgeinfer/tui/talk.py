@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from edgeinfer.chat_model import ChatModel, ChatStream
 
 _TITLE_CHARACTERS = 48
+_MOST_SAID = 200  # messages that Up brings back
 
 
 class Talk:
@@ -50,6 +51,10 @@ class Talk:
     def parameters(self) -> dict[str, Any]:
         """What the next answer is sampled with, as far as it is not by default."""
         return {**self._generation, **self.session.parameters}
+
+    def said_before(self) -> list[str]:
+        """What the person said last, in any session."""
+        return self._store.said(_MOST_SAID)
 
     def say(
         self, text: str, attachments: Sequence[Attachment] = (), instead: Message | None = None

@@ -15,10 +15,12 @@ from textual.widgets import Input, OptionList, Static
 import edgeinfer.loading
 from edgeinfer.errors import DiskError
 from edgeinfer.sessions.store import SessionStore
+from edgeinfer.tui.screens.help import HelpScreen
 from edgeinfer.tui.screens.models import ModelsScreen
 from edgeinfer.tui.screens.sessions import SessionsScreen
 from edgeinfer.tui.widgets.message import AnswerView, QuestionView
 from edgeinfer.tui.widgets.prompt import Prompt
+from edgeinfer.tui.widgets.suggestions import Suggestions
 from edgeinfer.tui.widgets.transcript import Transcript
 
 HOSTILE = "\x1b]52;c;aGk=\x07 \x1b[31m [@click=app.quit]x[/] [bold]b[/bold] \u202egnp.exe [link=file:///]y[/]"
@@ -305,3 +307,77 @@ def test_sessions_can_be_kept_in_memory_alone() -> None:
         store.add(session.id, None, "user", "What?")
         assert [s.id for s in store.sessions()] == [session.id]
         assert store.failure is not None
+
+
+def test_commands_and_paths_are_suggested_and_taken(tmp_path: Path) -> None:
+    (tmp_path / "notes.txt").write_text("The sky is green.\n")
+    (tmp_path / "a folder").mkdir()
+    (tmp_path / "a folder" / "n\x1b[31m.txt").write_text("x")
+
+    async def scenario() -> None:
+        async with chat(tmp_path) as (app, pilot, store):
+            prompt, suggested = app.chat.query_one(Prompt), app.chat.query_one(Suggestions)
+            await pilot.press("slash")
+            await until(pilot, lambda: suggested.display and suggested.option_count == 10)
+            await pilot.press(*"set", "tab")
+            await until(pilot, lambda: prompt.text == "/set " and suggested.option_count > 10)
+            await pilot.press(*"temp", "tab")
+            await until(pilot, lambda: prompt.text == "/set temperature " and not suggested.display)
+            await pilot.press("0", "enter")
+            await until(pilot, lambda: store.session(1).parameters == {"temperature": 0})
+            await pilot.press(*"/mo")
+            await until(pilot, lambda: "choose one" in shown(app))
+            await pilot.press("escape", *"del edgeinfer-na")
+            await until(pilot, lambda: suggested.display)
+            await pilot.press("enter")
+            await until(pilot, lambda: app.chat.talk.model.name == "edgeinfer-nano")
+            await pilot.press("x", "ctrl+c", *"See @no")
+            await until(pilot, lambda: suggested.display)
+            await pilot.press("tab")
+            await until(pilot, lambda: prompt.text == "See @notes.txt ")
+            await pilot.press(*"@a")
+            await until(pilot, lambda: suggested.display)
+            await pilot.press("tab")
+            await until(
+                pilot, lambda: prompt.text == 'See @notes.txt @"a folder/' and "n\\x1b[31m" in shown(app)
+            )
+            await pilot.press("escape")
+            await until(pilot, lambda: not suggested.display)
+            await pilot.press("up", "up", "up")  # cleared, and sent: suggested or not
+            await until(pilot, lambda: prompt.text == "/set temperature 0" and not suggested.display)
+
+    asyncio.run(scenario())
+
+
+def test_keys_that_fingers_know(tmp_path: Path) -> None:
+    never_ends = dict.fromkeys(edgeinfer.loading.load_tokenizer().eog_ids, -float("inf"))
+    endless = {"temperature": 0.0, "logit_bias": never_ends, "context_shift": True}
+
+    async def scenario() -> None:
+        async with chat(tmp_path, generation=endless) as (app, pilot, store):
+            prompt = app.chat.query_one(Prompt)
+            await pilot.press("question_mark")
+            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.chat)
+            await pilot.press("W", "question_mark", "ctrl+c")  # within a text it is a letter; Ctrl+C clears
+            assert prompt.text == ""
+            await pilot.press("up", "ctrl+d")
+            assert prompt.text == "W?"
+            await pilot.press("enter")
+            await until(pilot, lambda: bool(store.sessions()) and bool(store.branch(1)[-1].content))
+            await pilot.press("ctrl+c")  # stops
+            await until(pilot, lambda: store.branch(1)[-1].finish == "cancelled")
+            await until(pilot, lambda: not app.chat.is_answering)
+            await pilot.press("delete")  # is no Ctrl+D
+            await pilot.press("ctrl+c")
+            assert "Ctrl+C again ends" in told(app)
+            await pilot.press("ctrl+c")
+            await until(pilot, lambda: not app.is_running)
+        async with chat(tmp_path) as (app, pilot, store):
+            await pilot.press("up")  # in another session too
+            assert app.chat.query_one(Prompt).text == "W?"
+            await pilot.press("ctrl+c", "ctrl+d")
+            await until(pilot, lambda: not app.is_running)
+
+    asyncio.run(scenario())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import re
+import time
 from typing import TYPE_CHECKING
 
 from textual import on, work
@@ -23,18 +24,21 @@ from edgeinfer.sessions.store import Message
 from edgeinfer.streaming import Progress, Token
 from edgeinfer.text.safe import safe_text
 from edgeinfer.tui.attach import read_mentioned
+from edgeinfer.tui.commands import is_command
 from edgeinfer.tui.messages import Asked, Scrolled, Submitted
-from edgeinfer.tui.slash import Slash, is_command
+from edgeinfer.tui.slash import Slash
 from edgeinfer.tui.talk import Talk
 from edgeinfer.tui.widgets.engine_panel import EnginePanel
 from edgeinfer.tui.widgets.message import AnswerView
 from edgeinfer.tui.widgets.prompt import Prompt
+from edgeinfer.tui.widgets.suggestions import Suggestions
 from edgeinfer.tui.widgets.transcript import Transcript
 
 if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
 
 _CODE = re.compile(r"^[ \t]*(`{3,}|~{3,})[^\n]*\n(.*?)(?:^[ \t]*\1[ \t]*$|\Z)", re.MULTILINE | re.DOTALL)
+_TWICE_S = 2.0  # seconds in which a second Ctrl+C ends
 _LEAST = (40, 10)  # columns and lines of a terminal that anything can be shown on
 
 
@@ -51,6 +55,8 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+p", "app.command_palette", "All"),
         Binding("ctrl+n", "app.new_session", "New"),
         Binding("escape", "stop", "Stop", show=False),
+        Binding("ctrl+c", "interrupt", "Stop, clear, end", show=False),
+        Binding("ctrl+l", "redraw", "Draw anew", show=False),
         Binding("f9", "copy_answer", "Copy", show=False),
         Binding("f8", "copy_code", "Copy code", show=False),
         Binding("ctrl+r", "regenerate", "Another answer", show=False),
@@ -61,6 +67,7 @@ class ChatScreen(Screen[None]):
         self.talk: Talk | None = None
         self._editing: Message | None = None  # what the next message is said in the place of
         self._writing: AnswerView | None = None  # whose first token has come
+        self._interrupted = -_TWICE_S  # when Ctrl+C had nothing to stop or clear
 
     def compose(self) -> ComposeResult:
         """A line above, the conversation, where to write; the engine beside it on demand."""
@@ -73,7 +80,9 @@ class ChatScreen(Screen[None]):
                 yield Transcript()
                 yield Static("\u2193 more below: Ctrl+End", id="below")
                 yield Static(id="status")
-                yield Prompt()
+                suggestions = Suggestions()
+                yield suggestions
+                yield Prompt(suggestions)
             yield EnginePanel()
         yield Footer(show_command_palette=False)
 
@@ -90,10 +99,11 @@ class ChatScreen(Screen[None]):
     async def open(self, talk: Talk) -> None:
         """Show a conversation and go on with it."""
         await self.stopped()
+        if self.talk is None:
+            self.query_one(Prompt).remember(talk.said_before())
         self.talk = talk
         self._editing = None
         self.query_one(EnginePanel).model = talk.model
-        self.query_one(Prompt).remember([m.content for m in talk.messages if m.role == "user"])
         await self.query_one(Transcript).show(talk, self.app.greeting)
         self.tell_session()
         self.tell("")
@@ -233,6 +243,30 @@ class ChatScreen(Screen[None]):
             self.copy("\n".join(blocks))
         else:
             self.notify("there is no code in it")
+
+    @on(Suggestions.Clicked)
+    def _take_suggestion(self) -> None:
+        self.query_one(Prompt).take_suggestion()
+
+    async def action_interrupt(self) -> None:
+        """Copy what is selected, or stop the answer, or clear what is written, or end the second time."""
+        prompt = self.query_one(Prompt)
+        selected = self.get_selected_text()
+        if selected:
+            self.copy(selected)
+        elif self.is_answering or self._editing is not None:
+            await self.action_stop()
+        elif not prompt.is_blank:
+            prompt.put_aside()
+        elif time.monotonic() - self._interrupted < _TWICE_S:
+            await self.app.action_quit()
+        else:
+            self._interrupted = time.monotonic()
+            self.notify("Ctrl+C again ends", timeout=_TWICE_S)
+
+    def action_redraw(self) -> None:
+        """All of it, if another program has written over it."""
+        self.app.refresh(layout=True)
 
     async def action_stop(self) -> None:
         """End the answer, or an edit that was begun; then follow what comes again."""

@@ -9,6 +9,7 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Static
 
+from edgeinfer.tui.commands import COMMANDS
 from edgeinfer.tui.widgets.dialog import Dialog
 
 _SECTIONS = {
@@ -17,7 +18,9 @@ _SECTIONS = {
         ("Ctrl+J, Shift+Enter", "a new line; also \\ before Enter"),
         ("Up, Down", "what you said before"),
         ("@path", "in a message sends that text file along"),
+        ("/", "commands; Tab takes the marked one"),
         ("Esc", "stop the answer"),
+        ("Ctrl+C", "stop, clear, or twice: end; Ctrl+D on an empty line ends too"),
         ("Page Up, Page Down", "read; Ctrl+Home and Ctrl+End: first and last message"),
         ("Ctrl+R", "another answer in the place of the last one"),
         ("F8, F9", "copy the last block of code, the last answer"),
@@ -32,16 +35,10 @@ _SECTIONS = {
         ("F2, Ctrl+N", "sessions, a new one"),
         ("F3, F4, F5", "models, parameters, engine"),
         ("Ctrl+P", "all commands, themes"),
+        ("Ctrl+L", "draw all anew"),
         ("Ctrl+Q", "end"),
     ),
-    "To type": (
-        ("/model NAME", "answer with another model; alone: choose one"),
-        ("/attach PATH", "send a text file along with the next message"),
-        ("/system TEXT", "what the model should know and be"),
-        ("/set NAME VALUE", "a parameter: /set temperature 0.2"),
-        ("/save FILE", "as Markdown, or as JSON if it ends in .json"),
-        ("/rename TITLE", "/sessions, /clear, /help, /bye"),
-    ),
+    "To type": tuple((f"/{c.names[0]} {c.argument}".rstrip(), c.told) for c in COMMANDS),
 }
 
 

@@ -11,7 +11,9 @@ from textual.widgets import TextArea
 
 from edgeinfer.sessions.store import Attachment
 from edgeinfer.tui.attach import folded, label
+from edgeinfer.tui.completion import Completion
 from edgeinfer.tui.messages import Submitted
+from edgeinfer.tui.widgets.suggestions import Suggestions
 
 _MOST_LINES = 10  # the box grows up to here
 
@@ -26,7 +28,8 @@ class Prompt(TextArea):
         Binding("ctrl+end", "screen.scroll('end')", "To the last message", show=False),
     ]
 
-    def __init__(self) -> None:
+    def __init__(self, suggestions: Suggestions) -> None:
+        """`suggestions`: how what is written may go on is shown there."""
         super().__init__(
             show_line_numbers=False,
             soft_wrap=True,
@@ -34,6 +37,7 @@ class Prompt(TextArea):
             highlight_cursor_line=False,
             placeholder="Ask something; F1 tells what there is to press",
         )
+        self._suggestions = suggestions
         self._attached: list[Attachment] = []
         self._said: list[str] = []
         self._recalled = 0  # index into `_said`; its length: what is being written
@@ -63,7 +67,9 @@ class Prompt(TextArea):
         after it, and with priority before those typed before it.
         """
         event.prevent_default()
-        if event.key == "enter":
+        if await self._is_taken(event):
+            pass
+        elif event.key == "enter":
             self._send()
         elif event.key in ("shift+enter", "ctrl+j"):
             self.insert("\n")
@@ -74,6 +80,55 @@ class Prompt(TextArea):
                 return
             await self.app.run_action(bindings[0].action, default_namespace=self)
         event.stop()
+
+    async def _is_taken(self, event: events.Key) -> bool:
+        """Whether a key was for the suggestions, or means something because nothing is written."""
+        suggestions = self._suggestions
+        self._look_ahead()
+        if suggestions.move(event.key):
+            return True
+        if suggestions.display and event.key in ("tab", "enter"):
+            before, taken = self.text, self.take_suggestion()
+            if event.key == "enter" and (taken is None or taken.is_whole or self.text == before):
+                self._send()
+            return True
+        if suggestions.display and event.key == "escape":
+            suggestions.close()
+            return True
+        if self.is_blank and event.key == "question_mark":
+            await self.run_action("app.help")
+            return True
+        if self.is_blank and event.key == "ctrl+d":
+            await self.run_action("app.quit")
+            return True
+        if self.selection.is_empty and event.key == "ctrl+c":  # nothing to copy here
+            await self.run_action("screen.interrupt")
+            return True
+        return False
+
+    def _look_ahead(self) -> None:
+        self._suggestions.offer(self.text if self.cursor_at_end_of_text else "")
+
+    def take_suggestion(self) -> Completion | None:
+        """Write the highlighted one."""
+        taken = self._suggestions.take()
+        if taken is not None:
+            self.text = taken.text
+            self.move_cursor(self.document.end)
+        return taken
+
+    @property
+    def is_blank(self) -> bool:
+        """Whether there is nothing to send."""
+        return not self.text and not self._attached
+
+    def put_aside(self) -> None:
+        """Clear it; Up brings the text back."""
+        text = self.text.strip()
+        if text:
+            self._said.append(text)
+        self.write("", ())
+        self._recalled = len(self._said)
 
     def _send(self) -> None:
         """Hand the text over, unless there is none."""
@@ -112,7 +167,8 @@ class Prompt(TextArea):
             super().action_cursor_down(select)
 
     def on_text_area_changed(self) -> None:
-        """Grow with the text."""
+        """Grow with the text, and look how its end may go on."""
+        self._look_ahead()
         self.styles.height = min(_MOST_LINES, max(1, self.wrapped_document.height)) + 2
 
     async def _on_paste(self, event: events.Paste) -> None:
@@ -137,5 +193,6 @@ class Prompt(TextArea):
         if self._recalled == len(self._said):
             self._draft = self.text
         self._recalled = index
+        self._suggestions.close(self._said[index] if index < len(self._said) else self._draft)
         self.text = self._said[index] if index < len(self._said) else self._draft
         self.move_cursor(self.document.end)
