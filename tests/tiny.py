@@ -10,9 +10,10 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import gguf
 import gguf.quants
@@ -34,6 +35,7 @@ __all__ = [
     "random_matrix",
     "token_ids",
     "write_case",
+    "write_changed_copy",
     "write_f16_copy",
     "write_gguf",
     "write_shards",
@@ -236,12 +238,7 @@ def finish(writer: gguf.GGUFWriter) -> None:
 def write_f16_copy(path: Path, source: Path) -> Path:
     """Write a GGUF like source with every quantized matrix decoded to F16. Returns path."""
     reader = gguf.GGUFReader(source)
-    writer = gguf.GGUFWriter(path, str(reader.fields["general.architecture"].contents()))
-    for name, value in reader.fields.items():
-        if name.startswith("GGUF.") or name == "general.architecture":
-            continue
-        inner = value.types[-1] if value.types[0] == gguf.GGUFValueType.ARRAY else None
-        writer.add_key_value(name, value.contents(), value.types[0], inner)
+    writer = _with_keys(path, reader, {})
     for tensor in reader.tensors:
         data = tensor.data
         if tensor.tensor_type not in (Type.F32, Type.F16):
@@ -249,6 +246,29 @@ def write_f16_copy(path: Path, source: Path) -> Path:
         writer.add_tensor(tensor.name, data)
     finish(writer)
     return path
+
+
+def write_changed_copy(path: Path, source: Path, changes: Mapping[str, Callable[[Any], Any]]) -> Path:
+    """Write a GGUF like source whose keys have other values, made of those there. Returns path."""
+    reader = gguf.GGUFReader(source)
+    writer = _with_keys(path, reader, changes)
+    for tensor in reader.tensors:
+        writer.add_tensor(tensor.name, tensor.data, raw_dtype=tensor.tensor_type)
+    finish(writer)
+    return path
+
+
+def _with_keys(
+    path: Path, reader: gguf.GGUFReader, changes: Mapping[str, Callable[[Any], Any]]
+) -> gguf.GGUFWriter:
+    writer = gguf.GGUFWriter(path, str(reader.fields["general.architecture"].contents()))
+    for name, field in reader.fields.items():
+        if name.startswith("GGUF.") or name == "general.architecture":
+            continue
+        inner = field.types[-1] if field.types[0] == gguf.GGUFValueType.ARRAY else None
+        value = changes.get(name, lambda same: same)(field.contents())
+        writer.add_key_value(name, value, field.types[0], inner)
+    return writer
 
 
 def token_ids(n: int, key: str = "tokens") -> list[int]:

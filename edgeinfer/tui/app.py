@@ -180,14 +180,19 @@ class ChatApp(App[None]):
 
     @work
     async def _choose_model(self, problem: str = "") -> None:
-        from edgeinfer.tui.choices import is_elsewhere
         from edgeinfer.tui.screens.models import ModelsScreen
-        from edgeinfer.tui.screens.pull import PullScreen
 
         current = self._model.name if self._model is not None else ""
         name = await self.push_screen_wait(ModelsScreen(current, problem))
-        if name is None:
-            return
+        if name is not None:
+            self.open_or_fetch(name)
+
+    @work
+    async def open_or_fetch(self, name: str) -> None:
+        """Answer with this model, wherever it is now."""
+        from edgeinfer.tui.choices import is_elsewhere
+        from edgeinfer.tui.screens.pull import PullScreen
+
         with self.telling():
             if not await asyncio.to_thread(is_elsewhere, name) or await self.push_screen_wait(
                 PullScreen(name)

@@ -80,19 +80,26 @@ def outlook(choice: Choice, speed: Speed | None) -> Outlook:
 
 
 def suggested(found: Sequence[Choice]) -> list[Choice]:
-    """Up to three to fetch, the largest first: as fast as people read, with half of the free memory."""
+    """Up to three to fetch, of several makers: the largest that answers as fast as people read."""
     from edgeinfer.bench.speed import stored_speed
 
     use, speed = usual_use(), stored_speed()
-    fitting: list[tuple[int, Choice]] = []
+    chosen: dict[str, tuple[str, int, Choice]] = {}  # by chat format: family, bytes
     for choice in found:
-        fit = estimate(choice.entry, use) if choice.entry is not None and choice.is_runnable else None
-        if fit is None or fit.total_bytes > _MOST_OF_MEMORY * fit.memory.available:
+        entry = choice.entry
+        fit = estimate(entry, use) if entry is not None and entry.is_runnable else None
+        if entry is None or fit is None or not _is_pleasant(fit, speed):
             continue
-        per_s = _USUAL_BYTES_PER_S / fit.work.bytes_per_step if speed is None else speed.decode(fit.work)
-        if per_s >= _PLEASANT_PER_S:
-            fitting.append((fit.weight_bytes, choice))
-    return [choice for _, choice in sorted(fitting, key=lambda pair: -pair[0])[:_N_SUGGESTED]]
+        family = choice.name.partition(":")[0]
+        before, size_bytes, _ = chosen.get(entry.chat, (family, 0, choice))
+        if family == before and fit.weight_bytes > size_bytes:
+            chosen[entry.chat] = family, fit.weight_bytes, choice
+    return [choice for _, _, choice in chosen.values()][:_N_SUGGESTED]
+
+
+def _is_pleasant(fit: Fit, speed: Speed | None) -> bool:
+    per_s = _USUAL_BYTES_PER_S / fit.work.bytes_per_step if speed is None else speed.decode(fit.work)
+    return per_s >= _PLEASANT_PER_S and fit.total_bytes <= _MOST_OF_MEMORY * fit.memory.available
 
 
 def is_elsewhere(name: str) -> bool:

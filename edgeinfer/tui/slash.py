@@ -45,7 +45,7 @@ class Slash:
             case "clear":
                 await app.action_new_session()
             case "model" if rest:
-                app.open_model(rest)
+                app.open_or_fetch(rest)
             case "model":
                 app.action_models()
             case "sessions":

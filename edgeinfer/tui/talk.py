@@ -111,12 +111,14 @@ class Talk:
         """
         reason: str = "cancelled"
         cost: dict[str, Any] = {}
+        n_thoughts = 0
         recorder = Recorder(self._store, message.id)
         try:
             stream = self._stream = await asyncio.to_thread(self._start)
             if not self._stopped:
                 async for event in stream.events():
                     if isinstance(event, Token):
+                        n_thoughts += bool(event.reasoning)
                         recorder.add(event.text, event.reasoning)
                     yield event
                 reason = stream.finish_reason or reason
@@ -127,6 +129,7 @@ class Talk:
             if self._stream is not None:
                 self._stream.cancel()
                 cost = {**_cost(self._stream, self.model.context_length), **cost}
+                cost["reasoning_tokens"] = n_thoughts
             self._stream = None
             recorder.flush()
             self._store.finish(message.id, reason, cost)

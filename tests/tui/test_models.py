@@ -8,7 +8,7 @@ import shutil
 from pathlib import Path
 
 import pytest
-from chatting import ASKED, chat, opened, say, shown, told, until
+from chatting import ASKED, chat, command, opened, say, shown, told, until
 from fake_hub import REPO, FakeHub, Fault
 from stores import copy, in_the_cache
 from textual.pilot import Pilot
@@ -153,7 +153,7 @@ def test_a_pull_tells_its_pace_and_goes_on_where_it_was_stopped(home: Path, hub:
             await pilot.press("escape")
             await until(pilot, lambda: app.screen is app.chat)
             hub.pause_s = 0.0
-            await choose(app, pilot, NAME)
+            await command(app, pilot, f"/model {NAME}")
             await until(pilot, lambda: "random" in app.chat.talk.model.name)
             assert hub.fetched[-1].start > 0
 

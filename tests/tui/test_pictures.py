@@ -50,7 +50,8 @@ def fib(n: int) -> int:
 | tiny | 8 MB |
 """
 COST = {"completion_tokens": 120, "tokens_per_s": 55.2, "first_token_s": 0.21, "prompt_tokens": 1300} | {
-    "cached_tokens": 1200
+    "cached_tokens": 1200,
+    "reasoning_tokens": 6,
 }
 PICTURES = Path(__file__).parent / "pictures"
 MADE_WITH = "8.2.8"  # another Textual draws a little differently

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shlex
 import shutil
 import signal
@@ -49,6 +50,42 @@ def test_a_chat_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     terminal.type("/bye", "Enter")
     terminal.until(lambda screen: "f1 Help" not in screen)
     assert settings(terminal, "then") == before
+
+
+def test_a_megabyte_is_pasted_and_what_others_wrote_is_drawn_over(terminal: Terminal, tmp_path: Path) -> None:
+    terminal.start()
+    text = tmp_path / "large.txt"
+    text.write_text("word word\n" * 100_000)
+    terminal.run("load-buffer", str(text))
+    terminal.run("paste-buffer", "-p")  # bracketed
+    terminal.until(lambda screen: "+ pasted 976.6 KiB, 100,000 lines" in screen)
+    terminal.type("", "BSpace")
+    terminal.until(lambda screen: "100,000 lines" not in screen)
+    with Path(terminal.run("display", "-p", "#{pane_tty}").strip()).open("wb") as screen:
+        screen.write(b"\x1b[3;3Hsomething of another program")
+    terminal.until(lambda screen: "of another program" in screen)
+    terminal.type("", "C-l")
+    terminal.until(lambda screen: "of another program" not in screen)
+
+
+def test_without_colours_it_is_grey_and_ctrl_c_ends_it(terminal: Terminal) -> None:
+    before = settings(terminal, "before")
+    terminal.type(f"NO_COLOR=1 {CHAT}", "Enter")
+    terminal.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
+    terminal.type("/set", "Tab")
+    terminal.until(lambda screen: "temperature" in screen)
+    drawn = terminal.run("capture-pane", "-p", "-e")
+    colours = {int(number) for number in re.findall(r"[34]8;5;(\d+)", drawn)}
+    assert colours
+    assert all(colour in (0, 15, 16, 231) or colour >= 232 for colour in colours)  # of xterm's, the grey ones
+    assert not re.search(r"\x1b\[[\d;]*\b(?:3[1-6]|4[1-6]|9[1-6])m", drawn)
+    terminal.type("", "C-c")
+    terminal.until(lambda screen: "/set" not in screen)
+    terminal.type("", "C-c")
+    terminal.until(lambda screen: "Ctrl+C again ends" in screen)
+    terminal.type("", "C-c")
+    terminal.until(lambda screen: "f1 Help" not in screen)
+    assert settings(terminal, "after") == before
 
 
 @pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGHUP])

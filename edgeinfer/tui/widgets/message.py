@@ -73,9 +73,7 @@ class AnswerView(MessageView):
         from edgeinfer.tui.widgets.markdown import GrowingMarkdown  # 60 ms before the first prompt
 
         reasoning = GrowingMarkdown(safe_text(self.message.reasoning))
-        folded = Collapsible(reasoning, collapsed=True)
-        folded.display = bool(self.message.reasoning)
-        yield folded
+        yield Collapsible(reasoning, collapsed=True)
         yield GrowingMarkdown(safe_text(self.message.content))
         yield Static(classes="problem")
         yield Static(classes="footer")
@@ -122,8 +120,10 @@ class AnswerView(MessageView):
         folded.collapsed = not folded.collapsed
 
     def _tell_end(self) -> None:
-        n_words = len(self.message.reasoning.split())
-        self.query_one(Collapsible).title = f"Reasoning, {n_words:,} words"
+        n_thoughts = self.message.cost.get("reasoning_tokens")  # not told of one that was cut off
+        title = "Reasoning" if n_thoughts is None else f"Reasoning, {n_thoughts:,} tokens"
+        folded = self.query_one(Collapsible)
+        folded.title, folded.display = title, bool(self.message.reasoning)
         _show(self.query_one(".problem", Static), _problem(self.message))
         told = "  ".join(filter(None, [_cost(self.message), self.versions]))
         _show(self.query_one(".footer", Static), told)
