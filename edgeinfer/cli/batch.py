@@ -11,7 +11,7 @@ from typing import IO, TYPE_CHECKING, Any, NoReturn
 import click
 
 from edgeinfer import machine
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.options import model_options
 
 if TYPE_CHECKING:
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 @click.option(
     "-o", "--output", "to", type=click.Path(path_type=Path), required=True, help="Where results go."
 )
-@click.option("-m", "--model", metavar="MODEL", help="Which model; default: edgeinfer-tiny.")
+@model_names.option("Which model; default: edgeinfer-tiny.")
 @click.option("--seed", type=int, default=0, metavar="N", help="Another seed, other answers.  [0]")
 @click.option("--json", "as_json", is_flag=True, help="Print a summary as JSON.")
 @model_options

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.errors import DiskError, InvalidRequest
 
 if TYPE_CHECKING:
@@ -101,7 +101,7 @@ def kernels(types: str | None, targets: str | None, from_memory: bool, json_to: 
 
 
 @command.command("model", short_help="A whole model, beside llama.cpp if asked for.")
-@click.argument("model", required=False)
+@model_names.argument("model", required=False)
 @_threads
 @_repetitions(7)
 @click.option(
@@ -180,7 +180,7 @@ def _measure_model(
 
 
 @command.command("streams", short_help="Several clients at once, beside llama-server if asked for.")
-@click.argument("model", required=False)
+@model_names.argument("model", required=False)
 @click.option("-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Default: one a core.")
 @_repetitions(3)
 @click.option(
@@ -227,7 +227,7 @@ def streams(
 
 
 @command.command("beside", short_help="A running answer beside a long prompt.")
-@click.argument("model", required=False)
+@model_names.argument("model", required=False)
 @click.option("-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Default: one a core.")
 @_repetitions(3)
 @click.option("--prompt", type=click.IntRange(16, 1 << 17), default=8192, metavar="N", help="Tokens.  [8192]")
@@ -250,7 +250,7 @@ def beside(
 
 
 @command.command("http", short_help="What the port adds to a token.")
-@click.argument("model", required=False)
+@model_names.argument("model", required=False)
 @click.option("-t", "--threads", type=click.IntRange(min=1), metavar="N", help="Default: one a core.")
 @_repetitions(9)
 @click.option("--streams", type=click.IntRange(1, 64), default=8, show_default=True, metavar="N")

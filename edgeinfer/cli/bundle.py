@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.progress import bar_of
 from edgeinfer.text.safe import safe_text
 
@@ -37,7 +37,7 @@ def command() -> None:
 
 
 @command.command("create", short_help="Write a bundle of models that are here.")
-@click.argument("names", nargs=-1, metavar="NAME...")
+@model_names.argument("names", nargs=-1, metavar="NAME...")
 @click.option("-o", "--output", "out", type=click.Path(path_type=Path), required=True, metavar="FILE")
 @click.option("--with-wheels", is_flag=True, help="Add what installs edgeinfer itself; pip gathers it.")
 @_json

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.options import (
     chosen_model,
     model_options,
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 
 @click.command("chat", short_help="Talk with a model.")
-@click.argument("model", required=False)
+@model_names.argument("model", required=False)
 @click.option("--system", metavar="TEXT", help="What the model should know and be.")
 @click.option("-C", "--continue", "go_on", is_flag=True, help="Go on with the last session.")
 @click.option("--plain", is_flag=True, help="Line by line, as in pipes and on dumb terminals.")

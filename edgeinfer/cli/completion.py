@@ -23,6 +23,8 @@ def command(ctx: click.Context, shell: str) -> None:
     found = get_completion_class(shell)
     assert found is not None, "click knows the three shells"
     cli = ctx.find_root().command
+    if shell == "bash":  # it would take the colon of a name for the end of a word
+        output.data("COMP_WORDBREAKS=${COMP_WORDBREAKS//:}")
     output.data(found(cli, {}, "edgeinfer", "_EDGEINFER_COMPLETE").source_template % _names())
 
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.text.safe import safe_text
 
 
 @click.command("cp", short_help="Call a model by one more name.")
-@click.argument("source")
+@model_names.argument("source")
 @click.argument("name")
 def command(source: str, name: str) -> None:
     """Let NAME be another name of the model SOURCE. Weights are not copied.

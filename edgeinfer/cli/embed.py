@@ -8,13 +8,13 @@ from typing import Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.options import model_options
 
 
 @click.command("embed", short_help="Turn texts into vectors.")
 @click.argument("texts", nargs=-1, metavar="[TEXT]...")
-@click.option("-m", "--model", metavar="MODEL", required=True, help="An embedding model.")
+@model_names.option("An embedding model.", required=True)
 @click.option("--dimensions", type=int, metavar="N", help="Keep the first N numbers of each vector.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON document with all vectors.")
 @model_options

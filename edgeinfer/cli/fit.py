@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.errors import EXIT_AND_STATUS
 from edgeinfer.text.safe import safe_text
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command("fit", short_help="Tell whether a model fits into this machine, and how fast it will be.")
-@click.argument("name")
+@model_names.argument("name", model_names.anywhere)
 @click.option("-c", "--context", type=int, metavar="N", help="Tokens of a request; default: as `run` takes.")
 @click.option(
     "--parallel",

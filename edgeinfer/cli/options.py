@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.shell_completion import CompletionItem
 
+from edgeinfer.cli import model_names
 from edgeinfer.config.kinds import File, ModelName, OneOf, Switch
 from edgeinfer.config.table import PARAMETERS, SETTINGS, Setting
 from edgeinfer.errors import InvalidRequest
@@ -50,7 +51,9 @@ def setting_option(name: str, *short: str) -> Callable[[Command], Command]:
 def values_of(setting: Setting, begun: str) -> list[CompletionItem]:
     """What a shell offers for a value that begins so: words, or files."""
     kind = setting.kind
-    if isinstance(kind, File | ModelName):
+    if isinstance(kind, ModelName):
+        return model_names.here(begun)
+    if isinstance(kind, File):
         return [CompletionItem(begun, type="file")]
     words = kind.words if isinstance(kind, OneOf) else ("true", "false") if isinstance(kind, Switch) else ()
     return [CompletionItem(word) for word in words if word.startswith(begun)]

@@ -7,14 +7,14 @@ from typing import Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.options import model_options
 from edgeinfer.errors import DiskError, NotFound
 
 
 @click.command("perplexity", short_help="Measure how well a model predicts a text.")
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-m", "--model", metavar="MODEL", help="Which model; default: edgeinfer-tiny.")
+@model_names.option("Which model; default: edgeinfer-tiny.")
 @click.option("--json", "as_json", is_flag=True, help="Print JSON.")
 @model_options
 def command(file: Path, model: str | None, as_json: bool, **loading: Any) -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.progress import bar_of
 from edgeinfer.errors import (
     BadModelFile,
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 
 
 @click.command("pull", short_help="Fetch models by name.")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@model_names.argument("names", model_names.to_pull, nargs=-1, required=True, metavar="NAME...")
 @click.option("--dry-run", is_flag=True, help="Tell what would be fetched, and fetch nothing.")
 @click.option("-y", "--yes", is_flag=True, help="Fetch also what will not run on this machine.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per name.")

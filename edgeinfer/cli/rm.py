@@ -6,13 +6,13 @@ from pathlib import Path
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.text.safe import safe_text
 
 
 @click.command("rm", short_help="Remove models that edgeinfer keeps.")
-@click.argument("names", nargs=-1, required=True, metavar="NAME...")
+@model_names.argument("names", nargs=-1, required=True, metavar="NAME...")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per name.")
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """Remove models from the Hugging Face cache, our copies, and aliases; tell what that frees.

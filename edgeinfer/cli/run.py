@@ -8,7 +8,7 @@ from typing import Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.answer import one_shot
 from edgeinfer.cli.options import (
     chosen_model,
@@ -25,8 +25,8 @@ from edgeinfer.hub.names import looks_like_model
 
 
 @click.command("run", short_help="Answer a prompt, or talk line by line.")
-@click.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]")
-@click.option("-m", "--model", metavar="MODEL", help="The model; then all arguments are the prompt.")
+@model_names.argument("words", nargs=-1, metavar="[MODEL] [PROMPT]", only_first=True)
+@model_names.option("The model; then all arguments are the prompt.")
 @click.option("--system", metavar="TEXT", help="What the model should know and be.")
 @click.option("--raw", is_flag=True, help="Continue the prompt as it is, without the chat template.")
 @click.option(

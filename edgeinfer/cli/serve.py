@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.options import Command, chosen_model, model_options, setting_option, take_model
 from edgeinfer.config.table import SETTINGS, Serve
 from edgeinfer.durations import seconds_of
@@ -41,7 +41,7 @@ def _serve_options(command: Command) -> Command:
 
 
 @click.command("serve", short_help="Answer editors and agents on a port.")
-@click.argument("models", nargs=-1, metavar="[MODEL]...")
+@model_names.argument("models", nargs=-1, metavar="[MODEL]...")
 @_serve_options
 @model_options
 def command(models: tuple[str, ...], **options: Any) -> None:

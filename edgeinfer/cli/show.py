@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, get_args
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.facts import Facts, TensorType
 from edgeinfer.settings import KvType
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 @click.command("show", short_help="Tell what is in a model file.")
-@click.argument("model", required=False)
+@model_names.argument("model", required=False)
 @click.option("--template", is_flag=True, help="Print only the chat template.")
 @click.option("--modelfile", is_flag=True, help="Print only a Modelfile that `create` takes.")
 @click.option("--metadata", is_flag=True, help="Print all metadata keys; long arrays by their length.")

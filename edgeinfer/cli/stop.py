@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.cli.running import ask, server_option
 
 
 @click.command("stop", short_help="Make a server close a model.")
-@click.argument("model")
+@model_names.argument("model")
 @server_option
 def command(model: str, url: str | None) -> None:
     """Make a running `edgeinfer serve` close MODEL as soon as nobody uses it.

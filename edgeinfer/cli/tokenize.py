@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from edgeinfer.cli import output
+from edgeinfer.cli import model_names, output
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command("tokenize", short_help="Cut text into a model's tokens.")
 @click.argument("text", required=False)
-@click.option("-m", "--model", metavar="MODEL", help="Whose tokens; default: edgeinfer-tiny.")
+@model_names.option("Whose tokens; default: edgeinfer-tiny.")
 @click.option("--ids", is_flag=True, help="Print only the ids.")
 @click.option("--count", is_flag=True, help="Print only how many there are.")
 @click.option("--json", "as_json", is_flag=True, help="Print ids and pieces as JSON.")

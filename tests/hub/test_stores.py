@@ -9,6 +9,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pulling import edgeinfer
 from stores import copy, in_ollama, in_the_cache
 
 from edgeinfer.errors import InvalidRequest, NotFound
@@ -178,6 +179,32 @@ def test_the_catalog_is_listed(home: Path, edgeinfer_command: Run) -> None:
     shown = edgeinfer_command("ls", "--catalog")[1]
     assert re.search("qwen3:4b .* yes .*", shown)
     assert re.search("nomic-embed-text:v1.5 .* no: nomic-bert .*", shown)
+
+
+@pytest.mark.parametrize(
+    ("line", "offered"),
+    [
+        ("run a/", {"a/b-GGUF:Q8_0"}),
+        ("run a/b-GGUF:q", {"a/b-GGUF:Q8_0"}),
+        ("run edgeinfer-tiny ti", set()),  # a prompt
+        ("run -m ti", {"tiny:latest"}),
+        ("show TI", {"tiny:latest"}),
+        ("rm ti", {"tiny:latest"}),
+        ("serve edgeinfer-tiny a", {"a/b-GGUF:Q8_0"}),
+        ("bench model edgeinfer-n", {"edgeinfer-nano"}),
+        ("pull qwen3:4", {"qwen3:4b", "qwen3:4b-2507"}),
+        ("fit smollm3", {"smollm3:3b"}),
+        ("bundle create ti", {"tiny:latest"}),
+    ],
+)
+def test_shells_complete_the_names_of_models(
+    home: Path, random_model: Path, line: str, offered: set[str]
+) -> None:
+    in_the_cache(home, "a/b-GGUF", "b-Q8_0.gguf", random_model)
+    in_ollama(home, "tiny", random_model)
+    words = {"COMP_WORDS": f"edgeinfer {line}", "COMP_CWORD": str(line.count(" ") + 1)}
+    done = edgeinfer(**words, _EDGEINFER_COMPLETE="bash_complete")
+    assert {row.removeprefix("plain,") for row in done.stdout.split() if "plain," in row} == offered
 
 
 def test_cp_import_and_rm(home: Path, random_model: Path, edgeinfer_command: Run, tmp_path: Path) -> None:
