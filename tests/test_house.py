@@ -34,6 +34,8 @@ ALLOWED: dict[str, set[str]] = {
             "settings",
             "machine",
             "models",
+            "hub.catalog",
+            "hub.estimate",
             "hub.header",
             "hub.located",
             "hub.names",

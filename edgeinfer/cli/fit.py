@@ -34,8 +34,9 @@ def command(
 ) -> int:
     """Tell what the model NAME takes of the memory that is free, and how fast it will be.
 
-    Of a model that is not here only the header is fetched. The speed of this machine is measured once, which
-    takes some two seconds. Exits with 0 if the model fits, even if tightly, with 4 if it does not.
+    Of a model that is not here only the header is fetched; without a network the catalog is asked. The
+    speed of this machine is measured once, which takes some two seconds. Exits with 0 if the model fits,
+    even if tightly, with 4 if it does not.
     """
     from edgeinfer.bench.speed import machine_speed
     from edgeinfer.hub.fit import fit_model, usual_use
@@ -57,6 +58,7 @@ def _facts(fit: Fit, speed: Speed) -> dict[str, Any]:
     return {
         "name": fit.name,
         "verdict": fit.verdict,
+        "is_estimate": fit.is_estimate,
         "bytes": {
             "weights": fit.weight_bytes,
             "kv": fit.kv_bytes,
@@ -87,6 +89,8 @@ def _print(fit: Fit, speed: Speed) -> None:
         ],
         title=fit.name,
     )
+    if fit.is_estimate:
+        output.talk("note: the hub cannot be asked; this is about what the catalog tells")
     output.data(fit.verdict)
     if fit.verdict == "does not fit":
         output.talk(f"hint: {safe_text(fit.advice)}")

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from typing import Any
+from typing import Any, TypeVar
 
 import click
 from click.shell_completion import CompletionItem
 
+_Command = TypeVar("_Command", bound=Callable[..., Any])
 Complete = Callable[[str], list[CompletionItem]]  # what begins so
 
 
@@ -32,7 +33,9 @@ def anywhere(begun: str) -> list[CompletionItem]:
     return [*to_pull(begun), *here(begun)]
 
 
-def argument(name: str, complete: Complete = here, *, only_first: bool = False, **more: Any) -> Any:
+def argument(
+    name: str, complete: Complete = here, *, only_first: bool = False, **more: Any
+) -> Callable[[_Command], _Command]:
     """click.argument for models.
 
     Args:
@@ -46,7 +49,7 @@ def argument(name: str, complete: Complete = here, *, only_first: bool = False, 
     return click.argument(name, shell_complete=offer, **more)
 
 
-def option(about: str, **more: Any) -> Any:
+def option(about: str, **more: Any) -> Callable[[_Command], _Command]:
     """-m, --model."""
 
     def offer(ctx: click.Context, param: click.Parameter, begun: str) -> list[CompletionItem]:

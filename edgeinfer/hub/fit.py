@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Literal
 from edgeinfer import machine
 from edgeinfer.backends.plan import default_context, filled_kv_bytes, work_bytes
 from edgeinfer.bench.work import Work, work_of
-from edgeinfer.errors import InvalidRequest, NotFound, UnsupportedModel
+from edgeinfer.errors import AccessDenied, InvalidRequest, NetworkError, NotFound, UnsupportedModel
 from edgeinfer.hub.located import longest_context_in
 from edgeinfer.hub.names import locate
 from edgeinfer.settings import KvType, read_settings
@@ -108,6 +108,8 @@ def usual_use() -> Use:
 def fit_model(name: str, use: Use) -> Fit:
     """Of a model on this machine, else of one on the hub, of which only the header is fetched.
 
+    Without a network it is about what the catalog knows of it.
+
     Raises:
         BadModelFile, UnsupportedModel: edgeinfer cannot run it.
         InvalidRequest: the context makes no sense.
@@ -116,17 +118,35 @@ def fit_model(name: str, use: Use) -> Fit:
     try:
         found = locate(name)
     except NotFound as missing:
-        from edgeinfer.hub.pull import plan_pull
-
-        try:
-            plan = plan_pull(name)
-        except NotFound:
-            raise missing from None
-        return fit_plan(plan, use)
+        return _elsewhere(name, use, missing)
     told = dict(found.defaults().loading)
     if use.context_length is None and "context_length" in told:
         use = replace(use, context_length=told["context_length"])
     return fit_file(found.path, found.name, use)
+
+
+def _elsewhere(name: str, use: Use, missing: NotFound) -> Fit:
+    from edgeinfer.hub.pull import plan_pull
+
+    try:
+        return fit_plan(plan_pull(name), use)
+    except NotFound:
+        raise missing from None
+    except AccessDenied:
+        raise
+    except NetworkError:
+        about = _of_catalog(name, use)
+        if about is None:
+            raise
+        return about
+
+
+def _of_catalog(name: str, use: Use) -> Fit | None:
+    from edgeinfer.hub.catalog import catalog
+    from edgeinfer.hub.estimate import estimate
+
+    model, quant = catalog().lookup(name) or (None, "")
+    return estimate(model, use) if model is not None and quant == model.quant else None
 
 
 def fit_file(path: str | os.PathLike[str], name: str, use: Use) -> Fit:

@@ -56,6 +56,15 @@ def test_shards_have_a_header_each(hub: FakeHub, random_shards: list[Path]) -> N
     assert figures(fit_model(NAME, Use())) == figures(fit_model(str(random_shards[0]), Use()))
 
 
+def test_without_a_network_the_catalog_is_asked() -> None:
+    report = json.loads(edgeinfer("--offline", "fit", "smollm3", "--json", "-c", "1000").stdout)
+    assert (report["is_estimate"], report["context"]) == (True, 1000)
+    assert report["bytes"]["weights"] == 1_915_305_312
+    assert "note: the hub cannot be asked" in edgeinfer("--offline", "fit", "smollm3").stderr
+    for name in ("smollm3:3b-q8_0", NAME):  # nothing is known of these
+        assert edgeinfer("--offline", "fit", name).returncode == 5
+
+
 def large_vocabulary(last: bytes = b"") -> bytes:
     """A model with as many tokens as Qwen's, as long as those are, and next to no weights.
 
