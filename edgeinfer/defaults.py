@@ -13,6 +13,5 @@ class Defaults:
     system: str = ""  # the system message of conversations that bring none
     messages: tuple[tuple[str, str], ...] = ()  # (role, content) of what comes first in each conversation
     template: str | None = None  # Jinja source; None: that of the file
-    license: str = ""
     options: tuple[tuple[str, Any], ...] = ()  # keyword arguments of `Model.generate`
     loading: tuple[tuple[str, Any], ...] = ()  # keyword arguments of `edgeinfer.load`

@@ -27,7 +27,8 @@ ALLOWED: dict[str, set[str]] = {
     "facts": {"errors", "text", "_native"},
     "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
     "hub.located": {"errors", "config.table", "settings", "defaults", "hub.modelfile", "_native"},
-    "hub.modelfile": {"errors", "defaults", "options", "parameters", "text.template"},
+    "hub.modelfile": {"errors", "defaults", "hub.ollama_parameters", "text.template"},
+    "hub.ollama_parameters": {"errors", "options", "parameters"},
     "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
         *(
             "errors",

@@ -17,9 +17,9 @@ def command(source: str, name: str) -> None:
     \b
     edgeinfer cp qwen3:4b my-model
     """
-    from edgeinfer.hub.create import call
+    from edgeinfer.hub.create import alias
     from edgeinfer.hub.names import locate
 
     found = locate(source)
-    call(name, found)
+    alias(name, found)
     output.data(safe_text(f"{name} is {found.path.absolute()}"))

@@ -47,7 +47,7 @@ def create(name: str, modelfile: Modelfile, built_on: Located) -> Created:
     return Created(path, remarks)
 
 
-def call(name: str, model: Located) -> None:
+def alias(name: str, model: Located) -> None:
     """Let a model have one more name, with what it was told.
 
     Raises:

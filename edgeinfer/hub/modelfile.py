@@ -15,11 +15,12 @@ import contextlib
 import difflib
 import json
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer.errors import InvalidRequest, TemplateError
+from edgeinfer.hub.ollama_parameters import LOADING, WITHOUT_EFFECT, argument, check_stop
 
 if TYPE_CHECKING:
     from edgeinfer.defaults import Defaults
@@ -35,26 +36,10 @@ _NOT_OURS = {
     "CAPABILITY": "leave it out: what a model can is read from its file",
 }
 
-_MOST_STOPS = 256  # each is looked for at every character
-
 # what a Go template has and a Jinja one cannot have: {{ .Prompt }}, {{- if .System }}, {{ $last := ... }}
 _GO = re.compile(r"\{\{-?\s*(?:/\*|[.$]|(?:if|else|end|range|with|define|block|template|break|continue)\b)")
 
 _NO_TEMPLATE = "leave TEMPLATE out: the chat template of the model's file is used; or give one in Jinja"
-
-# parameter -> keyword argument of `edgeinfer.load` or `Model.generate`
-_COUNTS = {"num_ctx": "context_length", "num_thread": "threads", "num_predict": "max_tokens"}
-_LOADING = ("context_length", "threads")
-_INTEGER = re.compile(r"[+-]?[0-9]{1,20}")
-_NUMBER = re.compile(r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]{1,3})?")
-# They tune Ollama's engine, say what a GGUF file says itself, or have no effect there any more.
-_WITHOUT_EFFECT = (
-    *("num_gpu", "main_gpu", "num_batch", "num_keep", "num_gqa", "numa", "low_vram", "f16_kv", "vocab_only"),
-    *("use_mmap", "use_mlock", "logits_all", "embedding_only", "penalize_newline", "draft_num_predict"),
-    *("rope_frequency_base", "rope_frequency_scale", "mirostat_eta", "mirostat_tau"),
-)
-# They would change the answers: parameter -> with this they do not.
-_MISSING = {"mirostat": 0.0, "tfs_z": 1.0}
 
 
 class BadModelfile(InvalidRequest):
@@ -98,23 +83,23 @@ class Modelfile:
     @property
     def without_effect(self) -> list[str]:
         """Parameters that mean nothing here, and change no answer."""
-        return [name for name, _ in self.parameters if name in _WITHOUT_EFFECT]
+        return [name for name, _ in self.parameters if name in WITHOUT_EFFECT]
 
     def parameter_lines(self) -> Iterator[str]:
         """As PARAMETER takes them."""
         return (f"{name} {quoted(value)}" for name, value in self.parameters)
 
     def defaults(self) -> Defaults:
-        """For a model. Raises BadModelfile: a parameter, the template or a role is none that we have."""
+        """For a model. Raises InvalidRequest: a parameter, the template or a role is none that we have."""
         from edgeinfer.defaults import Defaults
 
         given: dict[str, Any] = {}
         for name, value in self.parameters:
             if name == "stop":
-                _check_stop(value, len(given.get(name, ())))
+                check_stop(value, len(given.get(name, ())))
                 given[name] = (*given.get(name, ()), value)
             else:
-                given |= _argument(name, value)
+                given |= argument(name, value)
         if self.template is not None:
             _compile(self.template)
         for role, _ in self.messages:
@@ -123,9 +108,8 @@ class Modelfile:
             system=self.system or "",
             messages=self.messages,
             template=self.template,
-            license="\n\n".join(self.licenses),
-            options=tuple((name, value) for name, value in given.items() if name not in _LOADING),
-            loading=tuple((name, value) for name, value in given.items() if name in _LOADING),
+            options=tuple((name, value) for name, value in given.items() if name not in LOADING),
+            loading=tuple((name, value) for name, value in given.items() if name in LOADING),
         )
 
     def _lines(self) -> Iterator[str]:
@@ -259,10 +243,10 @@ def _with(found: Modelfile, line: str, lines: Iterator[tuple[int, str]]) -> Mode
 def _with_parameter(found: Modelfile, name: str, rest: str, lines: Iterator[tuple[int, str]]) -> Modelfile:
     name, value = name.lower(), _value(rest, lines)
     if name != "stop":
-        _argument(name, value)
+        argument(name, value)
         found = replace(found, parameters=tuple(pair for pair in found.parameters if pair[0] != name))
     else:
-        _check_stop(value, sum(pair[0] == "stop" for pair in found.parameters))
+        check_stop(value, sum(pair[0] == "stop" for pair in found.parameters))
     return replace(found, parameters=(*found.parameters, (name, value)))
 
 
@@ -278,13 +262,6 @@ def _check_role(role: str) -> None:
     if role not in ("user", "assistant"):
         hint = "messages are of system, user, assistant"
         raise BadModelfile(f"{role[:40]!r} is no role", hint=hint)
-
-
-def _check_stop(text: str, n_before: int) -> None:
-    if not text:
-        raise BadModelfile("an empty text stops nothing")
-    if n_before >= _MOST_STOPS:
-        raise BadModelfile(f"there may be {_MOST_STOPS} stops")
 
 
 def _split(line: str) -> tuple[str, str]:
@@ -307,45 +284,6 @@ def _value(first: str, lines: Iterator[tuple[int, str]]) -> str:
             return "\n".join([*text, line.rstrip()[: -len(mark)]])
         text.append(line)
     raise BadModelfile(f"the text that begins here has no end, which is {mark}")
-
-
-def _argument(name: str, value: str) -> dict[str, Any]:
-    """A parameter as a keyword argument of ours; none where it changes nothing."""
-    from edgeinfer.parameters import NAMES, changed
-
-    if name in _WITHOUT_EFFECT:
-        return {}
-    if name in _COUNTS:
-        return _count(name, value)
-    if name in _MISSING:
-        if _NUMBER.fullmatch(value) and float(value) == _MISSING[name]:
-            return {}
-        raise BadModelfile(f"edgeinfer has no {name}: the answers would not be those that it asks for")
-    if name not in NAMES or name == "max_tokens":
-        raise BadModelfile(f"{name[:40]!r} is not a parameter", hint=_near(name, NAMES))
-    if not _NUMBER.fullmatch(value):
-        raise BadModelfile(f"{name} must be a number, not {value[:40]!r}")
-    return {} if (name, value) == ("seed", "-1") else changed({}, name, value)
-
-
-def _count(name: str, value: str) -> dict[str, Any]:
-    from edgeinfer.options import NO_LIMIT
-
-    if not _INTEGER.fullmatch(value):
-        raise BadModelfile(f"{name} must be an integer, not {value[:40]!r}")
-    n = int(value)
-    if name == "num_predict":
-        return {"max_tokens": n if n > 0 else NO_LIMIT}
-    if n < 1 and name == "num_ctx":
-        raise BadModelfile(f"num_ctx must be an integer from 1, not {value}")
-    return {_COUNTS[name]: n} if n > 0 else {}  # 0 threads: as many as there are cores
-
-
-def _near(name: str, ours: Iterable[str]) -> str:
-    known = [*_COUNTS, "stop", *(n for n in ours if n != "max_tokens")]
-    alike = [n for n, argument in _COUNTS.items() if argument == name]
-    near = alike or difflib.get_close_matches(name, known, n=2)
-    return f"did you mean {' or '.join(near)}" if near else f"known are {', '.join(known)}"
 
 
 def _check_template(source: str) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -44,16 +45,15 @@ def write(folder: Path, name: str, modelfile: Modelfile) -> None:
     if len(data) > MOST_BYTES:
         raise BadModelfile(f"with what it builds on it has more than {MOST_BYTES >> 20} MiB")
     folder.mkdir(parents=True, exist_ok=True)
-    place = place_of(folder, name)
-    part = place.with_suffix(f".{os.getpid()}.part")
-    try:
-        with part.open("wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        part.replace(place)
-    finally:
-        part.unlink(missing_ok=True)
+    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
+        try:
+            part.write(data)
+            part.flush()
+            os.fsync(part.fileno())
+            os.replace(part.name, place_of(folder, name))
+        except BaseException:
+            os.unlink(part.name)
+            raise
     sync_folder(folder)
 
 

@@ -7,7 +7,7 @@ from typing import Any
 from pydantic import Field
 
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.hub.create import call, create
+from edgeinfer.hub.create import alias, create
 from edgeinfer.hub.located import Located
 from edgeinfer.hub.modelfile import from_json
 from edgeinfer.hub.store import own
@@ -50,7 +50,7 @@ class CopyBody(RequestBody):
 
     def copy_of(self, source: Located | None) -> None:
         """Raises InvalidRequest: something is called so. DiskError."""
-        call(_name(self.destination), _kept(source))
+        alias(_name(self.destination), _kept(source))
 
 
 class DeleteBody(NamedBody):
