@@ -45,6 +45,7 @@ _FILE_TYPES = {
     32: "BF16",
     38: "MXFP4",
 }
+_LAYER = re.compile(r"^blk\.\d+\.")
 _THINKING = re.compile(r"</?think|enable_thinking|reasoning_content|<\|channel")
 
 
@@ -118,6 +119,18 @@ class Facts:
                 sums[tensor["type"]][i] += n
         rows = sorted(sums.items(), key=lambda item: (-item[1][1], item[0]))
         return [TensorType(name, *of) for name, of in rows]
+
+    @cached_property
+    def tensor_groups(self) -> dict[str, dict[str, int]]:
+        """What the layers have, as "attn_v", and what there is once, as "output": how many are of which type.
+
+        In the order of the file; one-dimensional tensors, which are never quantized, are left out.
+        """
+        groups: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+        for tensor in self._file.tensors():
+            if len(tensor["shape"]) > 1:
+                groups[_LAYER.sub("", tensor["name"]).removesuffix(".weight")][tensor["type"]] += 1
+        return {name: dict(types) for name, types in groups.items()}
 
     @property
     def n_parameters(self) -> int:

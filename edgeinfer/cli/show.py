@@ -70,11 +70,13 @@ def describe(file: GgufFile, template: str | None = None) -> dict[str, Any]:
             "name": facts.text("general.name"),
             "architecture": facts.architecture,
             "parameters": facts.n_parameters,
+            "quantization": facts.quantization,
             "license": facts.text("general.license"),
             "supported": unsupported is None,
             "problem": unsupported,
         },
         "quantization": [_tensor_type(kind) for kind in facts.tensor_types],
+        "tensors": facts.tensor_groups,
         "shape": _shape(spec),
         "tokenizer": _tokenizer(file, facts),
         "template": _template(facts.template),
@@ -134,14 +136,16 @@ def _template(text: str) -> dict[str, Any]:
 
 
 def _memory(file: GgufFile, spec: DecoderSpec | None) -> dict[str, Any]:
-    """Bytes: the file that is mapped, and keys and values at the default context for each KV type."""
-    from edgeinfer.backends.plan import DEFAULT_CONTEXT, kv_bytes
+    """Bytes: the file that is mapped, what is computed in, keys and values at the default context."""
+    from edgeinfer.backends.plan import DEFAULT_CONTEXT, kv_bytes, work_bytes
 
     if spec is None:
         return {"file": file.size_bytes}
     context = min(spec.n_ctx_train, DEFAULT_CONTEXT)
     kv = {kind: kv_bytes(spec, kind, context) for kind in get_args(KvType)}
-    return {"file": file.size_bytes, "context": context, **{f"kv_{kind}": n for kind, n in kv.items()}}
+    work = work_bytes(spec, context)
+    kept = {f"kv_{kind}": n for kind, n in kv.items()}
+    return {"file": file.size_bytes, "work": work, "context": context, **kept}
 
 
 def _print(facts: dict[str, Any]) -> None:
@@ -152,6 +156,7 @@ def _print(facts: dict[str, Any]) -> None:
         ("name", model["name"] or "(none)"),
         ("architecture", model["architecture"]),
         ("parameters", f"{model['parameters'] / 1e6:,.1f} million"),
+        ("quantization", model["quantization"]),
     ]
     if model["license"]:
         rows.append(("license", model["license"]))
@@ -165,12 +170,17 @@ def _print(facts: dict[str, Any]) -> None:
         for q in facts["quantization"]
     ]
     output.table([("type", "tensors", "size", "bits per value"), *types], title="Quantization")
+    output.table([(name, _mix(types)) for name, types in facts["tensors"].items()], title="Tensors")
     output.table(_tokenizer_rows(facts["tokenizer"]), title="Tokenizer")
     output.table(_template_rows(facts["template"]), title="Chat template")
     output.table(_memory_rows(facts["memory"]), title="Memory")
     told = _told_rows(facts["told"])
     if told:
         output.table(told, title="Told once and for all")
+
+
+def _mix(types: dict[str, int]) -> str:
+    return ", ".join(f"{n} {kind}" for kind, n in sorted(types.items(), key=lambda item: -item[1]))
 
 
 def _tokenizer_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
@@ -198,6 +208,8 @@ def _told_rows(told: dict[str, Any]) -> list[tuple[str, object]]:
 
 def _memory_rows(facts: dict[str, Any]) -> list[tuple[str, object]]:
     rows: list[tuple[str, object]] = [("weights, mapped", output.in_bytes(facts["file"]))]
+    if "work" in facts:
+        rows.append(("to compute in", output.in_bytes(facts["work"])))
     for kind in get_args(KvType):
         if f"kv_{kind}" in facts:
             size = output.in_bytes(facts[f"kv_{kind}"])

@@ -170,6 +170,8 @@ def test_show_tells_what_is_in_a_file(edgeinfer_command: Run, random_model: Path
     assert facts["model"]["supported"]
     assert facts["shape"]["layers"] == 2
     assert {q["type"] for q in facts["quantization"]} == {"Q8_0", "F32"}
+    assert facts["tensors"]["attn_q"] == {"Q8_0": facts["shape"]["layers"]}
+    assert facts["memory"]["work"] > 1 << 20
     assert facts["template"]["present"]
     assert facts["memory"]["kv_iq4_nl"] < facts["memory"]["kv_q8_0"] < facts["memory"]["kv_f16"]
     human = edgeinfer_command("show", str(random_model))[1]
