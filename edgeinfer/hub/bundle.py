@@ -82,11 +82,13 @@ def plan(names: Sequence[str], out: Path) -> Plan:
 
     Raises:
         NotFound, AmbiguousName: a model.
-        InvalidRequest: two are called alike, or `out` exists.
+        InvalidRequest: two are called alike, or `out` exists, or its folder does not.
         DiskError: there is no room for it.
     """
     if out.exists():
         raise InvalidRequest(f"{out} exists", hint="remove it, or choose another file")
+    if not out.absolute().parent.is_dir():
+        raise InvalidRequest(f"there is no folder {out.absolute().parent}", hint="make it first")
     models: list[tuple[str, tuple[Path, ...]]] = []
     created: list[CreatedModel] = []
     for name in names:
@@ -96,9 +98,8 @@ def plan(names: Sequence[str], out: Path) -> Plan:
             base = _name_of_file(found.path, f"{called}-base")
             created.append(CreatedModel(called, str(replace(found.modelfile, base=base))))
             called = base
-            if (base, files) in models:
-                continue
-        models.append((called, files))
+        if (called, files) not in models:
+            models.append((called, files))
     names_there = [name.lower() for name in (*(name for name, _ in models), *(c.name for c in created))]
     if len(set(names_there)) < len(names_there):
         raise InvalidRequest("two of these models have one name")
@@ -323,7 +324,17 @@ def install(bundle: Bundle, report: Report) -> None:
         IntegrityError: a file is not what the manifest promises. BadModelFile: it is, and is no model.
         DiskError.
     """
-    own.forget_abandoned()
+    with changing(bundle.path):
+        own.forget_abandoned()
+        _install_models(bundle, report)
+        first = {model.name: model.files[0].file for model in bundle.contents.models}
+        for created in bundle.contents.created:
+            modelfile = created.read()
+            place = own.place_of(modelfile.base) / first[modelfile.base]
+            _create(created.name, replace(modelfile, base=str(place)))
+
+
+def _install_models(bundle: Bundle, report: Report) -> None:
     done = sum(wheel.size_bytes for wheel in bundle.contents.wheels)
     for i, model in enumerate(bundle.contents.models):
         size = sum(entry.size_bytes for entry in model.files)
@@ -332,11 +343,6 @@ def install(bundle: Bundle, report: Report) -> None:
                 _install(bundle, i, model, behind(done, report))
         done += size
         report(done)
-    first = {model.name: model.files[0].file for model in bundle.contents.models}
-    for created in bundle.contents.created:
-        modelfile = created.read()
-        place = own.place_of(modelfile.base) / first[modelfile.base]
-        _create(created.name, replace(modelfile, base=str(place)))
 
 
 def _create(name: str, modelfile: Modelfile) -> None:

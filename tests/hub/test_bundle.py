@@ -369,6 +369,14 @@ def test_a_disk_that_is_full_midway_is_told_and_the_installation_goes_on(
     assert find_model("random").read_bytes() == random_model.read_bytes()
 
 
+def test_where_nothing_can_be_written_is_told(one: Path, other_machine: Callable[[], Path]) -> None:
+    (other_machine() / ".local").touch()
+    done = edgeinfer("bundle", "install", str(one))
+    assert (done.returncode, done.stderr.startswith("error: cannot change")) == (6, True), done.stderr
+    done = edgeinfer("bundle", "create", "edgeinfer-nano", "-o", str(one.parent / "nowhere" / "b.tar"))
+    assert (done.returncode, "there is no folder" in done.stderr) == (2, True)
+
+
 def test_what_a_killed_process_was_writing_is_in_nobodys_way(one: Path, random_model: Path) -> None:
     out = one.with_name("again.tar")
     code = (
@@ -423,7 +431,8 @@ def test_what_a_model_was_told_comes_along(
 ) -> None:
     written, out = tmp_path / "Modelfile", tmp_path / "pirate.tar"
     written.write_text('FROM a/b-GGUF\nPARAMETER temperature 0.2\nSYSTEM Say "arr".\n')
-    for line in (("create", "pirate", "-f", str(written)), ("bundle", "create", "pirate", "-o", str(out))):
+    both = ("pirate", "a/b-GGUF:Q8_0")
+    for line in (("create", "pirate", "-f", str(written)), ("bundle", "create", *both, "-o", str(out))):
         done = edgeinfer(*line)
         assert done.returncode == 0, done.stderr
     told = edgeinfer("show", "pirate", "--modelfile").stdout.partition("\n")[2]
