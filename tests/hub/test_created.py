@@ -361,6 +361,21 @@ def test_what_a_client_cannot_create_is_refused(client: ollama.Client, home: Pat
     assert [path.name for path in home.rglob("*.modelfile")] == ["pirate.modelfile"]
 
 
+def test_what_its_base_has_saved_is_found(
+    home: Path, random_model: Path, edgeinfer_command: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("EDGEINFER_KV_DISK_BYTES", str(1 << 30))
+    told = f"FROM {random_model}\nSYSTEM {'word ' * 150}"
+    assert edgeinfer_command("create", "wordy", "-f", "-", stdin=told).code == 0
+    said = [{"role": "system", "content": ("word " * 150).strip()}, ASKED]
+    with edgeinfer.load(random_model, context_length=512) as base:
+        list(base.chat(said, max_tokens=2))
+    with edgeinfer.load("wordy", context_length=512) as created:
+        stream = created.chat([ASKED], max_tokens=2)
+        list(stream)
+    assert stream.usage.n_cached >= 256
+
+
 def test_models_of_the_same_weights_have_one_engine(
     served: Served, client: ollama.Client, edgeinfer_command: Run
 ) -> None:
