@@ -88,9 +88,13 @@ class Catalog:
         size = default if tag in ("", "latest") else tag
         if model := self.models.get(f"{family}:{size}"):
             return model, model.quant
-        size, _, quant = tag.replace(":", "-").rpartition("-")
-        model = self.models.get(f"{family}:{size or default}")
-        return (model, spelled(quant)) if model and quant_of(quant) == spelled(quant) else None
+        parts = tag.replace(":", "-").split("-")  # both sizes and quantizations may have a hyphen
+        for n in range(len(parts)):
+            size, quant = "-".join(parts[:n]) or default, "-".join(parts[n:])
+            model = self.models.get(f"{family}:{size}")
+            if model and quant_of(quant) == spelled(quant):
+                return model, spelled(quant)
+        return None
 
     def of_repo(self, repo: str) -> CatalogModel | None:
         """The model that a repository holds."""

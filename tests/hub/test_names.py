@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
 from pathlib import Path
 
@@ -11,10 +12,21 @@ from hypothesis import strategies as st
 from stores import copy, in_ollama, in_the_cache
 
 from edgeinfer.errors import AmbiguousName, NotFound
-from edgeinfer.hub.names import Address, Digest, HubName, find_model, locate, looks_like_model, parse
+from edgeinfer.hub.catalog import catalog
+from edgeinfer.hub.names import (
+    Address,
+    Digest,
+    HubName,
+    find_local,
+    find_model,
+    locate,
+    looks_like_model,
+    parse,
+)
 from edgeinfer.hub.variants import quant_of, variants
 
 DIGEST = "0123456789abcdef" * 4
+HOSTS = ("hf.co/", "huggingface.co/", "hf://", "https://huggingface.co/", "https://hf.co/")
 
 
 @pytest.mark.parametrize(
@@ -78,6 +90,60 @@ def test_any_text_is_a_name_or_none(text: str) -> None:
     if isinstance(wanted, HubName):
         assert re.fullmatch(r"[\w.-]+/[\w.-]+", wanted.repo)
         assert ".." not in wanted.repo
+
+
+ANY_TEXT = st.text(max_size=40) | st.lists(
+    st.sampled_from(
+        [
+            "qwen3",
+            ":4b",
+            "-q4_K_M",
+            "hf.co/",
+            "https://",
+            "user/repo",
+            ":",
+            "@",
+            "/",
+            "..",
+            "~",
+            "sha256:",
+            ".gguf",
+            "\0",
+        ]
+    ),
+    max_size=6,
+).map("".join)
+
+
+@given(ANY_TEXT)
+def test_any_text_is_a_model_here_or_none(text: str) -> None:
+    """Whatever people type: an answer, or an error of ours."""
+    for ask in (locate, find_local):
+        with contextlib.suppress(NotFound, AmbiguousName):
+            ask(text)
+    looks_like_model(text)
+
+
+@given(st.data())
+def test_short_names_mean_the_same_however_they_are_spelled(data: st.DataObject) -> None:
+    model = data.draw(st.sampled_from(list(catalog().models.values())))
+    quant = data.draw(st.sampled_from(["Q4_K_M", "Q8_0", "IQ4_XS", "F16", "UD-Q4_K_XL", *model.files]))
+    name = "".join(c.upper() if data.draw(st.booleans()) else c for c in model.name_of(quant))
+    wanted = parse(name)
+    assert isinstance(wanted, HubName)
+    assert (wanted.repo, wanted.quant) == (model.repo, quant)
+
+
+WORD = st.from_regex(r"[A-Za-z0-9][A-Za-z0-9_.]{0,20}", fullmatch=True).filter(lambda word: ".." not in word)
+
+
+@given(
+    WORD, WORD, st.from_regex(r"(UD-)?I?Q[2-8]_(0|K_[SML]|XS)", fullmatch=True), st.sampled_from(["", *HOSTS])
+)
+def test_repositories_are_read_as_they_are_written(user: str, repo: str, quant: str, host: str) -> None:
+    for spelling in (quant, quant.lower()):
+        assert parse(f"{host}{user}/{repo}:{spelling}") == HubName(f"{user}/{repo}", quant)
+    assert parse(f"{host}{user}/{repo}") == HubName(f"{user}/{repo}")
 
 
 def test_addresses_and_digests() -> None:
