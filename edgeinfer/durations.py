@@ -8,7 +8,7 @@ import re
 _UNITS = {"ns": 1e-9, "us": 1e-6, "µs": 1e-6, "ms": 1e-3, "s": 1.0, "m": 60.0, "h": 3600.0}
 _PART = r"(\d+(?:\.\d*)?|\.\d+)(ns|us|µs|ms|s|m|h)"
 _LONGEST = 1e9  # 30 years; JSON has numbers that are no floats
-_DURATION = re.compile(f"(-?)((?:{_PART})+)")
+_DURATION = f"(-?)((?:{_PART})+)"
 
 
 def seconds_of(duration: object) -> float:
@@ -25,7 +25,7 @@ def seconds_of(duration: object) -> float:
 
 
 def _parsed(text: str) -> float | None:
-    if found := _DURATION.fullmatch(text):
+    if found := re.fullmatch(_DURATION, text):
         seconds = sum(float(n) * _UNITS[unit] for n, unit in re.findall(_PART, found[2]))
         return -seconds if found[1] else seconds
     return float(text) if re.fullmatch(r"-?\d{1,12}(\.\d+)?", text) else None

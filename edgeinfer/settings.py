@@ -14,6 +14,7 @@ from edgeinfer.config.table import Settings as Settings
 from edgeinfer.errors import DiskError, EdgeInferError, InvalidRequest
 
 _PREFIX = "EDGEINFER_"
+_MOST_PROBLEMS = 20  # to tell of one file; the nearest name to each takes a millisecond
 # by the native engine, by the command line, by `file`
 _READ_ELSEWHERE = {"EDGEINFER_TARGET", "EDGEINFER_DEBUG", "EDGEINFER_API_KEY", file.VARIABLE}
 
@@ -79,6 +80,8 @@ def in_file() -> Layer:
             hint = "`edgeinfer config set` makes it"
             raise DiskError(f"{file.VARIABLE} names {path}, which is not there", hint=hint)
         for name, value in file.entries(file.parse(file.read_text(path), path)):
+            if len(problems) == _MOST_PROBLEMS:
+                break
             try:
                 values[name] = setting_named(name, f"{path}: ").check(value, f"{path}: {name}")
             except InvalidRequest as problem:

@@ -55,7 +55,6 @@ def _place(name: str) -> tuple[str, str]:
 
 def _edit(path: Path, change: Callable[[Tables], None]) -> None:
     """Under a lock, for two changes at once are both wanted."""
-    import tomlkit
     from filelock import FileLock
 
     place = path.resolve()  # of a link the file it leads to
@@ -67,9 +66,20 @@ def _edit(path: Path, change: Callable[[Tables], None]) -> None:
             text = read_text(place)
             wanted = parse(text, path)
             change(wanted)
-            document = tomlkit.parse(text)
-            change(document)
-            fresh = tomlkit.dumps(document)
-            if parse(fresh, path) != wanted:
+            fresh = _changed(text, change)
+            if fresh is None or parse(fresh, path) != wanted:
                 raise InvalidRequest(f"{path} is written in a way that only an editor can change")
             replace_file(place, fresh.encode())
+
+
+def _changed(text: str, change: Callable[[Tables], None]) -> str | None:
+    """The text of the file afterwards; None: tomlkit does not know what tomllib knows."""
+    import tomlkit
+    from tomlkit.exceptions import TOMLKitError
+
+    try:
+        document = tomlkit.parse(text)
+        change(document)
+        return tomlkit.dumps(document)
+    except (TOMLKitError, RecursionError):
+        return None

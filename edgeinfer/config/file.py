@@ -12,7 +12,7 @@ from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.paths import config_folder
 
 VARIABLE = "EDGEINFER_CONFIG"
-_LARGEST = 1 << 20  # bytes; ours has some hundred
+_LARGEST = 1 << 16  # bytes; all settings take three thousand
 
 
 def config_file() -> Path:

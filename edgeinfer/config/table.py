@@ -47,9 +47,13 @@ class Setting:
     def check(self, value: object, where: str) -> Value:
         """The value, if it can be one. Raises InvalidRequest, which says where it was found."""
         if not self.kind.has(value):
-            instead = "" if isinstance(self.kind, File) else f", not {value!r:.100}"  # perhaps a key itself
-            raise InvalidRequest(f"{where} must be {self.kind.told}{instead}")
+            raise InvalidRequest(f"{where} must be {self.kind.told}{self._instead(value)}")
         return tuple(value) if isinstance(value, list) else value  # type: ignore[return-value]
+
+    def _instead(self, value: object) -> str:
+        """What was there, if it is short; of where a file should be named nothing: it may be a key itself."""
+        is_short = isinstance(value, str | float) or (isinstance(value, int) and value.bit_length() < 100)
+        return f", not {value!r:.100}" if is_short and not isinstance(self.kind, File) else ""
 
 
 def _row(default: Value | None, kind: Kind, about: str) -> Any:
