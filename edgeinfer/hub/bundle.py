@@ -18,6 +18,7 @@ import contextlib
 import fcntl
 import hashlib
 import os
+import shutil
 import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
 
 from edgeinfer.disk import changing, require_space, sync_folder
-from edgeinfer.errors import DiskError, IntegrityError, InvalidRequest, NotFound
+from edgeinfer.errors import DiskError, EdgeInferError, IntegrityError, InvalidRequest, NotFound
 from edgeinfer.hub.lock import only_writer
 from edgeinfer.hub.manifest import (
     MODEL_FILE,
@@ -364,7 +365,11 @@ def _install(bundle: Bundle, i: int, model: BundledModel, report: Report) -> Non
             offset = bundle.offsets[f"models/{i}/{entry.file}"]
             _extract(bundle.path, offset, entry, folder / entry.file, behind(done, report))
             done += entry.size_bytes
-        _native.gguf_open(str(folder / model.files[0].file))
+        try:
+            _native.gguf_open(str(folder / model.files[0].file))
+        except EdgeInferError:
+            shutil.rmtree(folder)  # it is what was promised: nothing would make it better
+            raise
 
 
 def _is_here(model: BundledModel, report: Report) -> bool:

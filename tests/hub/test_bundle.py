@@ -330,10 +330,11 @@ def test_doubles_strangers_and_nonsense_are_refused(one: Path, random_model: Pat
         assert refused(one)
 
 
-def test_a_file_that_is_no_model_is_not_offered(one: Path) -> None:
+def test_a_file_that_is_no_model_is_not_offered(one: Path, other_machine: Callable[[], Path]) -> None:
     with pytest.raises(EdgeInferError):
         install(crafted(one, told(b"GGUF" * 100), [(member("models/0/m.gguf"), b"GGUF" * 100)]))
     assert local_models() == []
+    assert list(other_machine().rglob("*.gguf")) == []
 
 
 def test_a_full_disk_is_told_before_anything_is_written(
