@@ -10,6 +10,13 @@ from edgeinfer.cli import output
 from edgeinfer.text.safe import safe_text
 
 
+def say_above(text: str) -> None:
+    """Tell a person something while a bar may be shown."""
+    from tqdm import tqdm
+
+    tqdm.write(safe_text(text), file=sys.stderr)
+
+
 @contextlib.contextmanager
 def bar_of(what: str, n_bytes: int, n_here: int = 0) -> Iterator[Callable[[int], None]]:
     """A function to tell how many bytes are done; at a terminal it shows share, rate and time left."""

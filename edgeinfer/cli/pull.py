@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from edgeinfer.cli import model_names, output
-from edgeinfer.cli.progress import bar_of
+from edgeinfer.cli.progress import bar_of, say_above
 from edgeinfer.errors import (
     BadModelFile,
     DiskError,
@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from edgeinfer.hub.pull import Plan
+    from edgeinfer.hub.transfer import Patience
 
 
 @click.command("pull", short_help="Fetch models by name.")
@@ -44,10 +45,12 @@ def command(names: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> 
     edgeinfer pull https://example.com/model.gguf
     """
     from edgeinfer.hub.pull import plan_pull
+    from edgeinfer.hub.transfer import Patience
 
+    patience = Patience(on_wait=_tell_of_another_attempt)
     for name in names:
         try:
-            plan = plan_pull(name)
+            plan = plan_pull(name, patience)
         except Offline:
             if not _tell_here(name, as_json):
                 raise
@@ -57,7 +60,7 @@ def command(names: tuple[str, ...], dry_run: bool, yes: bool, as_json: bool) -> 
         if dry_run:
             _tell(plan, as_json, {})
             continue
-        path = str(_pull(plan))
+        path = str(_pull(plan, patience))
         if as_json:
             _tell(plan, as_json, {"path": path})
         else:
@@ -111,12 +114,16 @@ def _ask_about(problem: EdgeInferError) -> None:
     click.confirm(question, abort=True, err=True)
 
 
-def _pull(plan: Plan) -> Path:
+def _tell_of_another_attempt(why: str, seconds: float) -> None:
+    say_above(f"{why}: trying again in {seconds:.1f} s")
+
+
+def _pull(plan: Plan, patience: Patience) -> Path:
     """Fetch it, with a bar for people."""
     from edgeinfer.hub.pull import pull
 
     with bar_of(plan.name, plan.size_bytes, plan.here_bytes()) as report:
-        return pull(plan, report=report)
+        return pull(plan, patience, report)
 
 
 def _tell(plan: Plan, as_json: bool, more: dict[str, Any]) -> None:

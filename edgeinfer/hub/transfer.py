@@ -40,10 +40,14 @@ class Patience:
     longest_delay_s: float = 15.0
     stall_s: float = 20.0  # without a byte: the connection is given up
     least_rate: float = 256.0  # bytes/s over `stall_s`: less is a stall too
+    on_wait: Callable[[str, float], None] = lambda why, seconds: None  # told before each further attempt
 
-    def delay_s(self, failures: int) -> float:
-        """How long to wait after so many attempts in a row."""
-        return min(self.longest_delay_s, self.first_delay_s * 2.0 ** (failures - 1))
+    def wait(self, failures: int, broken: Transient) -> None:
+        """Until it is time for another attempt, after so many in a row that broke, the last one so."""
+        backoff = min(self.longest_delay_s, self.first_delay_s * 2.0 ** (failures - 1))
+        seconds = max(backoff, broken.retry_after)
+        self.on_wait(broken.message, seconds)
+        time.sleep(seconds)
 
 
 def patiently(ask: Callable[[], _T], patience: Patience) -> _T:
@@ -54,7 +58,7 @@ def patiently(ask: Callable[[], _T], patience: Patience) -> _T:
         except Transient as broken:
             if failures >= min(patience.attempts, _ATTEMPTS_TO_ASK):
                 raise
-            time.sleep(max(patience.delay_s(failures), broken.retry_after))
+            patience.wait(failures, broken)
     raise AssertionError("unreachable")
 
 
@@ -158,7 +162,7 @@ class _Transfer:
                 reached = max(reached, self._done)
                 if failures >= self._patience.attempts:
                     raise
-                time.sleep(max(self._patience.delay_s(failures), broken.retry_after))
+                self._patience.wait(failures, broken)
 
     def _attempt(self) -> None:
         """One connection, until the file is complete. Raises Transient when it ends before."""

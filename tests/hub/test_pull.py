@@ -122,6 +122,13 @@ def test_a_person_sees_how_far_it_is(hub: FakeHub) -> None:
     assert re.search(rb"\d+%.*<.*B/s", shown), shown
 
 
+def test_a_person_is_told_why_it_waits(hub: FakeHub) -> None:
+    hub.faults.append(Fault(status=503))
+    done = edgeinfer("pull", NAME)
+    assert done.returncode == 0
+    assert re.search(r"127.0.0.1:\d+ answers 503 for random-Q8_0.gguf: trying again in 0.5 s\n", done.stderr)
+
+
 def test_a_checksum_of_the_catalog_is_a_name_and_a_promise(hub: FakeHub) -> None:
     known = catalog().models["smollm3:3b"]
     file = known.files[known.quant]
