@@ -9,7 +9,8 @@ import pytest
 
 import edgeinfer
 from edgeinfer import _native
-from edgeinfer.config.table import SETTINGS, Serve
+from edgeinfer.config.table import PARAMETERS, SETTINGS, Serve
+from edgeinfer.engine.sampling import RANGES
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.settings import KvType, Settings, read_settings
 
@@ -48,6 +49,10 @@ def test_each_source_comes_before_the_next(file: Path, monkeypatch: pytest.Monke
 
 def test_kv_types_are_those_of_the_engine() -> None:
     assert list(get_args(KvType)) == _native.KV_TYPES
+
+
+def test_every_parameter_of_the_sampler_can_be_set() -> None:
+    assert PARAMETERS.keys() - {"max_tokens"} == RANGES.keys()
 
 
 def test_every_default_is_one_of_the_values() -> None:

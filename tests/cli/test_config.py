@@ -17,9 +17,9 @@ import pytest
 from pulling import COMMAND, edgeinfer
 from serving import serve
 
-import edgeinfer as edgeinfer_package
 from edgeinfer.hub.modelfile import parse
 from edgeinfer.hub.store import own
+from edgeinfer.loading import load
 
 Run = Callable[..., "tuple[int, str, str]"]
 
@@ -405,7 +405,7 @@ def test_a_context_for_all_models_is_no_longer_than_the_model_has(
     assert context(edgeinfer_command, random_model) is None
     code, out, err = edgeinfer_command("fit", str(random_model), "--json")
     assert code == 0, err
-    with edgeinfer_package.load(random_model) as model:
+    with load(random_model) as model:
         assert json.loads(out)["context"] == model.context_length
     assert edgeinfer_command("run", str(random_model), "hi", "-c", "1000000")[0] == 2
 
