@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -15,7 +14,6 @@ from edgeinfer.errors import InvalidRequest
 if TYPE_CHECKING:
     from edgeinfer.text.grammar import Grammar
 
-NO_LIMIT = sys.maxsize  # as max_tokens: until the model or the context ends, whatever the defaults are
 _SAMPLING = frozenset(Sampling.names())
 
 

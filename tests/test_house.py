@@ -28,7 +28,7 @@ ALLOWED: dict[str, set[str]] = {
     "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
     "hub.located": {"errors", "config.table", "settings", "defaults", "hub.modelfile", "_native"},
     "hub.modelfile": {"errors", "defaults", "hub.ollama_parameters", "text.template"},
-    "hub.ollama_parameters": {"errors", "options", "parameters"},
+    "hub.ollama_parameters": {"errors", "defaults", "parameters"},
     "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
         *(
             "errors",
@@ -89,6 +89,7 @@ ALLOWED: dict[str, set[str]] = {
         "hub",
         "backends.plan",  # what a model takes
         "client",
+        "defaults",
         "loading",
         "options",
         "facts",
@@ -100,7 +101,7 @@ ALLOWED: dict[str, set[str]] = {
         "engine.events",
         "engine.stats",
     },
-    "parameters": {"errors", "config.table"},
+    "parameters": {"errors", "config.table", "defaults", "engine.sampling"},
     "sessions": {"errors"},
     "tui": {
         *("errors", "client", "chat_model", "defaults", "streaming", "parameters", "sessions"),

@@ -5,15 +5,13 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 import edgeinfer
 from edgeinfer.cli import output
 from edgeinfer.cli.answer import chat, show, tell_cost
-from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
-from edgeinfer.parameters import NAMES, changed
+from edgeinfer.parameters import NAMES, changed, shown
 from edgeinfer.streaming import Answer
 from edgeinfer.text.safe import safe_text
 
@@ -148,10 +146,8 @@ class Conversation:
     def _show_or_set(self, text: str) -> None:
         name, _, value = text.partition(" ")
         if not name:
-            now_set = {**asdict(Sampling()), **dict(self._model.defaults.options), **self._generation}
             for known in NAMES:
-                now = now_set.get(known)
-                output.talk(f"  {known} {'(not set)' if now is None else now}")
+                output.talk(f"  {known} {shown(known, self._generation, self._model.defaults)}")
             return
         self._generation = changed(self._generation, name, value.strip())
 

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
+from edgeinfer.defaults import NO_LIMIT
 from edgeinfer.errors import InvalidRequest
 
 # parameter -> keyword argument of `edgeinfer.load` or `Model.generate`
@@ -49,8 +50,6 @@ def argument(name: str, value: str) -> dict[str, Any]:
 
 
 def _count(name: str, value: str) -> dict[str, Any]:
-    from edgeinfer.options import NO_LIMIT
-
     if not _INTEGER.fullmatch(value):
         raise InvalidRequest(f"{name} must be an integer, not {value[:40]!r}")
     n = int(value)

@@ -228,6 +228,13 @@ def test_what_changes_no_answer_is_told_and_passed_over(edgeinfer_command: Run) 
     assert [line.split()[0] for line in done.err.splitlines()] == ["num_gpu", "use_mmap"]
 
 
+def test_no_limit_is_shown_as_none(edgeinfer_command: Run) -> None:
+    told = "FROM edgeinfer-tiny\nPARAMETER num_predict -1"
+    assert edgeinfer_command("create", "endless", "-f", "-", stdin=told).code == 0
+    talked = edgeinfer_command("chat", "endless", "--plain", stdin="/set\n")
+    assert "  max_tokens not set\n" in talked.err
+
+
 def test_a_context_that_is_too_long_is_as_long_as_the_model_has(edgeinfer_command: Run) -> None:
     done = edgeinfer_command(
         "create", "long", "-f", "-", stdin="FROM edgeinfer-tiny\nPARAMETER num_ctx 999999"

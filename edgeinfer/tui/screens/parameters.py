@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
 from textual.app import ComposeResult
@@ -12,9 +11,8 @@ from textual.content import Content
 from textual.screen import ModalScreen
 from textual.widgets import Footer, Input, Label, Static, TextArea
 
-from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.parameters import NAMES, changed
+from edgeinfer.parameters import NAMES, changed, shown
 from edgeinfer.text.safe import safe_text
 from edgeinfer.tui.widgets.dialog import Dialog
 
@@ -39,7 +37,6 @@ class ParametersScreen(ModalScreen[tuple[str, dict[str, Any]] | None]):
 
     def compose(self) -> ComposeResult:
         """An empty field has its default."""
-        defaults = {**asdict(Sampling()), **dict(self._defaults.options)}
         with Dialog("Parameters"):
             yield Static("What the model should know and be", classes="title")
             yield TextArea(
@@ -51,7 +48,7 @@ class ParametersScreen(ModalScreen[tuple[str, dict[str, Any]] | None]):
                         yield Label(name)
                         yield Input(
                             str(self._parameters.get(name, "")),
-                            placeholder=_shown(defaults.get(name)),
+                            placeholder=shown(name, {}, self._defaults),
                             id=name,
                             compact=True,
                         )
@@ -68,7 +65,3 @@ class ParametersScreen(ModalScreen[tuple[str, dict[str, Any]] | None]):
             self.query_one("#problem", Static).update(error.message)
             return
         self.dismiss((self.query_one(TextArea).text, parameters))
-
-
-def _shown(default: object) -> str:
-    return "not set" if default is None else str(default)
