@@ -120,10 +120,14 @@ def test_a_pull_that_is_killed_at_its_end_offers_all_or_nothing(hub: FakeHub, ra
 
 
 def test_a_socket_that_falls_silent_is_given_up(hub: FakeHub, random_model: Path) -> None:
-    hub.faults.append(Fault(until=50_000, stall_s=60))
+    heard_again = threading.Event()
+    ended: list[bool] = []
+    hub.faults.append(Fault(until=50_000, then=lambda: ended.append(heard_again.wait(20))))
     patience = Patience(attempts=3, first_delay_s=0.001, stall_s=0.5)
     assert fetch(patience=patience).read_bytes() == random_model.read_bytes()
     assert hub.fetched[1].start == 50_000
+    assert ended == []  # it is silent still
+    heard_again.set()
 
 
 def test_a_server_that_only_drips_is_given_up(hub: FakeHub) -> None:
