@@ -45,6 +45,9 @@ class ChatStream(Protocol):
     def cancel(self) -> None:
         """Stop computing; the events then end. Safe from any thread."""
 
+    def close(self) -> None:
+        """The same, by who reads it."""
+
 
 class ChatModel(Protocol):
     """A model that is open: `client.Model`, or one of a server."""
@@ -68,7 +71,7 @@ class ChatModel(Protocol):
     def chat(self, messages: Sequence[Message] | Conversation, /, **options: Unpack[Options]) -> ChatStream:
         """Answer the last of these messages. Raises EdgeInferError, here or from the stream."""
 
-    def report(self) -> Report:
+    async def report(self) -> Report:
         """What its process is doing; may take as long as a step. Raises EdgeInferError when it is closed."""
 
     def close(self) -> None:

@@ -155,9 +155,12 @@ class Model:
         """
         return self._engine.stats()
 
-    def report(self) -> Report:
+    async def report(self) -> Report:
         """The same with what the process takes of the machine. Raises what `stats` raises."""
-        return Report(self.description, self.stats(), machine.resident_bytes(), machine.memory())
+        import asyncio
+
+        stats = await asyncio.to_thread(self.stats)
+        return Report(self.description, stats, machine.resident_bytes(), machine.memory())
 
     @property
     def context_length(self) -> int:

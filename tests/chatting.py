@@ -15,6 +15,7 @@ from textual.widgets import Input
 import edgeinfer
 from edgeinfer.sessions.store import SessionStore
 from edgeinfer.tui.app import ChatApp
+from edgeinfer.tui.source import ThisProcess
 from edgeinfer.tui.widgets.message import AnswerView
 from edgeinfer.tui.widgets.prompt import Prompt
 
@@ -30,16 +31,22 @@ async def chat(
         "generation": {"temperature": 0.0},
     }
     size, name = options.pop("size", (100, 30)), options.pop("name", None)
+    source = options.pop("source", None) or ThisProcess(lambda name: edgeinfer.load(name, threads=1))
     notifications = options.pop("notifications", False)
     with SessionStore(folder / "sessions.db") as store:
-        app = ChatApp(store, lambda name: edgeinfer.load(name, threads=1), name, **{**settings, **options})
+        app = ChatApp(store, source, name, **{**settings, **options})
         try:
             async with app.run_test(size=size, notifications=notifications) as pilot:
                 if opens:
-                    await until(pilot, lambda: app.chat.talk is not None)
+                    await until(pilot, lambda: is_open(app))
                 yield app, pilot, store
         finally:
             app.close_model()
+
+
+def is_open(app: ChatApp) -> bool:
+    """Whether a conversation is shown, to the last line."""
+    return app.chat.talk is not None and not app.chat.query_one("#status").display
 
 
 async def until(pilot: Pilot[None], happened: Callable[[], bool]) -> None:

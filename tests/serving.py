@@ -5,6 +5,8 @@ from __future__ import annotations
 import http.client
 import json
 import socket
+import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -93,3 +95,17 @@ def eventually(condition: Callable[[], bool]) -> None:
     while not condition():
         assert time.monotonic() < end, "it did not come about"
         time.sleep(0.005)
+
+
+@contextmanager
+def serving(*args: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
+    """A server of its own, and its port; 0: it has none."""
+    console = [sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()"]
+    command = [*console, "serve", "--port", "0", "--log-level", "warning", *args]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
+        try:
+            assert process.stderr is not None
+            told = process.stderr.readline()
+            yield process, int(told.split("127.0.0.1:")[1].split("/")[0]) if "127.0.0.1" in told else 0
+        finally:
+            process.kill()

@@ -14,9 +14,9 @@ from edgeinfer.text.conversation import Conversation, thinking
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
+    from edgeinfer.chat_model import ChatStream
     from edgeinfer.client import Model
     from edgeinfer.engine.events import Usage
-    from edgeinfer.streaming import Stream
     from edgeinfer.text.messages import Message
 
 
@@ -47,7 +47,8 @@ def one_shot(
                 output.data(safe_text(answer.text), end="")
         else:
             [stream] = model.alternatives(asked, 1, **generation)
-            answer = show(stream, quiet=as_json, thoughts=not hide_thinking)
+            answer = Answer([], stream)
+            show(stream, answer.tokens, quiet=as_json, thoughts=not hide_thinking)
         if as_json:
             output.as_json(_report(model, answer))
         elif not answer.text.endswith("\n"):
@@ -72,20 +73,17 @@ def chat(messages: Sequence[Message], *, think: bool | None) -> Conversation:
     return Conversation(messages, variables=thinking(think))
 
 
-def show(
-    stream: Stream, *, quiet: bool = False, thoughts: bool = True, keep: list[Token] | None = None
-) -> Answer:
+def show(stream: ChatStream, tokens: list[Token], *, quiet: bool = False, thoughts: bool = True) -> None:
     """Print an answer as it comes, made safe for terminals; to people also what the model thinks before it.
 
-    Its tokens are also appended to `keep`, for callers who need them even when it is interrupted.
+    Its tokens are appended to `tokens`, those that came also when it is interrupted.
     """
-    answer = Answer([] if keep is None else keep, stream)
     thought = False
     with output.Status() as status:
         for event in stream.events():
             if isinstance(event, Token):
                 status.clear()
-                answer.tokens.append(event)
+                tokens.append(event)
                 if event.reasoning and thoughts and not quiet and output.is_terminal(sys.stderr):
                     output.talk(output.paint(safe_text(event.reasoning), "dim", sys.stderr), end="")
                     thought = True
@@ -94,11 +92,10 @@ def show(
                         output.talk("\n")
                         thought = False
                     output.data(safe_text(event.text), end="")
-            elif isinstance(event, QueuedEvent) and not answer.tokens:
+            elif isinstance(event, QueuedEvent) and not tokens:
                 status.show(f"waiting: number {event.position} in the queue")
-            elif isinstance(event, ReadingEvent) and not answer.tokens:
+            elif isinstance(event, ReadingEvent) and not tokens:
                 status.show(f"reading: {event.n_read} of {event.n_prompt} tokens")
-    return answer
 
 
 def tell_cost(usage: Usage, *, verbose: bool) -> None:

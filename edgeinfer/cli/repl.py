@@ -12,10 +12,10 @@ from edgeinfer.cli import output
 from edgeinfer.cli.answer import chat, show, tell_cost
 from edgeinfer.errors import ContextLengthExceeded, EdgeInferError, InvalidRequest
 from edgeinfer.parameters import NAMES, changed, shown
-from edgeinfer.streaming import Answer
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
+    from edgeinfer.chat_model import ChatModel
     from edgeinfer.client import Model
     from edgeinfer.streaming import Token
 
@@ -30,8 +30,7 @@ Ctrl-C stops an answer.'''
 
 
 def talk_with(
-    name: str | None,
-    loading: dict[str, Any],
+    model: ChatModel,
     generation: dict[str, Any],
     *,
     system: str | None,
@@ -39,15 +38,24 @@ def talk_with(
     hide_thinking: bool,
     verbose: bool,
 ) -> None:
-    """Load a model and talk until the person leaves."""
-    with edgeinfer.load(name, **loading) as model:
-        _ = model.template  # tells now if there is none
-        conversation = Conversation(
-            model, generation, system=system, think=think, hide_thinking=hide_thinking, verbose=verbose
-        )
-        output.talk(f"{model.name}, {model.description}. /help tells what you can do, /bye ends.")
-        _with_line_editing()
-        conversation.run(_read_line)
+    """Talk until the person leaves."""
+    conversation = Conversation(
+        model, generation, system=system, think=think, hide_thinking=hide_thinking, verbose=verbose
+    )
+    output.talk(f"{model.name}, {model.description}. /help tells what you can do, /bye ends.")
+    _with_line_editing()
+    conversation.run(_read_line)
+
+
+def loaded_to_talk(name: str | None, loading: dict[str, Any]) -> Model:
+    """A model in this process. Raises what `edgeinfer.load` raises, and TemplateError if it cannot chat."""
+    model = edgeinfer.load(name, **loading)
+    try:
+        _ = model.template
+    except EdgeInferError:
+        model.close()
+        raise
+    return model
 
 
 class Conversation:
@@ -55,7 +63,7 @@ class Conversation:
 
     def __init__(
         self,
-        model: Model,
+        model: ChatModel,
         generation: dict[str, Any],
         *,
         system: str | None,
@@ -103,8 +111,8 @@ class Conversation:
         try:
             asked = chat([*head, *self.messages], think=self._think)
             stream = self._model.chat(asked, **self._generation)
-            with contextlib.suppress(KeyboardInterrupt), stream:
-                show(stream, thoughts=self._shows_thoughts, keep=said)
+            with contextlib.suppress(KeyboardInterrupt), contextlib.closing(stream):
+                show(stream, said, thoughts=self._shows_thoughts)
         except ContextLengthExceeded as full:
             self.messages.pop()
             full.hint = "/clear forgets the conversation"
@@ -113,7 +121,7 @@ class Conversation:
             self.messages.pop()
             raise
         output.data()
-        self.messages.append({"role": "assistant", "content": Answer(said, stream).text})
+        self.messages.append({"role": "assistant", "content": "".join(token.text for token in said)})
         tell_cost(stream.usage, verbose=self._verbose)
 
     def _command(self, line: str) -> bool:

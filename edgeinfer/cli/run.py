@@ -65,12 +65,13 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
         generation["grammar"] = grammar
         one_shot(model, prompt, loading, generation, **options)
         return
-    from edgeinfer.cli.repl import talk_with
+    from edgeinfer.cli.repl import loaded_to_talk, talk_with
 
     if options["as_json"] or options["raw"] or options["best_of"] > 1 or grammar is not None:
         raise InvalidRequest("--json, --raw, --best-of and what the answer has to be need a prompt")
     asked = {name: options[name] for name in ("system", "think", "hide_thinking", "verbose")}
-    talk_with(model, loading, generation, **asked)
+    with loaded_to_talk(model, loading) as loaded:
+        talk_with(loaded, generation, **asked)
 
 
 def read_words(words: tuple[str, ...], model: str | None) -> tuple[str | None, str | None]:

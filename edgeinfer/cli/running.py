@@ -1,23 +1,18 @@
-"""A server that runs already, as `ps` and `stop` ask it."""
+"""A server that runs already, as commands ask it."""
 
 from __future__ import annotations
 
-import http.client
-import json
-import os
-import socket
-from pathlib import Path
-from typing import Any
-from urllib.parse import urlsplit
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeinfer.address import Address, unix_path
 from edgeinfer.cli.options import Command
-from edgeinfer.errors import InvalidRequest, NetworkError, NotFound
-from edgeinfer.server.listener import unix_path
+from edgeinfer.keys import given_keys
 from edgeinfer.settings import read_settings
 
-_TIMEOUT_S = 10
+if TYPE_CHECKING:
+    from edgeinfer.keys import Key
 
 
 def server_option(command: Command) -> Command:
@@ -36,53 +31,28 @@ def ask(url: str | None, path: str, body: dict[str, Any] | None = None) -> Any:
         body: to post; None: get.
 
     Raises:
-        NetworkError, NotFound, InvalidRequest.
+        EdgeInferError: nobody answers there, or what the server says is wrong.
     """
-    url = url or _here()
-    key = os.environ.get("EDGEINFER_API_KEY")
-    headers = {} if key is None else {"Authorization": f"Bearer {key}"}
-    try:
-        connection = _connection_to(url)
-        try:
-            method, sent = ("GET", None) if body is None else ("POST", json.dumps(body))
-            connection.request(method, path, sent, headers)
-            response = connection.getresponse()
-            answer = json.loads(response.read())
-        finally:
-            connection.close()
-    except (OSError, http.client.HTTPException, ValueError) as problem:
-        raise NetworkError(
-            f"no server of edgeinfer answers at {url}: {problem}", hint="`edgeinfer serve` starts one"
-        ) from problem
-    if response.status < 400:
-        return answer
-    told = answer.get("error") if isinstance(answer, dict) else answer
-    raise (NotFound if response.status == 404 else InvalidRequest)(f"the server says: {told}")
+    import asyncio
+
+    from edgeinfer.remote.server import Server
+
+    address = own_address() if url is None else Address.read(url)
+    server = Server(address, first_key(given_keys(None)))
+    return asyncio.run(server.get(path) if body is None else server.post(path, body))
 
 
-def _here() -> str:
+def first_key(keys: list[Key]) -> str | None:
+    """What to show a server."""
+    return keys[0].secret if keys else None
+
+
+def own_address() -> Address:
+    """Where `edgeinfer serve` listens on this machine, as it is set."""
     serve = read_settings().serve
-    if unix_path(serve.host) is not None:
-        return serve.host
-    return f"{'http' if serve.ssl_certfile is None else 'https'}://127.0.0.1:{serve.port}"
-
-
-def _connection_to(url: str) -> http.client.HTTPConnection:
-    if (path := unix_path(url)) is not None:
-        return _UnixConnection(path)
-    parts = urlsplit(url)
-    kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
-    return kind(parts.netloc, timeout=_TIMEOUT_S)
-
-
-class _UnixConnection(http.client.HTTPConnection):
-    """To a server that listens on a Unix socket."""
-
-    def __init__(self, path: Path) -> None:
-        super().__init__("localhost", timeout=_TIMEOUT_S)
-        self._path = path
-
-    def connect(self) -> None:
-        self.sock = socket.socket(socket.AF_UNIX)
-        self.sock.settimeout(_TIMEOUT_S)
-        self.sock.connect(str(self._path))
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(serve.host, serve.host)
+    if unix_path(host) is not None:
+        return Address.read(host)
+    bracketed = f"[{host}]" if ":" in host else host
+    scheme = "http" if serve.ssl_certfile is None else "https"
+    return Address.read(f"{scheme}://{bracketed}:{serve.port}")

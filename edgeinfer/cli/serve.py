@@ -2,30 +2,30 @@
 
 from __future__ import annotations
 
-import ipaddress
-import os
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from edgeinfer.address import is_loopback, unix_path
 from edgeinfer.cli import model_names, output
 from edgeinfer.cli.options import Command, chosen_model, model_options, setting_option, take_model
 from edgeinfer.config.table import SETTINGS, Serve
 from edgeinfer.durations import seconds_of
-from edgeinfer.errors import DiskError, InvalidRequest
+from edgeinfer.errors import InvalidRequest
 from edgeinfer.hub.names import BUNDLED, locate
 from edgeinfer.hub.offline import forbid_sockets
-from edgeinfer.server.listener import listening, unix_path
+from edgeinfer.keys import given_keys
+from edgeinfer.server.listener import listening
 from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     import socket
 
+    from edgeinfer.keys import Key
     from edgeinfer.server.entry import Entry
     from edgeinfer.server.guard import Rules
-    from edgeinfer.server.keys import Key
     from edgeinfer.server.models import Models
     from edgeinfer.server.port import Port, Tls
 
@@ -60,7 +60,7 @@ def command(models: tuple[str, ...], **options: Any) -> None:
     loading = take_model(options)
     settings = read_settings({f"serve.{name}": value for name, value in options.items()})
     serve = settings.serve
-    keys, tls = _keys(serve.api_key_file), _tls(serve)
+    keys, tls = given_keys(serve.api_key_file), _tls(serve)
     if not keys and not _is_private(serve.host):
         raise InvalidRequest(
             f"{serve.host} can be reached from other machines: that needs an API key",
@@ -143,27 +143,9 @@ def _named(model: str) -> Entry:
     return Entry(found.name if Path(model).is_file() else model, found)
 
 
-def _keys(file: str | None) -> list[Key]:
-    """Not from an argument: those can be read by everybody on the machine."""
-    from edgeinfer.server.keys import read_keys
-
-    if file is None:
-        key = os.environ.get("EDGEINFER_API_KEY")
-        return [] if key is None else read_keys(key)
-    try:
-        return read_keys(Path(file).expanduser().read_text())
-    except (OSError, UnicodeDecodeError) as error:
-        raise DiskError(f"cannot read {file}: {error}") from error
-
-
 def _is_private(host: str) -> bool:
     """Whether no other machine reaches it."""
-    if unix_path(host) is not None:
-        return True
-    try:
-        return ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return unix_path(host) is not None or is_loopback(host)
 
 
 def _is_any(host: str) -> bool:

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
 from typing import Any, Literal, get_args
 
+from edgeinfer.address import PORT
 from edgeinfer.config.kinds import Duration, File, Kind, ModelName, Number, OneOf, Switch, Text, Texts, Whole
 from edgeinfer.engine.sampling import RANGES, Sampling
 from edgeinfer.errors import InvalidRequest
@@ -65,7 +66,7 @@ class Serve:
     """What `edgeinfer serve` does."""
 
     host: str = _row("127.0.0.1", Text(metavar="ADDRESS"), "Where to listen; unix:PATH: on a Unix socket.")
-    port: int = _row(8080, Whole(0, 65535), "0: a free one.")
+    port: int = _row(PORT, Whole(0, 65535), "0: a free one.")
     api_key_file: str | None = _row(
         None,
         File(),

@@ -15,6 +15,7 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 
+import edgeinfer
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.server.access_log import log_request
 from edgeinfer.server.anthropic.routes import AnthropicRoutes
@@ -49,7 +50,8 @@ def make_app(models: Models, rules: Rules, limits: Limits | None = None) -> Reco
     async def health(request: Request) -> Response:
         if not models.ready:  # requests are taken, and wait
             return JSONResponse({"status": "loading"}, 503)
-        return JSONResponse({"status": "ok", "models": [model.name for model in models.open_ones()]})
+        names = [model.name for model in models.open_ones()]
+        return JSONResponse({"status": "ok", "server": f"edgeinfer {edgeinfer.__version__}", "models": names})
 
     limits = limits or Limits()
     metrics = Metrics(limits.targets)

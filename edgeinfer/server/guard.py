@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from starlette.datastructures import Headers
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from edgeinfer.keys import Key
 from edgeinfer.server.failure import Failure, quoted
 from edgeinfer.server.failures import failure_response
-from edgeinfer.server.keys import Key
 
 
 @dataclass(frozen=True)

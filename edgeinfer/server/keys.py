@@ -1,45 +1,18 @@
-"""Keys: who may ask, and who shares with whom what was computed."""
+"""Who may ask: everybody who brings a key."""
 
 from __future__ import annotations
 
-import hashlib
 import hmac
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from starlette.datastructures import Headers
 from starlette.requests import HTTPConnection
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from edgeinfer.errors import InvalidRequest
+from edgeinfer.keys import Key
 from edgeinfer.server.failure import Failure
 from edgeinfer.server.failures import failure_response
 from edgeinfer.server.record import record_of
-
-
-@dataclass(frozen=True)
-class Key:
-    """One key. Those of the same name find what the others have computed."""
-
-    secret: str
-    name: str = ""
-
-    @property
-    def namespace(self) -> str:
-        """The same after a restart; it tells nothing of the secret."""
-        return self.name or hashlib.sha256(b"edgeinfer namespace " + self.secret.encode()).hexdigest()
-
-
-def read_keys(text: str) -> list[Key]:
-    """One key a line, with a name behind it or without; lines that begin with # say nothing.
-
-    Raises InvalidRequest if there is none.
-    """
-    lines = (line.split(maxsplit=1) for line in text.splitlines() if not line.lstrip().startswith("#"))
-    keys = [Key(words[0], words[1].strip() if len(words) > 1 else "") for words in lines if words]
-    if not keys:
-        raise InvalidRequest("there is no API key", hint="write one on a line of its own")
-    return keys
 
 
 class KeyCheck:

@@ -12,6 +12,7 @@ import stat
 from collections.abc import Iterator
 from pathlib import Path
 
+from edgeinfer.address import unix_path
 from edgeinfer.errors import PortTaken
 
 _BACKLOG = 128
@@ -21,13 +22,6 @@ _HINTS = {
     errno.EACCES: "ports below 1024 are for root: give another --port",
     errno.ENETUNREACH: "start the loopback (`ip link set lo up`), or take a Unix socket: --host unix:PATH",
 }
-
-
-def unix_path(host: str) -> Path | None:
-    """The file of the Unix socket that is meant: `unix:PATH`, or as llama-server has it a name in .sock."""
-    if host.startswith("unix:"):
-        return Path(host.removeprefix("unix:").removeprefix("//"))
-    return Path(host) if host.endswith(".sock") else None
 
 
 @contextlib.contextmanager

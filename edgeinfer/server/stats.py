@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from dataclasses import asdict
 
 from starlette.requests import Request
@@ -27,4 +26,4 @@ class StatsRoutes:
         entry = await self._models.find(request.query_params.get("model"))
         if entry.model is None:
             raise NotFound(f"{entry.name} is not open", hint="the next question opens it")
-        return JSONResponse(asdict(await asyncio.to_thread(entry.model.report)))
+        return JSONResponse(asdict(await entry.model.report()))

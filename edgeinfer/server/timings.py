@@ -34,14 +34,10 @@ def timings(usages: Sequence[Usage]) -> dict[str, Any]:
 
 def prompt_progress(usage: Usage, event: QueuedEvent | ReadingEvent) -> dict[str, Any]:
     """How far a prompt is; `queue_position`, which llama.cpp does not have, is 0 once it is being read."""
-    position, n_read = (event.position, 0) if isinstance(event, QueuedEvent) else (0, event.n_read)
-    return {
-        "total": usage.n_prompt,
-        "cache": usage.n_cached,
-        "processed": n_read,
-        "time_ms": round(usage.total_s * 1e3),
-        "queue_position": position,
-    }
+    progress = {"cache": usage.n_cached, "time_ms": round(usage.total_s * 1e3)}
+    if isinstance(event, QueuedEvent):
+        return {**progress, "total": usage.n_prompt, "processed": 0, "queue_position": event.position}
+    return {**progress, "total": event.n_prompt, "processed": event.n_read, "queue_position": 0}
 
 
 def _speed(what: str, n: int, took_ms: float) -> dict[str, Any]:

@@ -7,7 +7,7 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any
 
 from textual import work
@@ -24,20 +24,23 @@ from edgeinfer.tui.talk import Talk
 from edgeinfer.tui.themes import THEMES
 
 if TYPE_CHECKING:
-    from edgeinfer.client import Model
+    from edgeinfer.chat_model import ChatModel
+    from edgeinfer.tui.attached import AttachedServer
+    from edgeinfer.tui.source import Source
 
 
 class ChatApp(App[None]):
-    """Talk with a model of this machine.
+    """Talk with a model.
 
     Args:
         store: where sessions are kept.
-        load: opens a model by name or path; called in a thread.
-        name: of the first model; None: the one that came with the program.
+        source: opens models.
+        name: of the first model; None: the first one of the source.
         generation: keyword arguments of `Model.chat`.
         think: whether models that can shall think first; None: as they do by themselves.
         system: message of new sessions.
         session: to open; None: a new one.
+        nearby: a server that may run, to offer it if it does.
 
     Attributes:
         bug: what ended the app, if something did that nobody foresaw.
@@ -53,23 +56,26 @@ class ChatApp(App[None]):
     def __init__(
         self,
         store: SessionStore,
-        load: Callable[[str | None], Model],
+        source: Source,
         name: str | None,
         *,
         generation: dict[str, Any],
         think: bool | None = None,
         system: str = "",
         session: int | None = None,
+        nearby: AttachedServer | None = None,
     ) -> None:
         super().__init__()
         self._store = store
-        self._load = load
+        self._source = source
         self._wanted = name  # of the model that is open, as it was asked for
         self._generation = generation
         self._think = think
         self._system = system
         self._session = session
-        self._model: Model | None = None
+        self._nearby = nearby
+        self._offered = False  # it answers, and was not taken yet
+        self._model: ChatModel | None = None
         self._told_unsaved = False
         self._leaving = threading.Lock()
         self.bug: BaseException | None = None
@@ -85,6 +91,12 @@ class ChatApp(App[None]):
             self._warn("The file of sessions was damaged", f"It is now {self._store.damaged}")
         self.tell_unsaved()
         self.open_model(self._wanted)
+        self._offer_server()
+
+    @property
+    def where(self) -> str:
+        """The server that answers; "" if this process does."""
+        return self._source.where
 
     def _take_theme(self) -> None:
         for theme in THEMES:
@@ -114,11 +126,13 @@ class ChatApp(App[None]):
             os._exit(128 + signal.SIGHUP)
 
     @work(group="model", exclusive=True)
-    async def open_model(self, name: str | None) -> None:
-        """Answer with this model from now on; the conversation goes on."""
-        self.chat.tell(f"Opening {name or 'the model'}")
+    async def open_model(self, name: str | None, source: Source | None = None) -> None:
+        """Answer with this model from now on, of another source if it is given; the conversation goes on."""
+        source = source or self._source
+        at = f" at {source.where}" if source.where else ""
+        self.chat.tell(f"Opening {name or 'the model'}{at}")
         try:
-            model = await asyncio.to_thread(self._load, name)
+            model = await source.open(name)
         except EdgeInferError as error:
             self.chat.tell("")
             if self._model is None:
@@ -129,18 +143,40 @@ class ChatApp(App[None]):
             return
         from edgeinfer.tui.greeting import greeting
 
-        former, self._model, self._wanted = self._model, model, name
-        self.greeting = await asyncio.to_thread(greeting, model.name)
+        former, self._model, self._source = self._model, model, source
+        self._wanted = model.name if source.where else name
+        self.greeting = await asyncio.to_thread(greeting, model.name, source.where)
         with self.telling():
             await self.chat.open(self._talk(self._session_for(model)))
         if former is not None:
             await asyncio.to_thread(former.close)
 
+    @work
+    async def _offer_server(self) -> None:
+        """Tell once of a server that runs already: it saves loading a model twice."""
+        nearby = self._nearby
+        if nearby is not None and (name := await nearby.answering(self._wanted)) is not None:
+            self._offered = True
+            self.refresh_bindings()
+            title = f"edgeinfer serve runs at {nearby.where}"
+            self._tell(title, f"It has {name} open: F6 answers with that, loaded once", "information", 20)
+
+    def action_attach(self) -> None:
+        """Answer with the server that was offered."""
+        if self._offered:
+            self._offered = False
+            self.refresh_bindings()
+            self.open_model(self._wanted, self._nearby)
+
+    def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
+        """A server can be taken only where one is offered."""
+        return self._offered if action == "attach" else super().check_action(action, parameters)
+
     def _talk(self, session: Session) -> Talk:
         assert self._model is not None
         return Talk(self._store, session, self._model, self._generation, think=self._think)
 
-    def _session_for(self, model: Model) -> Session:
+    def _session_for(self, model: ChatModel) -> Session:
         """The one that is open, or that was asked for, or a new one."""
         name = self._wanted or model.name
         if self.chat.talk is not None:
@@ -182,21 +218,21 @@ class ChatApp(App[None]):
     async def _choose_model(self, problem: str = "") -> None:
         from edgeinfer.tui.screens.models import ModelsScreen
 
+        source = self._source
         current = self._model.name if self._model is not None else ""
-        name = await self.push_screen_wait(ModelsScreen(current, problem))
-        if name is not None:
-            self.open_or_fetch(name)
+        with self.telling():
+            find = await source.finder()
+            name = await self.push_screen_wait(ModelsScreen(find, current, problem, source.where))
+            if name is not None:
+                self.open_or_fetch(name)
 
     @work
     async def open_or_fetch(self, name: str) -> None:
         """Answer with this model, wherever it is now."""
-        from edgeinfer.tui.choices import is_elsewhere
         from edgeinfer.tui.screens.pull import PullScreen
 
         with self.telling():
-            if not await asyncio.to_thread(is_elsewhere, name) or await self.push_screen_wait(
-                PullScreen(name)
-            ):
+            if not await self._source.is_elsewhere(name) or await self.push_screen_wait(PullScreen(name)):
                 self.open_model(name)
 
     @work

@@ -33,11 +33,12 @@ class Choice:
     source: str  # whose folder it is in, or which repository
     path: Path | None = None  # None: it would have to be fetched
     entry: CatalogModel | None = None  # of those
+    is_served: bool = False  # a server has it
 
     @property
     def is_here(self) -> bool:
-        """Whether it can be opened without a network."""
-        return self.path is not None
+        """Whether it can be opened, and has not to be fetched."""
+        return self.path is not None or self.is_served
 
     @property
     def is_runnable(self) -> bool:
@@ -49,7 +50,8 @@ class Choice:
 class Outlook:
     """What to expect of a model."""
 
-    verdict: str  # "fits", "tight", "does not fit"; "cannot run"; "" where nothing is known
+    # "fits", "tight", "does not fit"; "cannot run"; "open", "closed" at a server; "" where nothing is known
+    verdict: str
     told: str  # the same in a line or two
     facts: str  # what it is
     tokens_per_s: float | None = None  # of one answer; None: this machine was not measured, or it cannot run

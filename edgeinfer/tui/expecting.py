@@ -6,7 +6,7 @@ import contextlib
 import threading
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from textual.message import Message
 
@@ -31,15 +31,28 @@ class Expected(Message):
     outlook: Outlook
 
 
+Post = Callable[[Message], object]
+
+
+class Finding(Protocol):
+    """Posts `Found`, then `Expected` of each."""
+
+    def stop(self) -> None:
+        """Post nothing more."""
+
+
+Find = Callable[[Post, Callable[[], bool]], Finding]
+
+
 class Expectations:
-    """Posts `Found`, then `Expected` of each.
+    """Finds those of this machine, and of the catalog.
 
     Args:
         post: `post_message` of a widget.
         may_measure: whether the processor is free for two seconds.
     """
 
-    def __init__(self, post: Callable[[Message], object], may_measure: Callable[[], bool]) -> None:
+    def __init__(self, post: Post, may_measure: Callable[[], bool]) -> None:
         self._post, self._may_measure = post, may_measure
         self._stopped = False
         threading.Thread(target=self._run, daemon=True).start()

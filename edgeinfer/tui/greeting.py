@@ -11,6 +11,9 @@ from edgeinfer.tui.choices import Choice, choices, suggested
 _ALL = """\
 This is edgeinfer, on this machine and nowhere else.
 Ask something below. F1 tells the keys, / the commands."""
+_ATTACHED = """\
+This is edgeinfer, attached to the server at {where}.
+Ask something below. F1 tells the keys, / the commands."""
 _TINY = """\
 You talk with {name}. It came with the program, is very small, \
 and knows how edgeinfer is used, some Python, and little else."""
@@ -20,8 +23,14 @@ Offline is switched on, so no other model can be fetched. These bring one:
   edgeinfer import FILE"""
 
 
-def greeting(model: str) -> str:
-    """With the model of that name; of a bundled one what it is, and what there is beside it."""
+def greeting(model: str, where: str) -> str:
+    """With the model of that name; of a bundled one what it is, and what there is beside it.
+
+    Args:
+        where: the server that has it; "": this process.
+    """
+    if where:
+        return _ATTACHED.format(where=safe_text(where))
     if model not in BUNDLED:
         return _ALL
     return "\n\n".join([_ALL, _TINY.format(name=model), _others(choices())])

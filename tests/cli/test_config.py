@@ -328,7 +328,7 @@ def test_serve_takes_its_options_from_the_file(file: Path, random_model: Path) -
         process.terminate()
         assert process.wait(timeout=60) == 0
     assert told.startswith("random on ")
-    assert (refused.returncode, answered.returncode) == (2, 0)
+    assert (refused.returncode, answered.returncode) == (5, 0)
 
 
 def test_offline_in_the_file_makes_connections_impossible(edgeinfer_command: Run, file: Path) -> None:

@@ -13,8 +13,8 @@ import tiny
 from questions import PLACE
 from serving import Served, serve
 
+from edgeinfer.keys import Key
 from edgeinfer.server.guard import Rules
-from edgeinfer.server.keys import Key
 from edgeinfer.text.conversation import Conversation
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]

@@ -17,8 +17,8 @@ import trustme
 from serving import Served, serve
 
 import edgeinfer
+from edgeinfer.keys import Key, read_keys
 from edgeinfer.server.guard import Rules
-from edgeinfer.server.keys import Key, read_keys
 
 WORDS = "one of the words that we know and then some more of the words"
 CHAT = [{"role": "user", "content": WORDS}]

@@ -17,8 +17,8 @@ import pytest
 import tiny
 from serving import Served, serve
 
+from edgeinfer.keys import Key
 from edgeinfer.server.guard import Rules
-from edgeinfer.server.keys import Key
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
 KEY = "a-key-of-ours"

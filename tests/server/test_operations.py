@@ -2,37 +2,33 @@
 
 from __future__ import annotations
 
-import asyncio
 import http.client
 import json
 import logging
 import re
 import signal
 import socket
-import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 import openai
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from serving import Served, eventually, serve
+from serving import Served, eventually, serve, serving
 
+from edgeinfer.keys import Key
 from edgeinfer.loading import load_tokenizer
 from edgeinfer.server import exchange
 from edgeinfer.server.app import Limits
 from edgeinfer.server.connection import Connection
 from edgeinfer.server.guard import Rules
-from edgeinfer.server.keys import Key
 from edgeinfer.server.metrics import Targets
 
 CHAT: list[Any] = [{"role": "user", "content": "one of the words that we know"}]
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
 
 
 def no_end(model: Path) -> dict[str, float]:
@@ -235,34 +231,6 @@ def test_no_more_is_computed_for_a_client_that_never_reads_than_it_has_room_for(
             assert other.choices
         eventually(lambda: stats().n_running == 0)
         assert stats().n_ended["cancelled"] == 1
-
-
-@contextmanager
-def serving(*args: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
-    """A server of its own, and its port."""
-    command = [*COMMAND, "serve", "--port", "0", "--log-level", "warning", *args]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
-        try:
-            assert process.stderr is not None
-            told = process.stderr.readline()
-            yield process, int(told.split("127.0.0.1:")[1].split("/")[0])
-        finally:
-            process.kill()
-
-
-class Watched(Connection):
-    no_delay: ClassVar[list[bool]] = []
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        super().connection_made(transport)
-        client = transport.get_extra_info("socket")
-        self.no_delay.append(bool(client.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)))
-
-
-def test_no_piece_waits_for_the_one_before_to_arrive(random_model: Path) -> None:
-    with serve(random_model, connection=Watched) as served:
-        metrics(served)
-    assert Watched.no_delay == [True]
 
 
 @contextmanager

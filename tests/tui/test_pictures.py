@@ -26,6 +26,7 @@ from edgeinfer.engine.stats import Spread, Stats
 from edgeinfer.errors import DiskError
 from edgeinfer.machine import Memory
 from edgeinfer.sessions.store import SessionStore
+from edgeinfer.tui import expecting
 from edgeinfer.tui.app import ChatApp
 from edgeinfer.tui.choices import Choice, Outlook
 from edgeinfer.tui.expecting import Expected, Found
@@ -96,10 +97,14 @@ async def show_failure(app: ChatApp, pilot: Pilot[None], store: SessionStore) ->
     app.tell_error(DiskError("cannot write notes.md: No space left on device", hint="free some disk space"))
 
 
+async def reported() -> Report:
+    return REPORT
+
+
 async def show_engine(app: ChatApp, pilot: Pilot[None], store: SessionStore) -> None:
     await show_chat(app, pilot, store)
     panel = app.chat.query_one(EnginePanel)
-    panel.model = SimpleNamespace(report=lambda: REPORT)  # type: ignore[assignment]
+    panel.model = SimpleNamespace(report=reported)  # type: ignore[assignment]
     panel._before = None
     panel._speeds.extend(55 + i % 7 if i % 60 < 25 else 0.0 for i in range(panel._speeds.maxlen or 0))
     await pilot.press("f5")
@@ -194,7 +199,7 @@ class FixedExpectations:
 @pytest.fixture(autouse=True)
 def _alike_everywhere(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(EnginePanel, "on_mount", lambda panel: None)  # it looks only when it is opened
-    monkeypatch.setattr(models_screen, "Expectations", FixedExpectations)
+    monkeypatch.setattr(expecting, "Expectations", FixedExpectations)
     monkeypatch.setattr(models_screen, "suggested", lambda found: [MODELS[3][0]])
     monkeypatch.setenv("EDGEINFER_OFFLINE", "1")
     monkeypatch.setenv("TZ", "UTC")

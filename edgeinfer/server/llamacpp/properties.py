@@ -44,7 +44,14 @@ def properties(model: Model) -> dict[str, Any]:
         "eos_token": text(tokenizer.eos_id),
         "build_info": f"edgeinfer-{edgeinfer.__version__}",
         "is_sleeping": False,
+        "defaults": _defaults(model),
     }
+
+
+def _defaults(model: Model) -> dict[str, Any]:
+    """What the model was told once, as people are shown it."""
+    options = {name: value for name, value in model.defaults.options if isinstance(value, int | float)}
+    return {"system": model.defaults.system, "options": options}
 
 
 def slots(model: Model) -> list[dict[str, Any]]:

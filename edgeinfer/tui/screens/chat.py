@@ -52,6 +52,7 @@ class ChatScreen(Screen[None]):
         Binding("f3", "app.models", "Models"),
         Binding("f4", "app.parameters", "Parameters"),
         Binding("f5", "engine", "Engine"),
+        Binding("f6", "app.attach", "Use the server", priority=True),  # before that of where one writes
         Binding("ctrl+p", "app.command_palette", "All"),
         Binding("ctrl+n", "app.new_session", "New"),
         Binding("escape", "stop", "Stop", show=False),
@@ -113,7 +114,8 @@ class ChatScreen(Screen[None]):
         assert self.talk is not None
         title = safe_text(self.talk.session.title) or "New conversation"
         self.query_one("#title", Static).update(Content(title))
-        self.query_one("#model", Static).update(Content(safe_text(self.talk.model.name)))
+        at = f" at {self.app.where}" if self.app.where else ""
+        self.query_one("#model", Static).update(Content(safe_text(f"{self.talk.model.name}{at}")))
 
     def tell(self, text: str) -> None:
         """Above the prompt: what is going on."""

@@ -18,13 +18,20 @@ from edgeinfer.hub.offline import is_offline
 from edgeinfer.text.safe import safe_text
 from edgeinfer.text.sizes import in_bytes
 from edgeinfer.tui.choices import Choice, Outlook, suggested
-from edgeinfer.tui.expecting import Expectations, Expected, Found
+from edgeinfer.tui.expecting import Expected, Find, Finding, Found
 from edgeinfer.tui.widgets.dialog import Dialog
 
 if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
 
-_COLOURS = {"fits": "$text-success", "tight": "$text-warning", "": "$text-muted"}  # of all else $text-error
+# of all else $text-error
+_COLOURS = {
+    "fits": "$text-success",
+    "tight": "$text-warning",
+    "": "$text-muted",
+    "open": "$text-success",
+    "closed": "$text-muted",
+}
 _VERDICT, _SPEED, _SIZE = 12, 10, 11  # columns
 _ROOM_FOR_SIZE = 60  # columns of a list that has sizes too
 
@@ -42,23 +49,31 @@ class ModelsScreen(ModalScreen[str | None]):
         Binding("pageup", "move('page_up')", show=False),
     ]
 
-    def __init__(self, current: str, problem: str = "") -> None:
-        """`current`: the name of the model that is open; `problem`: why none is."""
+    def __init__(self, find: Find, current: str, problem: str = "", where: str = "") -> None:
+        """See below.
+
+        Args:
+            find: finds models, and what to expect of them.
+            current: the name of the model that is open.
+            problem: why none is.
+            where: the server that has them; "": this machine.
+        """
         super().__init__()
+        self._find_models = find
+        self._where = where
         self._current = current
         self._problem = problem
         self._all: list[Choice] = []
         self._outlooks: dict[str, Outlook] = {}
-        self._expectations: Expectations | None = None
+        self._finding: Finding | None = None
 
     def compose(self) -> ComposeResult:
         """What is here, what can be fetched, a line for anything else, and what the chosen one is."""
         with Dialog("Models"):
             if self._problem:
                 yield Static(Content(safe_text(self._problem)), classes="problem")
-            yield Input(
-                placeholder="Search, user/repo:QUANT, or a .gguf file", compact=True, classes="search"
-            )
+            asks = "Search" if self._where else "Search, user/repo:QUANT, or a .gguf file"
+            yield Input(placeholder=asks, compact=True, classes="search")
             yield OptionList()
             yield Static("Looking for models", id="details")
             yield Footer()
@@ -66,12 +81,12 @@ class ModelsScreen(ModalScreen[str | None]):
     def on_mount(self) -> None:
         """The list comes from a thread, and what to expect of each."""
         self.query_one(OptionList).can_focus = False
-        self._expectations = Expectations(self.post_message, lambda: not self.app.chat.is_answering)
+        self._finding = self._find_models(self.post_message, lambda: not self.app.chat.is_answering)
 
     def on_unmount(self) -> None:
         """Nobody looks any more."""
-        if self._expectations is not None:
-            self._expectations.stop()
+        if self._finding is not None:
+            self._finding.stop()
 
     def on_resize(self) -> None:
         """Other columns."""
@@ -100,8 +115,9 @@ class ModelsScreen(ModalScreen[str | None]):
         before = self._highlighted
         options.clear_options()
         offline = is_offline()
+        here = f"At {self._where}" if self._where else "On this machine"
         sections = (
-            ("On this machine", [c for c in found if c.is_here], True),
+            (here, [c for c in found if c.is_here], True),
             (
                 "Offline: these cannot be fetched" if offline else "To fetch",
                 [c for c in found if not c.is_here and c.is_runnable],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections import deque
 from typing import TYPE_CHECKING
@@ -33,7 +32,7 @@ class EnginePanel(Container, can_focus=False):
         self.model: ChatModel | None = None
         n_looks = int(60 * _MINUTES / _EVERY_S)
         self._speeds = deque([0.0] * n_looks, maxlen=n_looks)
-        self._before: tuple[float, int] | None = None  # when it was last looked at, tokens then
+        self._before: tuple[ChatModel, float, int] | None = None  # what was last looked at, when, tokens then
 
     def compose(self) -> ComposeResult:
         """From what changes most to what changes least."""
@@ -61,11 +60,11 @@ class EnginePanel(Container, can_focus=False):
         if model is None:
             return
         try:
-            report = await asyncio.to_thread(model.report)
+            report = await model.report()
         except EdgeInferError:  # closed meanwhile
             return
         stats = report.stats
-        self._measure(stats.n_generated)
+        self._measure(model, stats.n_generated)
         if self.display:
             self.query_one(Sparkline).data = [0.0, *self._speeds]  # zero is its lowest line
             self.query_one("#speeds", Static).update(_speeds(stats, self._speeds))
@@ -74,10 +73,11 @@ class EnginePanel(Container, can_focus=False):
             self.query_one("#cache", Static).update(_cache(stats))
             self.query_one("#process", Static).update(_process(report))
 
-    def _measure(self, n_generated: int) -> None:
+    def _measure(self, model: ChatModel, n_generated: int) -> None:
         now = time.monotonic()
-        then, n_then = self._before or (now, n_generated)
-        self._before = now, n_generated
+        before = self._before
+        then, n_then = before[1:] if before is not None and before[0] is model else (now, n_generated)
+        self._before = model, now, n_generated
         self._speeds.append(max(0, n_generated - n_then) / (now - then) if now > then else 0.0)
 
 

@@ -1,0 +1,1 @@
+"""A running `edgeinfer serve` and its models, asked over HTTP."""
