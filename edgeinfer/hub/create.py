@@ -7,8 +7,8 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.hub.located import Located, longest_context
-from edgeinfer.hub.modelfile import Modelfile
+from edgeinfer.hub.located import Located, has_template, longest_context
+from edgeinfer.hub.modelfile import BadModelfile, Modelfile
 from edgeinfer.hub.names import BUNDLED, locate
 from edgeinfer.hub.store import own
 
@@ -39,9 +39,14 @@ def create(name: str, modelfile: Modelfile, built_on: Located) -> Created:
     longest = longest_context(path)
     told = modelfile if built_on.modelfile is None else modelfile.over(built_on.modelfile)
     told = replace(told, base=str(path))
+    if told.has_go_template and told.template is None and not has_template(path):
+        raise BadModelfile(
+            "the model's file has no chat template, and this one is a Go template", hint="write it in Jinja"
+        )
     n_context = dict(told.defaults().loading).get("context_length", 0)
     own.create(name, told)
-    remarks = [f"{parameter} has no effect here: it changes no answer" for parameter in told.without_effect]
+    remarks = [*told.remarks]
+    remarks += [f"{parameter} has no effect here: it changes no answer" for parameter in told.without_effect]
     if n_context > longest:
         remarks.append(f"the model has {longest} tokens of context, less than num_ctx {n_context}")
     return Created(path, remarks)

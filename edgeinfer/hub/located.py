@@ -79,6 +79,13 @@ def longest_context(path: Path) -> int:
     return longest_context_in(_native.gguf_open(os.fspath(path)))
 
 
+def has_template(path: Path) -> bool:
+    """Whether a file has a chat template of its own. Raises BadModelFile."""
+    from edgeinfer import _native
+
+    return "tokenizer.chat_template" in _native.gguf_open(os.fspath(path))
+
+
 def longest_context_in(file: GgufFile) -> int:
     """The same of an open file."""
     key = f"{file.get('general.architecture')}.context_length"

@@ -16,7 +16,7 @@ import difflib
 import json
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from edgeinfer.errors import InvalidRequest, TemplateError
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
 MOST_BYTES = 1 << 20  # licences are long
 _QUOTES = ('"""', '"')
 _INSTRUCTIONS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "LICENSE")
-_NOT_OURS = {
-    "ADAPTER": "merge the adapter into the model, and convert that to GGUF",
-    "RENDERER": "leave it out: the chat template of the model's file is used",
-    "PARSER": "leave it out: answers are read in the form of the model's family",
-    "REQUIRES": "leave it out: it speaks of Ollama's version",
-    "CAPABILITY": "leave it out: what a model can is read from its file",
+# what is written for Ollama's own machinery, and what holds here in its place
+_OLLAMAS = {
+    "RENDERER": "the chat template of the model's file is used",
+    "PARSER": "answers are read in the form of the model's family",
+    "REQUIRES": "it speaks of Ollama's version",
+    "CAPABILITY": "what a model can is read from its file",
 }
 
 # what a Go template has and a Jinja one cannot have: {{ .Prompt }}, {{- if .System }}, {{ $last := ... }}
@@ -54,6 +54,8 @@ class Modelfile:
         base: what FROM names.
         parameters: (name, value) in order, as they were written; `stop` may be there several times.
         system, template: None: nothing is said of it.
+        remarks: on instructions that are left out, since they mean nothing here.
+        has_go_template: whether one of them is a template of Ollama's kind.
     """
 
     base: str
@@ -62,6 +64,8 @@ class Modelfile:
     system: str | None = None
     messages: tuple[tuple[str, str], ...] = ()  # (role, content)
     licenses: tuple[str, ...] = ()
+    remarks: tuple[str, ...] = field(default=(), compare=False)
+    has_go_template: bool = field(default=False, compare=False)
 
     def __str__(self) -> str:
         """Raises BadModelfile: a text has lines that no Modelfile can have."""
@@ -78,6 +82,8 @@ class Modelfile:
             former.system if self.system is None else self.system,
             self.messages or former.messages,
             tuple(dict.fromkeys(former.licenses + self.licenses)),
+            self.remarks,
+            self.has_go_template,
         )
 
     @property
@@ -214,8 +220,9 @@ def _with(found: Modelfile, line: str, lines: Iterator[tuple[int, str]]) -> Mode
     if not word or word.startswith("#"):
         return found
     instruction = word.upper()
-    if instruction in _NOT_OURS:
-        raise BadModelfile(f"{instruction} is not supported", hint=_NOT_OURS[instruction])
+    if instruction in _OLLAMAS:
+        _value(rest, lines)
+        return _remarked(found, f"{instruction} is left out: {_OLLAMAS[instruction]}")
     match instruction:
         case "FROM" if not found.base:
             return replace(found, base=_value(rest, lines))
@@ -225,19 +232,33 @@ def _with(found: Modelfile, line: str, lines: Iterator[tuple[int, str]]) -> Mode
         case "PARAMETER":
             return _with_parameter(found, *_split(rest), lines)
         case "TEMPLATE":
-            template = _value(rest, lines)
-            _check_template(template)
-            return replace(found, template=template)
+            return _with_template(found, _value(rest, lines))
         case "SYSTEM":
             return replace(found, system=_value(rest, lines))
         case "MESSAGE":
             return _with_message(found, *_split(rest), lines)
         case "LICENSE":
             return replace(found, licenses=(*found.licenses, _value(rest, lines)))
+        case "ADAPTER":
+            hint = "merge the adapter into the model, and convert that to GGUF"
+            raise BadModelfile("ADAPTER is not supported", hint=hint)
     near = difflib.get_close_matches(instruction, _INSTRUCTIONS, n=1)
     known = f"did you mean {near[0]}" if near else f"known are {', '.join(_INSTRUCTIONS)}"
     hint = f'{known}; a text of several lines stands between """ and """'
     raise BadModelfile(f"{word[:40]!r} is no instruction", hint=hint)
+
+
+def _remarked(found: Modelfile, remark: str) -> Modelfile:
+    return replace(found, remarks=(*found.remarks, remark))
+
+
+def _with_template(found: Modelfile, source: str) -> Modelfile:
+    """One of Ollama's is left out: the file that it was made for has it in Jinja."""
+    if _GO.search(source):
+        remark = "TEMPLATE is left out: it is a Go template, as Ollama has them; that of the file is used"
+        return replace(_remarked(found, remark), has_go_template=True)
+    _check_template(source)
+    return replace(found, template=source)
 
 
 def _with_parameter(found: Modelfile, name: str, rest: str, lines: Iterator[tuple[int, str]]) -> Modelfile:
