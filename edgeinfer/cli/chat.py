@@ -74,6 +74,11 @@ def command(
     server = None if connect is None else _server(connect, api_key_file)
     if server is None and api_key_file is not None:
         raise InvalidRequest("--api-key-file is for a server", hint="give --connect too")
+    alone = server is None and read_settings().offline  # nobody else is asked for anything
+    if alone:
+        from edgeinfer.hub.offline import forbid_sockets
+
+        forbid_sockets()
     if plain or not _has_screen():
         from edgeinfer.cli.repl import loaded_to_talk, talk_with
 
@@ -82,7 +87,8 @@ def command(
         with closing(opened):
             talk_with(opened, generation, think=think, hide_thinking=hide_thinking, **told)
     else:
-        source, nearby = (_this_process(loading), _nearby()) if server is None else (server, None)
+        source = _this_process(loading) if server is None else server
+        nearby = None if alone or server is not None else _nearby()
         _open_screen(source, nearby, model, generation, think=think, system=system or "", go_on=go_on)
 
 

@@ -229,4 +229,4 @@ def _proof() -> Finding:
     if not (offline_proof.native_code_is_refused() and offline_proof.children_are_refused()):
         return Finding("network", "NOT off: the kernel gave a socket to native code", "please report this")
     told = "off: Python refused a connection, the kernel sockets to native code and to a child process"
-    return Finding("network", f"{told}; ps, stop and bench may ask this machine")
+    return Finding("network", f"{told}; ps, stop, bench and chat --connect may ask this machine")

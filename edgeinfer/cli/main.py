@@ -47,8 +47,8 @@ COMMANDS: dict[str, str] = {
     "completion": "Print a shell completion script",
 }
 ALIASES = {"ls": "list"}
-# These need sockets to this machine even when offline; `serve` and `doctor` close them when they have theirs.
-_ASKS_THIS_MACHINE = {"serve", "ps", "stop", "bench", "doctor"}
+# These need sockets to this machine even when offline; serve, chat and doctor close them once they need none.
+_ASKS_THIS_MACHINE = {"serve", "chat", "ps", "stop", "bench", "doctor"}
 _TELL_OF_SETTINGS = {"config", "doctor", "completion"}  # they work with wrong ones
 
 

@@ -125,7 +125,15 @@ print("sealed")
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="the filter is one of Linux")
-@pytest.mark.parametrize("line", [("--offline", "list"), ("ls", "--offline"), ("bundle", "verify", "FILE")])
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("--offline", "list"),
+        ("ls", "--offline"),
+        ("bundle", "verify", "FILE"),
+        ("chat", "--plain", "--offline"),
+    ],
+)
 def test_offline_no_code_of_the_process_and_no_child_gets_a_socket(
     line: tuple[str, ...], home: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -136,7 +144,7 @@ def test_offline_no_code_of_the_process_and_no_child_gets_a_socket(
         monkeypatch.setenv("EDGEINFER_OFFLINE", "1")
         line = (*line[:-1], bundled)
     command = [sys.executable, "-P", "-c", SEALED, *line]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    done = subprocess.run(command, input="", capture_output=True, text=True, timeout=60)
     assert done.stdout.endswith("sealed\n"), done.stderr
 
 

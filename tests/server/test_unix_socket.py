@@ -57,6 +57,9 @@ def test_real_clients_speak_over_it(place: str, random_model: Path) -> None:
                     model="random", messages=CHAT, max_tokens=3, stream=True
                 )
                 assert [part.choices[0].finish_reason for part in parts][-1] in ("stop", "length")
+            line = [*COMMAND, "chat", "--plain", "--offline", "--connect", place, "-n", "2"]
+            chat = subprocess.run(line, input="hi\n", capture_output=True, text=True)
+            assert (chat.returncode, bool(chat.stdout.strip())) == (0, True), chat.stderr
             told = subprocess.run([*COMMAND, "ps", "--url", place], capture_output=True, text=True)
             assert "random" in told.stdout, told.stderr
             assert subprocess.run([*COMMAND, "stop", "random", "--url", place]).returncode == 0
