@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 BUNDLED = ("edgeinfer-tiny", "edgeinfer-nano")  # ship inside the package
 
+_MOST_NEAR = 3  # names that are shown to who mistyped one
+_LEAST_PART = 3  # letters of a name that tell which one is meant
 _HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/|hf://")
 _REPO = re.compile(r"([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})")
 _AT_REVISION = re.compile(r"(?:resolve|blob)/(\w[\w.-]*)/(.+)")
@@ -224,12 +226,15 @@ def _not_here(name: str, models: list[LocalModel]) -> NotFound:
 
 
 def nearest(name: str, models: list[LocalModel]) -> list[str]:
-    """Up to three names, of models here and of the catalog, that look like this one."""
+    """Up to three names, of models here and of the catalog, that this one is a part of or looks like."""
     from edgeinfer.hub.catalog import catalog
 
     known = [*BUNDLED, *(n for model in models for n in model.names), *catalog().models, *catalog().defaults]
     by_lower = {n.lower(): n for n in known}
-    return [by_lower[n] for n in difflib.get_close_matches(name.lower(), by_lower, n=3)]
+    wanted = name.lower()
+    longer = [n for n in by_lower if wanted in n and len(wanted) >= _LEAST_PART]
+    close = difflib.get_close_matches(wanted, by_lower, n=_MOST_NEAR)
+    return [by_lower[n] for n in dict.fromkeys([*longer, *close])][:_MOST_NEAR]
 
 
 def _bundled(name: str) -> Path:

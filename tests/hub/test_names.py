@@ -240,6 +240,8 @@ def test_an_unknown_name_shows_the_nearest(home: Path, random_model: Path) -> No
         ("my-modles", "my-models:latest"),
         ("qwem3:4b", "qwen3:4b"),
         ("llama3.3", "llama3.2"),
+        ("models", "my-models:latest"),
+        ("coder", "qwen2.5-coder"),
     ):
         with pytest.raises(NotFound) as missing:
             find_model(wrong)
