@@ -58,8 +58,8 @@ class Address:
         try:
             parts = urlsplit(text if has_scheme else f"http://{text}")
             host, port = parts.hostname or "", parts.port
-        except ValueError as error:  # of the port, or of brackets
-            raise InvalidRequest(f"{text!r} is no address of a server: {error}", hint=_HINT) from None
+        except ValueError:  # of the port, or of brackets
+            raise InvalidRequest(f"{text!r} is no address of a server", hint=_HINT) from None
         if parts.username is not None:
             raise InvalidRequest(
                 "an address has no user and no password",

@@ -24,6 +24,7 @@ from edgeinfer.cli.options import (
 )
 from edgeinfer.cli.running import first_key, own_address
 from edgeinfer.errors import DiskError, InvalidRequest, Offline
+from edgeinfer.hub.names import looks_like_model
 from edgeinfer.keys import given_keys
 from edgeinfer.settings import read_settings
 
@@ -106,6 +107,9 @@ def _server(connect: str, api_key_file: str | None) -> AttachedServer:
         raise InvalidRequest(
             f"with --connect the server decides {', '.join(given)}", hint="give that to `edgeinfer serve`"
         )
+    if looks_like_model(connect):
+        hint = f"the model comes first: edgeinfer chat {connect} --connect"
+        raise InvalidRequest(f"{connect} is a model, no address of a server", hint=hint)
     address = Address.read(connect) if connect else own_address()
     if read_settings().offline and not address.is_here:
         raise Offline(f"offline: {address} is another machine", hint="leave out --offline, EDGEINFER_OFFLINE")
