@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from contextlib import closing
+from contextlib import closing, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -24,7 +24,6 @@ from edgeinfer.cli.options import (
 )
 from edgeinfer.cli.running import first_key, own_address
 from edgeinfer.errors import DiskError, InvalidRequest, Offline
-from edgeinfer.hub.names import looks_like_model
 from edgeinfer.keys import given_keys
 from edgeinfer.settings import read_settings
 
@@ -95,6 +94,7 @@ def command(
 
 def _server(connect: str, api_key_file: str | None) -> AttachedServer:
     """Raises InvalidRequest: that is no address, or something is asked that the server decides."""
+    from edgeinfer.hub.names import looks_like_model
     from edgeinfer.tui.attached import AttachedServer
 
     where_from = click.get_current_context().get_parameter_source
@@ -116,11 +116,13 @@ def _server(connect: str, api_key_file: str | None) -> AttachedServer:
     return AttachedServer(address, first_key(given_keys(api_key_file)))
 
 
-def _nearby() -> AttachedServer:
+def _nearby() -> AttachedServer | None:
     """That of this machine, which may run."""
     from edgeinfer.tui.attached import AttachedServer
 
-    return AttachedServer(own_address(), os.environ.get("EDGEINFER_API_KEY"))
+    with suppress(InvalidRequest):  # of settings that only `serve` needs to be right
+        return AttachedServer(own_address(), os.environ.get("EDGEINFER_API_KEY"))
+    return None
 
 
 def _opened(server: AttachedServer, name: str | None) -> ChatModel:

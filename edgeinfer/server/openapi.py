@@ -41,6 +41,7 @@ _BODIES: dict[str, type[BaseModel]] = {
     "/detokenize": llamacpp.DetokenizeBody,
     "/apply-template": openai.ChatBody,
 }
+_OF_A_MODEL = {"/props", "/slots", "/stats"}  # without a name of the first one
 _REFERENCE = "#/components/schemas/{model}"
 
 
@@ -57,6 +58,8 @@ def document(routes: Sequence[Route]) -> dict[str, Any]:
                 name = path.partition("{")[2].partition("}")[0]
                 where = {"name": name, "in": "path", "required": True, "schema": {"type": "string"}}
                 operation["parameters"] = [where]
+            if path in _OF_A_MODEL:
+                operation["parameters"] = [{"name": "model", "in": "query", "schema": {"type": "string"}}]
             if method == "POST" and path in _BODIES:
                 content = {"application/json": {"schema": names[_BODIES[path], "validation"]}}
                 operation["requestBody"] = {"required": True, "content": content}

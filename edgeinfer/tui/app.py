@@ -159,13 +159,14 @@ class ChatApp(App[None]):
             self._offered = True
             self.refresh_bindings()
             title = f"edgeinfer serve runs at {nearby.where}"
-            self._tell(title, f"It has {name} open: F6 answers with that, loaded once", "information", 20)
+            self._tell(title, f"It has {name} open: F6 answers with that, loaded once", "information", 10)
 
     def action_attach(self) -> None:
         """Answer with the server that was offered."""
         if self._offered:
             self._offered = False
             self.refresh_bindings()
+            self.clear_notifications()
             self.open_model(self._wanted, self._nearby)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:

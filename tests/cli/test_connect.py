@@ -5,11 +5,11 @@ from __future__ import annotations
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
-from conftest import Command
 from serving import Served, serve
 
 from edgeinfer.keys import Key
@@ -17,6 +17,7 @@ from edgeinfer.loading import load_tokenizer
 from edgeinfer.server.guard import Rules
 
 COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
+Run = Callable[..., Any]
 ASKED = "How do I download a model?\n"
 
 
@@ -32,9 +33,7 @@ def keys(tmp_path: Path) -> str:
     return str(tmp_path / "keys")
 
 
-def test_a_server_answers_what_this_process_does(
-    edgeinfer_command: Command, served: Served, keys: str
-) -> None:
+def test_a_server_answers_what_this_process_does(edgeinfer_command: Run, served: Served, keys: str) -> None:
     plain = ("chat", "--plain", "--temperature", "0.9", "--seed", "5")
     at = ("--connect", f"127.0.0.1:{served.port}", "--api-key-file", keys)
     stdin = f"{ASKED}And what then?\n/set\n"
@@ -83,7 +82,7 @@ def test_ctrl_c_stops_an_answer_of_a_server(served: Served, keys: str) -> None:
     ],
 )
 def test_what_cannot_be_is_told(
-    edgeinfer_command: Command, served: Served, keys: str, line: tuple[str, ...], code: int, told: str
+    edgeinfer_command: Run, served: Served, keys: str, line: tuple[str, ...], code: int, told: str
 ) -> None:
     words = {"PORT": f"127.0.0.1:{served.port}", "KEYS": keys}
     result = edgeinfer_command("chat", "--plain", *(words.get(word, word) for word in line))
@@ -92,7 +91,7 @@ def test_what_cannot_be_is_told(
 
 
 def test_where_the_server_of_this_machine_listens_is_set(
-    edgeinfer_command: Command, served: Served, keys: str, monkeypatch: pytest.MonkeyPatch
+    edgeinfer_command: Run, served: Served, keys: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDGEINFER_SERVE_PORT", str(served.port))
     monkeypatch.setenv("EDGEINFER_SERVE_HOST", "0.0.0.0")

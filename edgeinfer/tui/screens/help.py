@@ -34,6 +34,7 @@ _SECTIONS = {
     "Around it": (
         ("F2, Ctrl+N", "sessions, a new one"),
         ("F3, F4, F5", "models, parameters, engine"),
+        ("F6", "use the server that runs here, where one is offered"),
         ("Ctrl+P", "all commands, themes"),
         ("Ctrl+L", "draw all anew"),
         ("Ctrl+Q", "end"),
