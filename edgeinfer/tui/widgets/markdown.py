@@ -29,6 +29,7 @@ class Block(Widget):
         super().__init__()
         self._content = Content()
         self._laid_out: tuple[Piece, int] | None = None  # what `_content` is, and how wide
+        self._width = self._n_lines = 0  # in the layout of the screen
         self.show(piece)
 
     def show(self, piece: Piece) -> None:
@@ -37,8 +38,7 @@ class Block(Widget):
         self.set_class(piece.language is not None, "code-block")
         self.set_class(piece.goes_on, "goes-on")
         self.set_class(piece.continues, "continues")
-        size = self.content_size
-        self.refresh(layout=not size or self._height(size.width) != size.height)
+        self.refresh(layout=self._height(self._width) != self._n_lines)
 
     def render(self) -> Content:
         """Lines, each as wide as there is room."""
@@ -46,7 +46,8 @@ class Block(Widget):
 
     def get_content_height(self, container: Size, viewport: Size, width: int) -> int:
         """Lines."""
-        return self._height(width) if width else 0
+        self._width, self._n_lines = width, self._height(width)
+        return self._n_lines
 
     def get_selection(self, selection: Selection) -> tuple[str, str] | None:
         """What was broken to fit is whole again."""
@@ -54,7 +55,7 @@ class Block(Widget):
         return re.sub(r"(?<=\S) \n[ \u258c]*", " ", text), "\n"
 
     def _height(self, width: int) -> int:
-        return self._lines(width).get_height(self.styles.get_rules(), width)
+        return self._lines(width).get_height(self.styles.get_rules(), width) if width else 0
 
     def _lines(self, width: int) -> Content:
         if self._laid_out != (self._piece, width):
@@ -76,7 +77,7 @@ class GrowingMarkdown(Vertical):
     the last settled piece is laid out again.
     """
 
-    COMPONENT_CLASSES = STYLES  # here, for each widget that has them takes 5 ms to mount
+    COMPONENT_CLASSES = STYLES  # here, as each widget that has them takes 5 ms to mount
 
     def __init__(self, text: str = "") -> None:
         super().__init__()

@@ -76,10 +76,19 @@ class Prompt(TextArea):
         else:
             await super()._on_key(event)
             bindings = self._bindings.key_to_bindings.get(event.key)
-            if not bindings:
+            if bindings:
+                await self.app.run_action(bindings[0].action, default_namespace=self)
+            elif not event.is_printable:
                 return
-            await self.app.run_action(bindings[0].action, default_namespace=self)
         event.stop()
+        self._draw()
+
+    def _draw(self) -> None:
+        """At once: Textual's next frame, 16 ms later, may have all of a growing answer in it."""
+        screen = self.screen
+        if screen.is_current:
+            screen._compositor.update_widgets({self})
+            self.app._display(screen, screen._compositor.render_update())
 
     async def _is_taken(self, event: events.Key) -> bool:
         """Whether a key was for the suggestions, or means something because nothing is written."""
