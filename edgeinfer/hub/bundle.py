@@ -19,7 +19,6 @@ import fcntl
 import hashlib
 import os
 import shutil
-import tarfile
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -27,6 +26,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 from edgeinfer.disk import changing, require_space, sync_folder
 from edgeinfer.errors import DiskError, EdgeInferError, IntegrityError, InvalidRequest, NotFound
+from edgeinfer.hub import archive
 from edgeinfer.hub.lock import only_writer
 from edgeinfer.hub.manifest import (
     MODEL_FILE,
@@ -35,7 +35,6 @@ from edgeinfer.hub.manifest import (
     Contents,
     CreatedModel,
     Entry,
-    damaged,
     read_manifest,
 )
 from edgeinfer.hub.names import locate
@@ -48,8 +47,6 @@ if TYPE_CHECKING:
     from edgeinfer.hub.located import Located
     from edgeinfer.hub.modelfile import Modelfile
 
-_BLOCK = 512  # of a tar
-_LARGE = 8 << 30  # bytes: ustar has 11 octal digits for a size
 _PIECE = 1 << 20
 _MANIFEST, _SCRIPT, _SEAL = "manifest.json", "install.sh", "manifest.sha256"
 _UNKNOWN = "0" * 64  # a checksum that is not known yet
@@ -197,22 +194,22 @@ def _entries(files: Sequence[Path], names: Sequence[str]) -> tuple[Entry, ...]:
 
 def _write(out: BinaryIO, plan: Plan, report: Report) -> Contents:
     """All of it; the manifest again when the checksums are known, which are as long as unknown ones."""
-    _put(out, _MANIFEST, plan.contents.as_json())
+    archive.put(out, _MANIFEST, plan.contents.as_json())
     if plan.contents.install_script:
-        _put(out, _SCRIPT, plan.contents.install_script)
+        archive.put(out, _SCRIPT, plan.contents.install_script)
     checksums, done = [], 0
     for (name, entry), source in zip(plan.contents.members(), plan.sources, strict=True):
-        out.write(_header(name, entry.size_bytes))
+        archive.begin(out, name, entry.size_bytes)
         with source.open("rb") as opened:
             checksums.append(_copy(opened, out, entry.size_bytes, behind(done, report)).hexdigest())
-        out.write(bytes(-entry.size_bytes % _BLOCK))
+        archive.finish(out, entry.size_bytes)
         done += entry.size_bytes
     contents = _with_checksums(plan.contents, checksums)
     manifest = contents.as_json()
-    _put(out, _SEAL, _seal(manifest))
-    out.write(bytes(2 * _BLOCK))  # the end of a tar
+    archive.put(out, _SEAL, _seal(manifest))
+    archive.end(out)
     out.seek(0)
-    _put(out, _MANIFEST, manifest)
+    archive.put(out, _MANIFEST, manifest)
     return contents
 
 
@@ -224,20 +221,6 @@ def _with_checksums(contents: Contents, checksums: list[str]) -> Contents:
         for model in contents.models
     )
     return replace(contents, wheels=wheels, models=tuple(models))
-
-
-def _put(out: BinaryIO, name: str, data: bytes) -> None:
-    out.write(_header(name, len(data)) + data + bytes(-len(data) % _BLOCK))
-
-
-def _header(name: str, size_bytes: int) -> bytes:
-    """Of a member, in one block: ustar's form has long names of wheels, GNU's has large models."""
-    info = tarfile.TarInfo(name)
-    info.size = size_bytes
-    in_ustar = size_bytes < _LARGE
-    header = info.tobuf(tarfile.USTAR_FORMAT if in_ustar else tarfile.GNU_FORMAT, "ascii", "strict")
-    assert len(header) == _BLOCK, name
-    return header
 
 
 def _seal(manifest: bytes) -> bytes:
@@ -258,51 +241,14 @@ def open_bundle(path: Path) -> Bundle:
     if not path.is_file():
         raise NotFound(f"{path} is no file", hint="a bundle is read twice: save what comes through a pipe")
     with changing(path), path.open("rb") as opened:
-        size = _expect(opened, _MANIFEST, None)
-        manifest = opened.read(size)
-        _gap(opened, size)
+        manifest = archive.take(opened, _MANIFEST, MOST_BYTES)
         contents = read_manifest(manifest)
         if contents.install_script:
-            _require(opened, _SCRIPT, contents.install_script)
-        offsets = {}
-        for name, entry in contents.members():
-            _expect(opened, name, entry.size_bytes)
-            offsets[name] = opened.tell()
-            opened.seek(entry.size_bytes, os.SEEK_CUR)
-            _gap(opened, entry.size_bytes)
-        _require(opened, _SEAL, _seal(manifest))
-        if opened.read() != bytes(2 * _BLOCK):
-            raise damaged("something follows its end")
+            archive.require(opened, _SCRIPT, contents.install_script)
+        offsets = {name: archive.skip(opened, name, entry.size_bytes) for name, entry in contents.members()}
+        archive.require(opened, _SEAL, _seal(manifest))
+        archive.require_end(opened)
     return Bundle(path, contents, offsets)
-
-
-def _expect(opened: BinaryIO, name: str, size: int | None) -> int:
-    """Read the header of a member that has to be the next. Returns its size."""
-    block = opened.read(_BLOCK)
-    try:
-        info = tarfile.TarInfo.frombuf(block, "ascii", "strict")
-    except (tarfile.HeaderError, ValueError) as error:
-        raise damaged(f"{name} is missing") from error
-    if size is None and 0 < info.size <= MOST_BYTES:
-        size = info.size
-    if size is None or block != _header(name, size):  # no links, no other names, sizes or kinds
-        raise damaged(f"in place of {name} there is something else")
-    return size
-
-
-def _require(opened: BinaryIO, name: str, data: bytes) -> None:
-    """The next member has to be this, which follows from the manifest."""
-    _expect(opened, name, len(data))
-    if opened.read(len(data)) != data:
-        raise damaged(f"{name} does not belong to its manifest")
-    _gap(opened, len(data))
-
-
-def _gap(opened: BinaryIO, size: int) -> None:
-    """Pass what fills the last block of a member."""
-    n = -size % _BLOCK
-    if opened.read(n) != bytes(n):
-        raise damaged("it ends too early")
 
 
 def verify(bundle: Bundle, report: Report) -> None:
