@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterable, Sequence
 
 from edgeinfer.bench.beside import BesideReport
+from edgeinfer.bench.chat import ChatReport, percentile
 from edgeinfer.bench.http import HttpReport
 from edgeinfer.bench.kernels import KernelFigures
 from edgeinfer.bench.limits import Limits
@@ -116,6 +117,19 @@ def of_http(report: HttpReport) -> str:
     heads = ["streams", "tokens each", "ms/token in the process", "over HTTP", "added"]
     row = [str(report.n_streams), str(report.n_answer), *per_token, f"{report.added_ms:.2f}"]
     return "\n\n".join([report.model, markdown_table(heads, [row]), f"The machine: {report.disturbance}."])
+
+
+def of_chat(report: ChatReport) -> str:
+    """A line for each state of the chat, and how soon it starts."""
+    rows = [
+        [state, *(f"{1e3 * percentile(times, percent):.1f}" for percent in (50, 90, 99, 100))]
+        for state, times in (("idle", report.idle), ("answering", report.answering))
+    ]
+    table = markdown_table(["a key is drawn after ms", "median", "p90", "p99", "most"], rows)
+    start = (
+        f"A key is drawn {statistics.median(report.starts):.2f} s after the start of the process (median)."
+    )
+    return "\n\n".join([report.model, table, start, f"The machine: {report.disturbance}."])
 
 
 def of_limits(limits: list[Limits]) -> str:

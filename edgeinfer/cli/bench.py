@@ -65,6 +65,7 @@ def command() -> None:
     edgeinfer bench model PATH --against llamacpp
     edgeinfer bench streams PATH --against llama-server
     edgeinfer bench kernels --types Q4_K,Q6_K
+    edgeinfer bench chat
     edgeinfer bench limits
     """
 
@@ -273,6 +274,28 @@ def http(
             advance=lambda: bar.update(1),
         )
     _write(found.as_json(), report.of_http(found), json_to, None)
+
+
+@command.command("chat", short_help="How soon a key is drawn in the chat.")
+@click.argument("model", required=False)
+@_repetitions(5)
+@click.option(
+    "--keys", type=click.IntRange(1, 10_000), default=200, metavar="N", help="Pressed each time.  [200]"
+)
+@_json
+def chat(model: str | None, repetitions: int, keys: int, json_to: str | None) -> None:
+    """Start `edgeinfer chat` some times, press keys in it, and again while an answer comes at full speed."""
+    from edgeinfer.bench import report
+    from edgeinfer.bench.chat import measure_chat
+    from edgeinfer.hub.names import find_model
+    from edgeinfer.loading import load_tokenizer
+
+    path = str(find_model(model))
+    endless = ["--context-shift", "--temperature", "0.8", "--seed", "1"]
+    endless += [f"--logit-bias={id}=-inf" for id in load_tokenizer(path).eog_ids]
+    with _progress(repetitions + 2 * keys) as bar:
+        found = measure_chat(path, endless, n_starts=repetitions, n_keys=keys, advance=lambda: bar.update(1))
+    _write(found.as_json(), report.of_chat(found), json_to, None)
 
 
 def _measures(prefill: list[int], depth: list[int], batch: list[int], verify: list[int]) -> list[Measure]:

@@ -164,3 +164,15 @@ def test_http_reads_the_same_streams_over_the_port(edgeinfer_command: Run, rando
     assert (report["streams"], report["answer"]) == (3, 20)
     assert len(report["in_process_s"]) == len(report["over_http_s"]) == 2
     assert all(seconds > 0 for seconds in report["in_process_s"] + report["over_http_s"])
+
+
+def test_chat_presses_keys_and_sees_them(edgeinfer_command: Run, random_model: Path) -> None:
+    code, out, err = edgeinfer_command(
+        "bench", "chat", str(random_model), "-r", "1", "--keys", "3", "--json", "-"
+    )
+    assert code == 0, err
+    report = json.loads(out)
+    assert len(report["starts_s"]) == 1
+    assert len(report["idle_s"]) == len(report["answering_s"]) == 3
+    assert report["answering_p99_ms"] == 1e3 * max(report["answering_s"]) > 0
+    assert report["tokens_per_s"] > 0
