@@ -51,15 +51,15 @@ class RemoteModel:
         try:
             if not told["build_info"].startswith("edgeinfer-"):
                 raise ValueError("it is another program")
-            found, context_length = told["model_alias"], told["default_generation_settings"]["n_ctx"]
+            found, n_context = str(told["model_alias"]), int(told["default_generation_settings"]["n_ctx"])
             options = tuple(told["defaults"]["options"].items())
-            defaults = Defaults(system=told["defaults"]["system"], options=options)
+            defaults = Defaults(system=str(told["defaults"]["system"]), options=options)
         except (TypeError, KeyError, AttributeError, ValueError):
             raise NetworkError(
                 f"what answers at {server.address} is not edgeinfer", hint="`edgeinfer serve` starts a server"
             ) from None
         description = (await _report(server, found)).description
-        return cls(server, found, context_length, description, defaults)
+        return cls(server, found, n_context, description, defaults)
 
     def chat(self, messages: Sequence[Message] | Conversation, **options: Unpack[Options]) -> RemoteStream:
         """Answer the last of these messages; what is wrong with that is raised from the stream.

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncGenerator, Iterator
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from edgeinfer.engine.events import QueuedEvent, ReadingEvent, ShiftedEvent, Usage
 from edgeinfer.errors import NetworkError
@@ -110,42 +110,45 @@ class RemoteStream:
             yield from self._timed(document["timings"])
         for choice in document["choices"]:
             yield from _tokens(choice)
-            self.finish_reason = choice["finish_reason"] or self.finish_reason
+            finish = choice.get("stop_reason") or choice["finish_reason"]  # OpenAI knows no deadline
+            if finish is not None:
+                self.finish_reason = cast("Finish", str(finish))
 
     def _progress(self, told: dict[str, Any]) -> Progress:
-        n_prompt, position = told["total"], told["queue_position"]
+        n_prompt, position = int(told["total"]), int(told["queue_position"])
         if not self.usage.n_generated:  # else what was told is read again
-            total_s = told["time_ms"] / 1e3
-            self.usage = replace(_NONE, n_prompt=n_prompt, n_cached=told["cache"], total_s=total_s)
-        return QueuedEvent(position) if position else ReadingEvent(told["processed"], n_prompt)
+            total_s = float(told["time_ms"]) / 1e3
+            self.usage = replace(_NONE, n_prompt=n_prompt, n_cached=int(told["cache"]), total_s=total_s)
+        return QueuedEvent(position) if position else ReadingEvent(int(told["processed"]), n_prompt)
 
     def _timed(self, told: dict[str, Any]) -> Iterator[ShiftedEvent]:
-        n_dropped = told["dropped_n"]
-        queue_s = told["queue_ms"] / 1e3
-        first_token_s = queue_s + told["prompt_ms"] / 1e3
+        n_cached, n_dropped = int(told["cache_n"]), int(told["dropped_n"])
+        queue_s = float(told["queue_ms"]) / 1e3
+        first_token_s = queue_s + float(told["prompt_ms"]) / 1e3
         if n_dropped > self.usage.n_dropped:
             yield ShiftedEvent(n_dropped - self.usage.n_dropped)
         self.usage = Usage(
-            n_prompt=told["prompt_n"] + told["cache_n"],
-            n_cached=told["cache_n"],
-            n_generated=told["predicted_n"],
+            n_prompt=int(told["prompt_n"]) + n_cached,
+            n_cached=n_cached,
+            n_generated=int(told["predicted_n"]),
             n_dropped=n_dropped,
             queue_s=queue_s,
             first_token_s=first_token_s,
             longest_wait_s=0.0,  # it is not told
-            total_s=first_token_s + told["predicted_ms"] / 1e3,
+            total_s=first_token_s + float(told["predicted_ms"]) / 1e3,
         )
 
 
 def _tokens(choice: dict[str, Any]) -> Iterator[Token]:
     """The token of a piece, if it has one; of that which ends an answer, when it brings text, -1 is told."""
     delta = choice["delta"]
-    parts: list[Part] = []
-    if delta.get("reasoning_content"):
-        parts.append(Reasoning(delta["reasoning_content"]))
-    if delta.get("content"):
-        parts.append(Content(delta["content"]))
+    reasoning, content = delta.get("reasoning_content") or "", delta.get("content") or ""
+    if not (isinstance(reasoning, str) and isinstance(content, str)):
+        raise TypeError("what is said is text")
+    parts: list[Part] = [Reasoning(reasoning)] if reasoning else []
+    if content:
+        parts.append(Content(content))
     told = choice["logprobs"]["content"] if choice.get("logprobs") else []
     if told or parts:
         entry: dict[str, Any] = told[0] if told else {"id": -1, "logprob": 0.0}
-        yield Token(entry["id"], parts, entry["logprob"])
+        yield Token(int(entry["id"]), parts, float(entry["logprob"]))

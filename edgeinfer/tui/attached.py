@@ -57,8 +57,8 @@ class AttachedServer:
                 await self._knock()
             server, _ = await self._connected()
             told = await server.get("/health", within_s=_OFFER_S)
-            if _is_edgeinfer(told):
-                return next((m for m in told["models"] if name is None or _plain(m) == _plain(name)), None)
+            found = (model for model in _open_at(told) if name is None or _plain(model) == _plain(name))
+            return next(found, None)
         return None
 
     async def _knock(self) -> None:
@@ -83,8 +83,12 @@ def _imported() -> tuple[type[Server], type[RemoteModel]]:
     return Server, RemoteModel
 
 
-def _is_edgeinfer(told: Any) -> bool:
-    return isinstance(told, dict) and str(told.get("server")).startswith("edgeinfer ") and "models" in told
+def _open_at(told: Any) -> list[str]:
+    """The models that an edgeinfer has open by its answer to /health; none: it is no edgeinfer."""
+    if not isinstance(told, dict) or not str(told.get("server")).startswith("edgeinfer "):
+        return []
+    models = told.get("models")
+    return [str(model) for model in models] if isinstance(models, list) else []
 
 
 def _served_as(name: str) -> str:

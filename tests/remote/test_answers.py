@@ -104,6 +104,12 @@ def test_costs_are_told_as_in_process(remote: RemoteModel) -> None:
     assert usage.generated_per_s > 0
 
 
+def test_an_answer_whose_time_is_over_says_so(remote: RemoteModel) -> None:
+    stream = remote.chat(ASKED, logit_bias=NO_END, context_shift=True, timeout=0.05)
+    assert sum(isinstance(event, Token) for event in stream.events()) == stream.usage.n_generated
+    assert stream.finish_reason == "deadline"
+
+
 def test_a_full_context_is_told_when_it_happens(remote: RemoteModel) -> None:
     stream = remote.chat(ASKED, max_tokens=300, logit_bias=NO_END, context_shift=True)
     dropped = [event.n_dropped for event in stream.events() if isinstance(event, ShiftedEvent)]

@@ -101,6 +101,9 @@ QUEUE_FULL = b'{"error": {"message": "9 requests wait for model", "code": "queue
         (STREAM + b"data: nonsense\n\n", "does not answer as edgeinfer does", ""),
         (STREAM + b"data: 3\n\n", "does not answer as edgeinfer does", ""),
         (STREAM + b'data: {"choices": 3}\n\n', "does not answer as edgeinfer does", ""),
+        (STREAM + PIECE.replace(b'"so far"', b"[5]"), "does not answer as edgeinfer does", ""),
+        (STREAM + PIECE.replace(b"-1.0", b'"x"'), "does not answer as edgeinfer does", ""),
+        (STREAM + b'data: {"timings": {"cache_n": "many"}}\n\n', "does not answer as edgeinfer does", ""),
         (STREAM + b"data: " + b"[" * 100_000 + b"\n\n", "does not answer as edgeinfer does", ""),
         (STREAM + PIECE + b'data: {"error": {"message": "broken", "code": "failed"}}\n\n', "broken", ""),
         (reset, "is lost", "ask again"),
@@ -136,7 +139,13 @@ def test_nobody_listens() -> None:
     assert "edgeinfer serve" in str(error.hint)
 
 
-@pytest.mark.parametrize("body", [b"[]", b'{"build_info": "b4567"}', b'{"build_info": 3}', b"null", b"{"])
+@pytest.mark.parametrize(
+    "body",
+    [
+        *(b"[]", b'{"build_info": "b4567"}', b'{"build_info": 3}', b"null", b"{"),
+        b'{"build_info": "edgeinfer-1", "model_alias": "x", "default_generation_settings": {"n_ctx": null}}',
+    ],
+)
 def test_another_program_is_told_apart(body: bytes) -> None:
     with answering(json_answer("200 OK", body)) as server, pytest.raises(NetworkError, match="edgeinfer"):
         asyncio.run(RemoteModel.opened(server, None))

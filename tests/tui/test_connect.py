@@ -8,6 +8,7 @@ import signal
 import socket
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from itertools import cycle
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -211,10 +212,20 @@ def test_a_server_that_runs_is_offered_and_taken_with_one_key(tmp_path: Path, se
 
 
 class NotEdgeinfer(BaseHTTPRequestHandler):
-    """Another program on the port."""
+    """Other programs on the port, in turns."""
+
+    bodies = cycle(
+        (
+            b'{"status": "ok", "models": ["edgeinfer-tiny"]}',
+            b'{"server": "edgeinfer 1", "models": 5}',
+            b'{"server": "edgeinfer 1", "models": [[]]}',
+            b"[]",
+            b"<html>",
+        )
+    )
 
     def do_GET(self) -> None:
-        body = b'{"status": "ok", "models": ["edgeinfer-tiny"]}'
+        body = next(self.bodies)
         self.send_response(200)
         self.send_header("Content-Length", str(len(body)))
         self.end_headers()
@@ -228,7 +239,7 @@ class NotEdgeinfer(BaseHTTPRequestHandler):
 def test_what_saves_nothing_or_is_another_program_is_not_offered(served: Served, name: str | None) -> None:
     with ThreadingHTTPServer(("127.0.0.1", 0), NotEdgeinfer) as other, socket.create_server(("", 0)) as mute:
         Thread(target=other.serve_forever, daemon=True).start()
-        for port in (other.server_port, mute.getsockname()[1], free_port()):
+        for port in (*[other.server_port] * 5, mute.getsockname()[1], free_port()):
             assert asyncio.run(at(port).answering("edgeinfer-tiny")) is None
         other.shutdown()
     expected = "edgeinfer-tiny" if name is None else None
