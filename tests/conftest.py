@@ -7,11 +7,15 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import hypothesis
 import installed  # first of ours
 import pytest
 import tiny
 
 from edgeinfer.cli.main import main
+
+hypothesis.settings.register_profile("busy machine", deadline=None)  # how long one takes is no failure
+hypothesis.settings.load_profile("busy machine")
 
 
 class Result(NamedTuple):

@@ -11,11 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from edgeinfer.errors import IntegrityError
+from edgeinfer.hub.names import REPO
 from edgeinfer.hub.variants import quant_of, spelled
 
 _OF_FAMILY = {"default", "licence", "chat", "architecture"}  # what all sizes share; other keys are sizes
 _NAME = re.compile(r"[a-z0-9][a-z0-9.-]*:[a-z0-9][a-z0-9.-]*")
-_REPO = re.compile(r"[A-Za-z0-9][\w.-]{0,95}/[A-Za-z0-9][\w.-]{0,95}", re.ASCII)
 _REVISION = re.compile(r"main|[0-9a-f]{40}")
 _WORDS = re.compile(r"[\w.: -]{0,60}", re.ASCII)
 _FILE = re.compile(r"[\w.-]{1,200}\.gguf", re.ASCII)
@@ -138,7 +138,7 @@ def _model(name: str, row: dict[str, Any]) -> CatalogModel:
     shape = Shape(**row.pop("shape")) if "shape" in row else None
     model = CatalogModel(name=name, files=files, shape=shape, **row)
     _require(name, _NAME)
-    _require(model.repo, _REPO)
+    _require(model.repo, REPO)
     _require(model.revision, _REVISION)
     for text in (model.licence, model.chat, model.architecture, model.draft or "", model.quant, *files):
         _require(text, _WORDS)

@@ -20,7 +20,7 @@ BUNDLED = ("edgeinfer-tiny", "edgeinfer-nano")  # ship inside the package
 _MOST_NEAR = 3  # names that are shown to who mistyped one
 _LEAST_PART = 3  # letters of a name that tell which one is meant
 _HUB = re.compile(r"(?:https?://)?(?:www\.)?(?:hf\.co|huggingface\.co)/|hf://")
-_REPO = re.compile(r"([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})")
+REPO = re.compile(r"([A-Za-z0-9][\w.-]{0,95})/([A-Za-z0-9][\w.-]{0,95})")
 _AT_REVISION = re.compile(r"(?:resolve|blob)/(\w[\w.-]*)/(.+)")
 _DIGEST = re.compile(r"(?:sha256[:-])?([0-9a-f]{64})|sha256[:-]([0-9a-f]{32,63})")  # 128 bits are one file
 
@@ -177,7 +177,7 @@ def _hub_name(text: str) -> HubName | None:
     """`user/repo`, `user/repo:QUANT`, `user/repo@QUANT`, `user/repo/file.gguf` or the path of an address."""
     from edgeinfer.hub.variants import spelled
 
-    repo = _REPO.match(text)
+    repo = REPO.match(text)
     if repo is None or any(bad in repo[0] for bad in ("--", "..")):
         return None
     rest = text[repo.end() :]
