@@ -231,7 +231,7 @@ class Model:
         """
         if n < 1:
             raise InvalidRequest(f"ask for at least one answer, not {n}")
-        options = completed(options, dict(self.defaults.options))
+        options = completed(options, self.defaults)
         read = self.prompts.read(prompt, self.limit(options.get("most_context")))
         sampling = sampling_of(options)
         grammar = self._compiled(read, options.get("grammar"))
@@ -251,7 +251,7 @@ class Model:
 
     def sampling(self, **parameters: Unpack[Parameters]) -> Sampling:
         """How tokens are chosen for who asks for these. Raises InvalidRequest."""
-        return sampling_of(completed(cast("Options", parameters), dict(self.defaults.options)))
+        return sampling_of(completed(cast("Options", parameters), self.defaults))
 
     def encode_chat(self, messages: Sequence[Message] | Conversation) -> list[int]:
         """The prompt that `chat` computes for these messages, or this conversation."""

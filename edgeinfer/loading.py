@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
+from edgeinfer.config.sources import read_settings
+from edgeinfer.config.table import Settings, kv_type_named
 from edgeinfer.errors import BadModelFile, DiskError
 from edgeinfer.paths import cache_folder
-from edgeinfer.settings import Settings, kv_type_named, read_settings
 
 if TYPE_CHECKING:
     from pathlib import Path

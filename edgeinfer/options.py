@@ -7,11 +7,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
 
-from edgeinfer.engine.request import Priority
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 
 if TYPE_CHECKING:
+    from edgeinfer.defaults import Defaults
+    from edgeinfer.engine.request import Priority
     from edgeinfer.text.grammar import Grammar
 
 _SAMPLING = frozenset(Sampling.names())
@@ -60,10 +61,11 @@ def any_seed() -> int:
     return int.from_bytes(os.urandom(8))
 
 
-def completed(options: Options, defaults: Mapping[str, Any]) -> Options:
-    """What is asked, with defaults for what is left open; of a whole `sampling` nothing is."""
+def completed(options: Options, defaults: Defaults) -> Options:
+    """What is asked, with the model's defaults for what is left open; of a whole `sampling` nothing is."""
     given = {name: value for name, value in options.items() if value is not None}
-    others = defaults if "sampling" not in given else {n: defaults[n] for n in defaults if n not in _SAMPLING}
+    whole = "sampling" in given
+    others = {name: value for name, value in defaults.options if not (whole and name in _SAMPLING)}
     return cast("Options", {**others, **given})
 
 

@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any
+from typing import Any, cast
 
 from edgeinfer.config.table import PARAMETERS
 from edgeinfer.defaults import NO_LIMIT, Defaults
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.options import Options, completed
 
 NAMES = tuple(PARAMETERS)  # those that a person may set, beside the system message
 
 
 def shown(name: str, given: Mapping[str, Any], defaults: Defaults) -> str:
     """What a parameter is for a model with these defaults, when so much is given."""
-    value = {**asdict(Sampling()), **dict(defaults.options), **given}.get(name)
+    value = {**asdict(Sampling()), **completed(cast("Options", given), defaults)}.get(name)
     return "not set" if value in (None, NO_LIMIT) else str(value)
 
 

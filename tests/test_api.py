@@ -17,6 +17,7 @@ import tiny
 
 import edgeinfer
 from edgeinfer import _native
+from edgeinfer.config.table import KvType
 from edgeinfer.engine.events import ReadingEvent, ShiftedEvent
 from edgeinfer.engine.sampler import sample
 from edgeinfer.engine.sampling import Sampling
@@ -31,7 +32,6 @@ from edgeinfer.errors import (
     TemplateError,
 )
 from edgeinfer.options import Parameters
-from edgeinfer.settings import KvType
 
 PROMPT = "one of the words that we know"
 

@@ -12,141 +12,64 @@ import pytest
 TOP = {"pyproject.toml", "README.md", "edgeinfer", "native", "models", "tests", "packaging"}
 MADE_BY_TOOLS = {"build", "dist"}
 
-# room -> rooms of ours that it may import; `_native` is the C++ engine
+# room -> what of ours it may import, and does; only rooms above it. `_native` is the C++ engine.
 ALLOWED: dict[str, set[str]] = {
-    "errors": set(),
-    "paths": {"errors"},
-    "disk": {"errors"},
-    "durations": set(),
-    "config": {"errors", "address", "paths", "disk", "durations", "engine.sampling"},  # ranges of parameters
-    "settings": {"errors", "config"},
-    "machine": {"errors"},
-    "models": {"errors", "_native"},
-    "kv": {"errors", "disk", "backends.base", "models.spec"},  # what a snapshot is, what a token sees
-    "text": {"errors", "_native"},
-    "facts": {"errors", "text", "_native"},
-    "hub": {"errors", "settings", "paths", "disk", "models", "_native"},
-    "hub.located": {"errors", "config.table", "settings", "defaults", "hub.modelfile", "_native"},
-    "hub.modelfile": {"errors", "defaults", "hub.ollama_parameters", "text.template"},
-    "hub.ollama_parameters": {"errors", "defaults", "parameters"},
-    "hub.fit": {  # what a model will take, by the arithmetic of those who run and measure it
-        *(
-            "errors",
-            "settings",
-            "machine",
-            "models",
-            "hub.catalog",
-            "hub.estimate",
-            "hub.header",
-            "hub.located",
-            "hub.names",
-            "hub.pull",
-            "_native",
-        ),
-        *("backends.plan", "bench.work", "bench.speed", "text.sizes"),
-    },
-    "hub.estimate": {  # the same without the file
-        *("settings", "machine", "models", "hub.catalog", "hub.fit", "backends.base", "backends.plan"),
-        "bench.work",
-    },
-    "backends.base": {"errors", "models.spec"},  # how an embedding model pools
-    "backends.plan": {"errors", "backends.base", "machine", "models", "settings", "_native"},
-    "backends.native": {"errors", "backends.base", "kv", "models", "settings", "_native"},
-    "backends.choose": {"errors", "machine", "models", "settings", "backends", "_native"},
-    "engine": {"errors", "backends.base", "kv.disk", "kv.tokens", "engine"},
-    "streaming": {"errors", "engine", "text.parts", "text.reading"},
-    "defaults": set(),
-    "prompts": {"errors", "defaults", "kv.tokens", "text"},
-    "options": {"errors", "engine.request", "engine.sampling", "text.grammar"},
-    "chat_model": {
-        *("errors", "defaults", "options", "streaming", "machine", "engine.events", "engine.stats", "text"),
-    },
-    "client": {
-        *("errors", "defaults", "options", "chat_model", "prompts", "streaming", "machine", "engine"),
-        *("facts", "text"),
-    },
-    "loading": {
-        *(
-            "errors",
-            "paths",
-            "settings",
-            "machine",
-            "client",
-            "defaults",
-            "engine.engine",
-            "facts",
-            "hub",
-            "text",
-            "models",
-            "_native",
-        ),
-        *("backends.base", "backends.choose", "backends.plan", "kv.disk"),
-    },
-    "address": {"errors"},
-    "keys": {"errors"},
-    "remote": {
-        *("errors", "address", "options", "prompts", "chat_model", "defaults", "streaming", "text"),
-        *("engine.events", "engine.sampling"),
-    },
-    "server": {
-        "errors",
-        "address",
-        "keys",
-        "durations",
-        "machine",
-        "hub",
-        "backends.plan",  # what a model takes
-        "client",
-        "defaults",
-        "loading",
-        "options",
-        "facts",
-        "streaming",
-        "text",
-        "engine.embedding",
-        "engine.sampling",
-        "engine.request",
-        "engine.events",
-        "engine.stats",
-    },
-    "parameters": {"errors", "config.table", "defaults", "engine.sampling"},
-    "sessions": {"errors"},
-    "tui": {
-        *("errors", "client", "address", "remote", "chat_model", "defaults", "streaming", "parameters"),
-        "sessions",
-        *("text.conversation", "text.safe"),
-        *("text.sizes", "engine.events", "engine.sampling", "engine.stats", "machine", "backends.base"),
-        "hub",  # models are listed and pulled in it
-        *("bench.speed", "facts", "models", "_native"),  # and what they are and how fast they will be is told
-    },
-    "batch": {
-        *("errors", "client", "server.bodies", "server.embeddings", "server.failure", "server.streams"),
-        "server.openai",
-    },
-    "bench": {"errors", "machine", "paths", "models", "backends", "engine", "client", "server", "_native"},
-    "cli": {
-        *(
-            "errors",
-            "address",
-            "keys",
-            "remote",
-            "chat_model",
-            "config",
-            "settings",
-            "durations",
-            "paths",
-            "machine",
-            "facts",
-            "client",
-            "loading",
-            "text",
-            "hub",
-            "models",
-            "_native",
-        ),
-        *("backends.plan", "backends.choose", "engine.sampling", "engine.events", "streaming", "bench"),
-        *("batch", "server", "parameters", "sessions", "tui", "cli"),
-    },
+    room: set(imported.split())
+    for room, imported in {
+        "errors": "",
+        "paths": "errors",
+        "disk": "errors",
+        "durations": "",
+        "address": "errors",
+        "keys": "errors",
+        "machine": "",
+        "sessions": "errors",
+        "text": "errors _native",
+        # models and their computation
+        "models": "errors _native",
+        "backends.base": "models.spec",  # how an embedding model pools
+        "kv": "errors disk backends.base models.spec",  # what a snapshot is, what a token sees
+        "engine": "errors backends.base kv.disk kv.tokens",
+        # what can be set, and what is asked of a model besides the prompt
+        "config": "errors address paths disk durations engine.sampling",
+        "defaults": "",
+        "options": "errors defaults engine.request engine.sampling text.grammar",
+        "parameters": "errors config.table defaults options engine.sampling",
+        "backends.plan": "errors backends.base machine models _native",
+        "backends.native": "errors backends.base kv models config _native",
+        "backends.choose": "errors machine models config backends _native",
+        # text in, text out
+        "facts": "errors text _native",
+        "streaming": "engine text.parts text.reading",
+        "prompts": "errors defaults kv.tokens text",
+        "chat_model": "defaults options streaming machine engine.events engine.stats text",
+        "client": "errors defaults options chat_model prompts streaming machine engine facts text",
+        # models by name
+        "hub.ollama_parameters": "errors defaults parameters",
+        "hub.modelfile": "errors defaults hub.ollama_parameters text.template",
+        "hub.located": "errors config defaults hub.modelfile _native",
+        "hub": "errors config paths disk models _native",
+        "loading": "errors paths config machine client defaults engine.engine facts hub.names hub.located"
+        " text _native backends.base backends.choose backends.plan kv.disk",
+        # doors
+        "remote": "errors address options prompts chat_model defaults streaming text engine.events"
+        " engine.sampling",
+        "server": "errors address keys durations machine backends.plan hub.create hub.located hub.modelfile"
+        " hub.names hub.store client defaults loading options facts streaming text engine.embedding"
+        " engine.sampling engine.request engine.events engine.stats",
+        "batch": "errors client server.bodies server.embeddings server.failure server.streams server.openai",
+        "bench": "errors machine paths models backends engine client server _native",
+        # what a model will take, by the arithmetic of those who run and measure it; and without its file
+        "hub.estimate": "config machine models hub.catalog hub.fit backends.base backends.plan bench.work",
+        "hub.fit": "errors config machine models hub.catalog hub.estimate hub.header hub.located hub.names"
+        " hub.pull _native backends.plan bench.work bench.speed text.sizes",
+        "tui": "errors client address remote chat_model defaults streaming parameters sessions"
+        " text.conversation text.safe text.sizes engine.events engine.stats backends.base hub"
+        " bench.speed facts models _native",  # what models are and how fast they will be
+        "cli": "errors address keys remote chat_model config durations paths machine facts client loading"
+        " text hub models _native backends.plan backends.choose engine.events streaming bench batch server"
+        " parameters sessions tui",
+    }.items()
 }
 
 
@@ -174,29 +97,41 @@ def imports(path: Path) -> set[str]:
     return {name.removeprefix("edgeinfer.") for name in found if name.startswith("edgeinfer.")}
 
 
-def rooms_of(module: str) -> list[str]:
+def room_of(module: str) -> str | None:
     """The room a module is in: the longest entry of the table that it begins with."""
-    return [room for room in ALLOWED if module == room or module.startswith(room + ".")]
+    return max((room for room in ALLOWED if is_in(module, room)), key=len, default=None)
 
 
-def test_imports_point_down(repository: Path) -> None:
-    wrong = []
+def is_in(name: str, room: str) -> bool:
+    return name == room or name.startswith(f"{room}.")
+
+
+def test_each_room_imports_what_the_table_says(repository: Path) -> None:
+    wrong, unused = [], {(room, allowed) for room in ALLOWED for allowed in ALLOWED[room]}
     for module, path in modules(repository).items():
-        if not rooms_of(module):
+        room = room_of(module)
+        if room is None:
             continue  # edgeinfer/__init__.py and the empty __init__ of a split room
-        room = max(rooms_of(module), key=len)
-        own = room.split(".")[0]
-        for imported in imports(path):
-            name = imported if imported != "__version__" else "errors"
-            allowed = ALLOWED[room] | ({own} if own == room else {room})
-            if not any(name == a or name.startswith(a + ".") for a in allowed):
+        for imported in imports(path) - {"__version__"}:
+            found = {allowed for allowed in ALLOWED[room] if is_in(imported, allowed)}
+            unused -= {(room, allowed) for allowed in found}
+            if not found and not is_in(imported, room):
                 wrong.append(f"{module} imports {imported}")
     assert wrong == []
+    assert unused == set(), "nobody imports it: take it out of the table"
+
+
+def test_rooms_import_those_above_them_in_the_table() -> None:
+    rooms = list(ALLOWED)
+    for place, room in enumerate(rooms):
+        below = {other for other in rooms[place:] if other.split(".")[0] != room.split(".")[0]}
+        for allowed in ALLOWED[room]:
+            assert not [other for other in below if is_in(other, allowed) or is_in(allowed, other)], room
 
 
 def test_every_room_is_in_the_table(repository: Path) -> None:
     split = {room.split(".")[0] for room in ALLOWED if "." in room}
-    unknown = [m for m in modules(repository) if m and not rooms_of(m) and m not in split]
+    unknown = [m for m in modules(repository) if m and room_of(m) is None and m not in split]
     assert unknown == []
 
 
@@ -244,7 +179,7 @@ def test_importing_edgeinfer_loads_nothing_heavy() -> None:
 
 
 def test_reading_what_is_set_loads_nothing_heavy() -> None:
-    code = "from edgeinfer.settings import read_settings\nread_settings()"
+    code = "from edgeinfer.config.sources import read_settings\nread_settings()"
     assert loaded_by(code) & {*HEAVY, "click"} == set()
 
 

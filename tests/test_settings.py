@@ -9,10 +9,10 @@ import pytest
 
 import edgeinfer
 from edgeinfer import _native
-from edgeinfer.config.table import PARAMETERS, SETTINGS, Serve
+from edgeinfer.config.sources import read_settings
+from edgeinfer.config.table import PARAMETERS, SETTINGS, KvType, Serve, Settings
 from edgeinfer.engine.sampling import RANGES
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.settings import KvType, Settings, read_settings
 
 
 @pytest.fixture(autouse=True)

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 from edgeinfer import machine
 from edgeinfer.backends.base import Backend
 from edgeinfer.backends.plan import MemoryPlan, plan_memory
+from edgeinfer.config.table import KvType
 from edgeinfer.errors import InvalidRequest
 from edgeinfer.machine import Memory
-from edgeinfer.settings import KvType
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 
 from edgeinfer import _native
 from edgeinfer.backends.base import STEP_TOKENS, Batch, KvBlock, KvUse, SeqId, Traits
+from edgeinfer.config.table import KvType
 from edgeinfer.errors import NoRoom
 from edgeinfer.kv.blocks import BlockPool
 from edgeinfer.kv.rows import GONE, BlockRows
 from edgeinfer.kv.tables import BlockTables
 from edgeinfer.models.spec import DecoderSpec
-from edgeinfer.settings import KvType
 
 
 class NativeBackend:

@@ -23,9 +23,9 @@ from edgeinfer.cli.options import (
     thinking_options,
 )
 from edgeinfer.cli.running import first_key, own_address
+from edgeinfer.config.sources import read_settings
 from edgeinfer.errors import DiskError, InvalidRequest, Offline
 from edgeinfer.keys import given_keys
-from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     from edgeinfer.chat_model import ChatModel

@@ -16,7 +16,7 @@ from edgeinfer.errors import DiskError
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:
-    from edgeinfer.settings import Layer
+    from edgeinfer.config.sources import Layer
 
 
 def _setting(name: str) -> Setting:
@@ -53,11 +53,11 @@ def command(ctx: click.Context, as_json: bool) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    from edgeinfer.settings import in_environment, in_file
+    from edgeinfer.config.sources import layers
 
-    layers = (in_environment(), in_file())
-    rows = [(setting, *_found(setting, layers)) for setting in SETTINGS.values()]
-    problems = [problem for layer in layers for problem in layer.problems]
+    sources = layers()
+    rows = [(setting, *_found(setting, sources)) for setting in SETTINGS.values()]
+    problems = [problem for source in sources for problem in source.problems]
     if as_json:
         output.as_json(
             {
@@ -82,13 +82,9 @@ def command(ctx: click.Context, as_json: bool) -> int:
 @_json
 def get(setting: Setting, as_json: bool) -> None:
     """Print what NAME is now, whoever set it; an empty line: nobody did."""
-    from edgeinfer.settings import in_environment, in_file
+    from edgeinfer.config.sources import layers, merged
 
-    layers = (in_environment(), in_file())
-    for layer in layers:
-        for problem in layer.problems:
-            raise problem
-    value, _ = _found(setting, layers)
+    value = merged(layers()).get(setting.name, setting.default)
     output.as_json(value) if as_json else output.data(safe_text(_text(value)))
 
 
@@ -131,9 +127,11 @@ def path() -> None:
     output.data(str(config_file()))
 
 
-def _found(setting: Setting, layers: Sequence[Layer]) -> tuple[Value | None, str]:
+def _found(setting: Setting, sources: Sequence[Layer]) -> tuple[Value | None, str]:
     """The value, and where it is from."""
-    found = ((layer.values[setting.name], layer.source) for layer in layers if setting.name in layer.values)
+    found = (
+        (source.values[setting.name], source.name) for source in sources if setting.name in source.values
+    )
     return next(found, (setting.default, "default"))
 
 

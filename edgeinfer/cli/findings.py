@@ -146,8 +146,8 @@ def _written(name: str, folder: Path) -> Finding:
 
 def _port() -> Finding:
     """Who answers where `serve` listens if nothing else is said."""
+    from edgeinfer.config.sources import read_settings
     from edgeinfer.config.table import Serve
-    from edgeinfer.settings import read_settings
 
     try:
         port = read_settings().serve.port
@@ -186,7 +186,7 @@ def _who_answers(port: int) -> str:
 def _config_file() -> Finding:
     """What the environment sets is looked at, too."""
     from edgeinfer.config.file import config_file
-    from edgeinfer.settings import in_environment, in_file
+    from edgeinfer.config.sources import in_environment, in_file
 
     try:
         path = config_file()
@@ -199,8 +199,8 @@ def _config_file() -> Finding:
 
 
 def _network() -> Finding:
+    from edgeinfer.config.sources import read_settings
     from edgeinfer.hub.offline import is_offline
-    from edgeinfer.settings import read_settings
 
     try:
         off, forbidden = is_offline(), read_settings().offline

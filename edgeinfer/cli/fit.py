@@ -39,8 +39,8 @@ def command(
     even if tightly, with 4 if it does not.
     """
     from edgeinfer.bench.speed import machine_speed
+    from edgeinfer.config.table import kv_type_named
     from edgeinfer.hub.fit import fit_model, usual_use
-    from edgeinfer.settings import kv_type_named
 
     use = replace(usual_use(), context_length=context, parallel=parallel)
     if kv_type is not None:

@@ -58,7 +58,7 @@ def _go_offline(ctx: click.Context, param: click.Parameter, given: bool) -> None
         os.environ["EDGEINFER_OFFLINE"] = "1"  # for processes that we start, too
     if ctx.parent is None:
         return  # the command that follows has this option too
-    from edgeinfer.settings import read_settings
+    from edgeinfer.config.sources import read_settings
 
     path = ctx.command_path.split()
     try:

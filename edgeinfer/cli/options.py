@@ -14,9 +14,9 @@ from click.shell_completion import CompletionItem
 
 from edgeinfer.cli import model_names
 from edgeinfer.config.kinds import File, ModelName, OneOf, Switch
+from edgeinfer.config.sources import read_settings
 from edgeinfer.config.table import PARAMETERS, SETTINGS, Setting
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     from edgeinfer.text.grammar import Grammar

@@ -8,8 +8,8 @@ import click
 
 from edgeinfer.address import Address, unix_path
 from edgeinfer.cli.options import Command
+from edgeinfer.config.sources import read_settings
 from edgeinfer.keys import given_keys
-from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     from edgeinfer.keys import Key

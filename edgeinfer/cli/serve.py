@@ -11,6 +11,7 @@ import click
 from edgeinfer.address import is_loopback, unix_path
 from edgeinfer.cli import model_names, output
 from edgeinfer.cli.options import Command, chosen_model, model_options, setting_option, take_model
+from edgeinfer.config.sources import read_settings
 from edgeinfer.config.table import SETTINGS, Serve
 from edgeinfer.durations import seconds_of
 from edgeinfer.errors import InvalidRequest
@@ -18,7 +19,6 @@ from edgeinfer.hub.names import BUNDLED, locate
 from edgeinfer.hub.offline import forbid_sockets
 from edgeinfer.keys import given_keys
 from edgeinfer.server.listener import listening
-from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     import socket

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any, get_args
 import click
 
 from edgeinfer.cli import model_names, output
+from edgeinfer.config.table import KvType
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.facts import Facts, TensorType
-from edgeinfer.settings import KvType
 from edgeinfer.text.safe import safe_text
 
 if TYPE_CHECKING:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, fields
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 from edgeinfer.address import PORT
-from edgeinfer.config.kinds import Duration, File, Kind, ModelName, Number, OneOf, Switch, Text, Texts, Whole
+from edgeinfer.config.kinds import (
+    Duration,
+    File,
+    Kind,
+    ModelName,
+    Number,
+    OneOf,
+    Switch,
+    Text,
+    Texts,
+    Whole,
+)
 from edgeinfer.engine.sampling import RANGES, Sampling
 from edgeinfer.errors import InvalidRequest
 
@@ -188,3 +199,8 @@ def nearest(name: str) -> Setting | None:
     inside = [known for known, row in SETTINGS.items() if row.key == name]
     near = inside or difflib.get_close_matches(name, SETTINGS, n=1)
     return SETTINGS[near[0]] if near else None
+
+
+def kv_type_named(name: str) -> KvType:
+    """The type that keys and values are kept in. Raises InvalidRequest when there is no such type."""
+    return cast(KvType, SETTINGS["kv_type"].check(name, "kv_type"))

@@ -12,9 +12,9 @@ from edgeinfer import machine
 from edgeinfer.backends.base import STEP_TOKENS
 from edgeinfer.backends.plan import DEFAULT_CONTEXT
 from edgeinfer.bench.work import Work
+from edgeinfer.config.table import KvType
 from edgeinfer.hub.fit import Fit, Use
 from edgeinfer.models.spec import Span
-from edgeinfer.settings import KvType
 
 if TYPE_CHECKING:
     from edgeinfer.hub.catalog import CatalogModel, Shape

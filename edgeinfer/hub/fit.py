@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING, Literal
 from edgeinfer import machine
 from edgeinfer.backends.plan import default_context, filled_kv_bytes, work_bytes
 from edgeinfer.bench.work import Work, work_of
+from edgeinfer.config.sources import read_settings
+from edgeinfer.config.table import KvType
 from edgeinfer.errors import AccessDenied, InvalidRequest, NetworkError, NotFound, UnsupportedModel
 from edgeinfer.hub.located import longest_context_in
 from edgeinfer.hub.names import locate
-from edgeinfer.settings import KvType, read_settings
 from edgeinfer.text.sizes import in_bytes
 
 if TYPE_CHECKING:

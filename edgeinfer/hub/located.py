@@ -8,9 +8,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from edgeinfer.config.sources import read_settings
 from edgeinfer.config.table import PARAMETERS
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.settings import read_settings
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
@@ -41,7 +41,7 @@ class Located:
         return None if self.modelfile is None else self.modelfile.template
 
     def defaults(self) -> Defaults:
-        """What holds for it: as the environment sets, as it was told once and for all, as the file sets.
+        """What holds for it where a caller leaves something open, by `config.sources.layers`.
 
         Of a context that is too long for it as much as it has.
 

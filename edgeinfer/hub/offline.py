@@ -13,8 +13,8 @@ import os
 import sys
 from typing import Any
 
+from edgeinfer.config.sources import read_settings
 from edgeinfer.errors import Offline
-from edgeinfer.settings import read_settings
 
 _HINT = "unset EDGEINFER_OFFLINE or HF_HUB_OFFLINE, or leave out --offline"
 _TRUE = {"1", "on", "yes", "true"}  # as huggingface_hub reads it

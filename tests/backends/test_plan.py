@@ -16,9 +16,9 @@ from edgeinfer.backends.plan import (
     plan_memory,
     work_bytes,
 )
+from edgeinfer.config.table import KvType
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory
 from edgeinfer.machine import Memory
-from edgeinfer.settings import KvType
 
 GIB = 1 << 30
 # the shape of Llama-3.2-1B: 16 layers x 2 x 8 heads x 64 values x 2 bytes = 32 KiB a token

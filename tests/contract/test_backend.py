@@ -18,8 +18,8 @@ from fakes import FakeBackend
 from edgeinfer import _native
 from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.backends.native import NativeBackend
+from edgeinfer.config.table import KvType
 from edgeinfer.errors import NoRoom
-from edgeinfer.settings import KvType
 
 Maker = Callable[[Path], Backend]  # gets a folder for files
 

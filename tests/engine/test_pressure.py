@@ -13,13 +13,13 @@ import tiny
 from edgeinfer import _native, models
 from edgeinfer.backends.base import Batch
 from edgeinfer.backends.native import NativeBackend
+from edgeinfer.config.table import KvType
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import EndEvent, Event, TokenEvent
 from edgeinfer.engine.request import Request
 from edgeinfer.engine.sampler import sample
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import ContextLengthExceeded
-from edgeinfer.settings import KvType
 
 N_REQUESTS = 200
 

@@ -10,13 +10,13 @@ import pytest
 import tiny
 
 from edgeinfer.backends.plan import kv_bytes
+from edgeinfer.config.table import KvType
 from edgeinfer.errors import IntegrityError
 from edgeinfer.hub.catalog import CatalogModel, catalog, read_catalog
 from edgeinfer.hub.estimate import estimate
 from edgeinfer.hub.fit import Use
 from edgeinfer.hub.names import HubName, parse
 from edgeinfer.hub.variants import quant_of
-from edgeinfer.settings import KvType
 
 FAMILY = 'default = "1b"\nlicence = "MIT"\nchat = "chatml"\narchitecture = "llama"\n'
 SIZE = 'repo = "a/b-GGUF"\nquant = "Q8_0"\n'

@@ -25,9 +25,9 @@ import edgeinfer
 from edgeinfer import _native
 from edgeinfer.backends.base import Backend, Batch, SeqId
 from edgeinfer.backends.native import NativeBackend
+from edgeinfer.config.table import KvType
 from edgeinfer.engine.sampler import sample
 from edgeinfer.engine.sampling import Sampling
-from edgeinfer.settings import KvType
 
 N_REQUESTS = int(os.environ.get("EXACTNESS_REQUESTS", "10"))
 N_CTX = 640  # attention sums in splits of 256 tokens: long prompts have three

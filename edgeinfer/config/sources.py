@@ -5,12 +5,9 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import cast
 
 from edgeinfer.config import file
-from edgeinfer.config.table import SECTIONS, SETTINGS, Serve, Setting, Value, nearest, setting_named
-from edgeinfer.config.table import KvType as KvType
-from edgeinfer.config.table import Settings as Settings
+from edgeinfer.config.table import SECTIONS, SETTINGS, Serve, Setting, Settings, Value, nearest, setting_named
 from edgeinfer.errors import DiskError, EdgeInferError, InvalidRequest
 
 _PREFIX = "EDGEINFER_"
@@ -23,36 +20,44 @@ _READ_ELSEWHERE = {"EDGEINFER_TARGET", "EDGEINFER_DEBUG", "EDGEINFER_API_KEY", f
 class Layer:
     """What one source sets, by the names of the table, and what is wrong in it."""
 
-    source: str
+    name: str
     values: Mapping[str, Value]
     problems: Sequence[EdgeInferError] = ()
+
+
+def layers(
+    given: Mapping[str, Value | None] | None = None, of_model: Mapping[str, Value] | None = None
+) -> tuple[Layer, ...]:
+    """All sources, each before those behind it; what none of them sets has its default in the table.
+
+    What is asked of one answer, as `temperature` in a request, comes before all of them: `options.completed`.
+
+    Args:
+        given: what the caller says, by the names of the table; None: nothing.
+        of_model: what a Modelfile says of its model.
+    """
+    said = {name: value for name, value in (given or {}).items() if value is not None}
+    return Layer("given", said), in_environment(), Layer("model", of_model or {}), in_file()
 
 
 def read_settings(
     given: Mapping[str, Value | None] | None = None, of_model: Mapping[str, Value] | None = None
 ) -> Settings:
-    """What is set now.
-
-    Args:
-        given: what the caller says, before everything else, by the names of the table; None: nothing.
-        of_model: what is set for one model: behind the environment, before the file.
+    """What is set now, by these and by all other `layers`.
 
     Raises:
         InvalidRequest: the environment or the file has an unknown name or a senseless value.
         DiskError: the file cannot be read.
     """
-    said = {name: value for name, value in (given or {}).items() if value is not None}
-    found: dict[str, Value] = {}
-    for layer in (in_file(), Layer("model", of_model or {}), in_environment(), Layer("given", said)):
-        for problem in layer.problems:
+    return _record(merged(layers(given, of_model)))
+
+
+def merged(sources: Sequence[Layer]) -> Mapping[str, Value]:
+    """What holds of several, the first before the others. Raises the first problem that one of them has."""
+    for source in sources:
+        for problem in source.problems:
             raise problem
-        found |= layer.values
-    return _record(found)
-
-
-def kv_type_named(name: str) -> KvType:
-    """The type that keys and values are kept in. Raises InvalidRequest when there is no such type."""
-    return cast(KvType, SETTINGS["kv_type"].check(name, "kv_type"))
+    return {name: value for source in reversed(sources) for name, value in source.values.items()}
 
 
 def in_environment() -> Layer:
