@@ -9,28 +9,23 @@ import click
 from click.shell_completion import CompletionItem
 
 _Command = TypeVar("_Command", bound=Callable[..., Any])
-Complete = Callable[[str], list[CompletionItem]]  # what begins so
+# What begins so. Files only where no model does: the function of bash forgets the names when it sees files.
+Complete = Callable[[str], list[CompletionItem]]
 
 
 def here(begun: str) -> list[CompletionItem]:
-    """Models on this machine, and files."""
-    from edgeinfer.hub.names import BUNDLED
-    from edgeinfer.hub.store import found_models
-
-    names = [*BUNDLED, *(model.name for model in found_models())]
-    return [*_beginning(begun, names), CompletionItem(begun, type="file")]
+    """Models on this machine, else files."""
+    return _beginning(begun, _names_here()) or [CompletionItem(begun, type="file")]
 
 
 def to_pull(begun: str) -> list[CompletionItem]:
     """Short names of the catalog."""
-    from edgeinfer.hub.catalog import catalog
-
-    return _beginning(begun, catalog().models)
+    return _beginning(begun, _names_to_pull())
 
 
 def anywhere(begun: str) -> list[CompletionItem]:
-    """All of them."""
-    return [*to_pull(begun), *here(begun)]
+    """All of them, else files."""
+    return _beginning(begun, [*_names_to_pull(), *_names_here()]) or [CompletionItem(begun, type="file")]
 
 
 def argument(
@@ -56,6 +51,19 @@ def option(about: str, **more: Any) -> Callable[[_Command], _Command]:
         return here(begun)
 
     return click.option("-m", "--model", metavar="MODEL", help=about, shell_complete=offer, **more)
+
+
+def _names_here() -> list[str]:
+    from edgeinfer.hub.names import BUNDLED
+    from edgeinfer.hub.store import found_models
+
+    return [*BUNDLED, *(model.name for model in found_models())]
+
+
+def _names_to_pull() -> Iterable[str]:
+    from edgeinfer.hub.catalog import catalog
+
+    return catalog().models
 
 
 def _beginning(begun: str, names: Iterable[str]) -> list[CompletionItem]:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import json
 import os
 import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pulling import edgeinfer
+from pulling import COMMAND, edgeinfer
 from stores import copy, in_ollama, in_the_cache
 
 from edgeinfer.errors import InvalidRequest, NotFound
@@ -202,9 +203,14 @@ def test_shells_complete_the_names_of_models(
 ) -> None:
     in_the_cache(home, "a/b-GGUF", "b-Q8_0.gguf", random_model)
     in_ollama(home, "tiny", random_model)
-    words = {"COMP_WORDS": f"edgeinfer {line}", "COMP_CWORD": str(line.count(" ") + 1)}
-    done = edgeinfer(**words, _EDGEINFER_COMPLETE="bash_complete")
-    assert {row.removeprefix("plain,") for row in done.stdout.split() if "plain," in row} == offered
+    script = f"""
+        {edgeinfer("completion", "bash").stdout}
+        COMP_WORDS=(edgeinfer {line}); COMP_CWORD={line.count(" ") + 1}
+        _edgeinfer_completion "$1"
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "-c", script, "bash", "\n".join(COMMAND)], capture_output=True, text=True)
+    assert (done.stderr, set(done.stdout.split())) == ("", offered)
 
 
 def test_cp_import_and_rm(home: Path, random_model: Path, edgeinfer_command: Run, tmp_path: Path) -> None:
