@@ -159,6 +159,7 @@ def main(args: Sequence[str] | None = None) -> None:
 def console() -> None:
     """The installed command: `main` in a process of its own."""
     try:
+        output.open_streams()
         main()
     finally:
         # The outcome is known: a Ctrl-C from here on must not print a traceback over it.

@@ -10,34 +10,64 @@ from typing import IO, Any, Self
 
 from click.exceptions import Exit
 
+from edgeinfer.errors import DiskError
 from edgeinfer.text.safe import safe_text
 from edgeinfer.text.sizes import in_bytes as in_bytes
 
 _BOLD, _DIM, _RED, _CYAN, _RESET = "\x1b[1m", "\x1b[2m", "\x1b[31m", "\x1b[36m", "\x1b[0m"
 
 
+def open_streams() -> None:
+    """Make the standard streams of this process usable, whatever it was started with.
+
+    A closed one leads nowhere: else the next file that is opened would get its number, and what is printed.
+    Characters that the encoding of a terminal or a pipe lacks are written as escapes.
+    """
+    for name, mode in (("stdin", "r"), ("stdout", "w"), ("stderr", "w")):
+        stream = getattr(sys, name)
+        if stream is None:
+            setattr(sys, name, open(os.devnull, mode))  # noqa: SIM115 - as long as the process
+        elif mode == "w":
+            stream.reconfigure(errors="backslashreplace")
+
+
 def data(text: str = "", *, end: str = "\n") -> None:
     """Write what was asked for to stdout, at once.
 
     When its reader has gone, as in `edgeinfer ... | head`, the command ends quietly.
+
+    Raises:
+        DiskError: it cannot be written, as to a full disk.
     """
     try:
         sys.stdout.write(text + end)
         sys.stdout.flush()
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # for the interpreter's last flush
+        _give_up(sys.stdout)
         raise Exit(0) from None
+    except OSError as error:
+        _give_up(sys.stdout)
+        raise DiskError(f"cannot write to standard output: {error.strerror}") from error
 
 
 def as_json(value: Any) -> None:
     """Write one JSON document to stdout, on one line."""
-    data(json.dumps(value, ensure_ascii=False).encode("utf-8", "replace").decode())
+    escaped = not (sys.stdout.encoding or "").lower().startswith("utf")
+    data(json.dumps(value, ensure_ascii=escaped).encode("utf-8", "replace").decode())
 
 
 def talk(text: str = "", *, end: str = "\n") -> None:
-    """Tell a person something beside the data, on stderr."""
-    sys.stderr.write(text + end)
-    sys.stderr.flush()
+    """Tell a person something beside the data, on stderr; nobody, if it cannot be written."""
+    try:
+        sys.stderr.write(text + end)
+        sys.stderr.flush()
+    except OSError:
+        _give_up(sys.stderr)
+
+
+def _give_up(stream: IO[str]) -> None:
+    """From here on it leads nowhere, also for the interpreter's last flush."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
 
 
 class Status:

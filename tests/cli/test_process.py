@@ -86,6 +86,40 @@ def test_a_closed_pipe_is_no_error(random_model: Path) -> None:
         assert process.wait(timeout=30) == 0
 
 
+@pytest.mark.parametrize(
+    ("redirected", "code", "told"),
+    [
+        (">&-", 0, ""),
+        ("<&- >&- 2>&-", 0, ""),
+        (">/dev/full", 6, "error: cannot write to standard output: No space left on device"),
+        ("2>/dev/full", 0, ""),
+    ],
+)
+@pytest.mark.parametrize("command", ["config", "tokenize -m edgeinfer-nano hello"])
+def test_streams_that_cannot_be_written_make_no_traceback(
+    command: str, redirected: str, code: int, told: str
+) -> None:
+    line = f'"$@" {command} {redirected}'
+    done = subprocess.run(["bash", "-c", line, "bash", *COMMAND], capture_output=True, text=True)
+    assert done.returncode == code
+    assert [row for row in done.stderr.splitlines() if not row.startswith("the file")] == [told][: told != ""]
+
+
+def test_a_pipe_that_lacks_characters_gets_escapes(tmp_path: Path) -> None:
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii", "XDG_DATA_HOME": str(tmp_path)}
+    recipe = "FROM edgeinfer-nano\nSYSTEM Grüße 😀"
+
+    def told(*line: str) -> str:
+        done = subprocess.run(
+            [*COMMAND, *line], input=recipe.encode(), env=environment, stdout=subprocess.PIPE, check=True
+        )
+        return done.stdout.decode("ascii")
+
+    told("create", "polite", "-f", "-")
+    assert r"SYSTEM Gr\xfc\xdfe \U0001f600" in told("show", "polite", "--modelfile")
+    assert json.loads(told("show", "polite", "--json"))["told"]["system"] == "Grüße 😀"
+
+
 def test_standard_input_that_never_ends_is_not_read_when_there_is_a_prompt(random_model: Path) -> None:
     reading, writing = os.pipe()
     with started("run", str(random_model), "hello", "-n", "2", stdin=reading) as process:
