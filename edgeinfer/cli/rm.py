@@ -17,20 +17,23 @@ from edgeinfer.text.safe import safe_text
 def command(names: tuple[str, ...], as_json: bool) -> None:
     """Remove models from the Hugging Face cache, our copies, and aliases; tell what that frees.
 
-    An alias goes, or a created model; the file that it stands for stays. What other programs keep is theirs
-    to remove.
+    An alias goes, or a created model; the file that it stands for stays, and is not removed before them. What
+    other programs keep is theirs to remove.
     """
-    from edgeinfer.hub.names import find_local
+    from edgeinfer.hub.names import BUNDLED, find_local
     from edgeinfer.hub.store import huggingface, own
 
     removers = {"edgeinfer": own.remove, "huggingface": huggingface.remove}
     for name in names:
-        if own.was_created(name):  # also one whose file is gone
+        if name in BUNDLED:
+            raise InvalidRequest(f"{name} is inside the package", hint="it goes when edgeinfer is removed")
+        if own.was_created(name) or own.is_dangling(name):
             _tell(name, own.forget(name), 0, as_json)
             continue
         model = find_local(name)
         if model.store not in removers:
             raise InvalidRequest(f"{model.name} belongs to {model.store}", hint="remove it there")
+        own.require_unused(model)
         _tell(model.name, model.path, removers[model.store](model), as_json)
 
 

@@ -6,10 +6,9 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeinfer.errors import InvalidRequest
 from edgeinfer.hub.located import Located, has_template, longest_context
 from edgeinfer.hub.modelfile import BadModelfile, Modelfile
-from edgeinfer.hub.names import BUNDLED, locate
+from edgeinfer.hub.names import locate
 from edgeinfer.hub.store import own
 
 
@@ -32,9 +31,8 @@ def create(name: str, modelfile: Modelfile, built_on: Located) -> Created:
         BadModelFile: what it builds on is no model.
         DiskError.
     """
+    own.require_not_bundled(name)
     own.require_name(name)
-    if name in BUNDLED:
-        raise InvalidRequest(f"{name} is a bundled model", hint="give another name")
     path = built_on.path.absolute()
     longest = longest_context(path)
     told = modelfile if built_on.modelfile is None else modelfile.over(built_on.modelfile)

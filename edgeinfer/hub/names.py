@@ -153,7 +153,7 @@ def looks_like_model(word: str) -> bool:
         return True
     from edgeinfer.hub.store import local_models, own
 
-    return own.was_created(word) or bool(matching(word, local_models()))
+    return own.was_created(word) or own.linked(word) is not None or bool(matching(word, local_models()))
 
 
 def _short_name(name: str) -> HubName | None:
@@ -214,6 +214,9 @@ def _not_here(name: str, models: list[LocalModel]) -> NotFound:
         base = getattr(own.created_with(name), "base", "")
         hint = f"put it back, or create {name} again; `edgeinfer rm {name}` forgets it"
         return NotFound(f"the file that {name} was created from is gone or damaged: {base}", hint=hint)
+    if (file := own.linked(name)) is not None:
+        hint = f"put it back; `edgeinfer rm {name}` forgets the name"
+        return NotFound(f"the file that {name} stands for is gone or damaged: {file}", hint=hint)
     message, wanted = f"no model is called {name!r}", parse(name)
     if isinstance(wanted, HubName) and name.endswith(".gguf"):
         return NotFound(message, hint=f"there is no such file; `edgeinfer pull {name}` asks the hub for it")

@@ -244,6 +244,53 @@ def test_rm_leaves_what_others_keep_or_link_to(
     assert edgeinfer_command("rm", "never-heard-of")[0] == 9
 
 
+@pytest.mark.parametrize("kept", ["a/b-GGUF:Q8_0", "copied"])
+def test_rm_keeps_a_file_that_other_names_stand_for(
+    home: Path, random_model: Path, edgeinfer_command: Run, tmp_path: Path, kept: str
+) -> None:
+    in_the_cache(home, "a/b-GGUF", "b-Q8_0.gguf", random_model)
+    assert edgeinfer_command("import", str(random_model), "--name", "copied", "--copy")[0] == 0
+    assert edgeinfer_command("cp", kept, "mine")[0] == 0
+    (tmp_path / "Modelfile").write_text(f"FROM {kept}\nSYSTEM Be brief.\n")
+    assert edgeinfer_command("create", "brief", "-f", str(tmp_path / "Modelfile"))[0] == 0
+    code, _, err = edgeinfer_command("rm", kept)
+    assert (code, err.count(f"brief, mine would be lost with {kept}")) == (2, 1)
+    advice = re.search("`edgeinfer (.*)`", err)[1]
+    assert len(names()) == 4
+    assert edgeinfer_command(*advice.split())[0] == 0
+    assert len(names()) == 1
+
+
+def test_an_alias_whose_file_is_gone_is_told_and_removed(
+    home: Path, random_model: Path, edgeinfer_command: Run, tmp_path: Path
+) -> None:
+    file = copy(random_model, tmp_path / "elsewhere/mine.gguf")
+    assert edgeinfer_command("import", str(file))[0] == 0
+    file.unlink()
+    for command in (("run", "mine", "hello"), ("show", "mine")):
+        code, _, err = edgeinfer_command(*command)
+        assert (code, f"stands for is gone or damaged: {file}" in err) == (9, True)
+    assert edgeinfer_command("rm", "mine")[:2] == (0, "removed mine, 0 B freed\n")
+    assert edgeinfer_command("rm", "mine")[0] == 9
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        ("cp", "edgeinfer-nano", "edgeinfer-tiny"),
+        ("import", "{file}", "--name", "Edgeinfer-Tiny"),
+        ("import", "{file}", "--name", "edgeinfer-tiny", "--copy"),
+        ("rm", "edgeinfer-tiny"),
+    ],
+)
+def test_the_names_of_bundled_models_are_taken(
+    home: Path, random_model: Path, edgeinfer_command: Run, line: tuple[str, ...]
+) -> None:
+    code, _, err = edgeinfer_command(*(word.format(file=random_model) for word in line))
+    assert (code, "is a bundled model" in err or "inside the package" in err) == (2, True)
+    assert names() == []
+
+
 @pytest.mark.parametrize("name", ["", "..", "../x", "/x", "a/../b", "x.gguf", "a b", "x\n", "x" * 200, "é"])
 def test_a_bad_alias_is_refused(home: Path, random_model: Path, name: str) -> None:
     with pytest.raises(InvalidRequest):

@@ -25,6 +25,7 @@ from edgeinfer.errors import DiskError, InvalidRequest
 from edgeinfer.hub import folders
 from edgeinfer.hub.lock import if_free
 from edgeinfer.hub.modelfile import Modelfile
+from edgeinfer.hub.names import BUNDLED
 from edgeinfer.hub.store import created
 from edgeinfer.hub.store.model import LocalModel, of_files
 from edgeinfer.hub.variants import quant_of, variants
@@ -76,8 +77,10 @@ def link(name: str, path: Path) -> Path:
         InvalidRequest: it is no name, or something is called so.
         DiskError.
     """
+    require_not_bundled(name)
     with changing(_root()):
-        place = _free_place(name)
+        _free_place(name)
+        place = _link_of(name)
         place.parent.mkdir(parents=True, exist_ok=True)
         place.symlink_to(path)
     return place
@@ -90,6 +93,7 @@ def copy(name: str, files: tuple[Path, ...]) -> Path:
         InvalidRequest: it is no name, or something is called so.
         DiskError.
     """
+    require_not_bundled(name)
     with arriving(name, f"{quote(name, safe='')}.{os.getpid()}") as part:
         try:
             for path in files:
@@ -139,12 +143,30 @@ def was_created(name: str) -> bool:
     return False
 
 
+def linked(name: str) -> Path | None:
+    """The file that an alias or an imported model of this name stands for, even if it is gone."""
+    with contextlib.suppress(OSError, DiskError):
+        return _link_of(name).readlink() if _NAME.fullmatch(name) else None
+    return None
+
+
+def is_dangling(name: str) -> bool:
+    """Whether an alias of this name has lost its file."""
+    file = linked(name)
+    return file is not None and not file.exists()
+
+
 def forget(name: str) -> Path:
-    """Remove a created model. Returns the Modelfile that it was. Raises DiskError."""
-    place = created.place_of(_root() / _CREATED, name)
+    """Remove a created model or an alias. Returns the Modelfile that it was, or the file that it stood for.
+
+    Raises:
+        DiskError.
+    """
+    stood_for = linked(name)
+    place = created.place_of(_root() / _CREATED, name) if stood_for is None else _link_of(name)
     with changing(place):
         place.unlink()
-    return place
+    return stood_for or place
 
 
 @contextlib.contextmanager
@@ -195,6 +217,12 @@ def require_name(name: str) -> None:
         )
 
 
+def require_not_bundled(name: str) -> None:
+    """Raises InvalidRequest if that is what a bundled model is called, which would be meant and not ours."""
+    if name.lower() in BUNDLED:
+        raise InvalidRequest(f"{name} is a bundled model", hint="give another name")
+
+
 def remove(model: LocalModel) -> int:
     """Remove an alias, a copy, a download or what was created. Returns the bytes that this frees: none of
     a file that is only linked.
@@ -202,16 +230,25 @@ def remove(model: LocalModel) -> int:
     Raises:
         DiskError.
     """
-    if model.modelfile is not None:
+    if model.modelfile is not None or linked(model.name) is not None:
         forget(model.name)
         return 0
-    place = _root() / "names" / f"{quote(model.name, safe='')}.gguf"
     with changing(model.path):
-        if place.is_symlink():
-            place.unlink()
-            return 0
         shutil.rmtree(model.path.parent)
     return model.size_bytes
+
+
+def require_unused(model: LocalModel) -> None:
+    """Raises InvalidRequest if aliases or created models would lose the files that they stand for."""
+    if model.store == "edgeinfer" and (model.modelfile is not None or linked(model.name) is not None):
+        return  # none of these has files
+    file = model.path.resolve()
+    users = sorted(m.name for m in models() if m.name != model.name and m.path.resolve() == file)
+    if users:
+        raise InvalidRequest(
+            f"{', '.join(users)} would be lost with {model.name}: the file is the same",
+            hint=f"`edgeinfer rm {' '.join(users)} {model.name}` removes all of them",
+        )
 
 
 def shards(path: Path) -> tuple[Path, ...]:
@@ -222,14 +259,16 @@ def shards(path: Path) -> tuple[Path, ...]:
     return (path,)
 
 
-def _free_place(name: str) -> Path:
+def _free_place(name: str) -> None:
     require_name(name)
     taken = (known.lower() for model in models() for known in model.names)
     if name.lower() in taken or was_created(name):
         raise InvalidRequest(f"a model is called {name!r} already", hint=f"`edgeinfer rm {name}` forgets it")
-    place = _root() / "names" / f"{quote(name, safe='')}.gguf"
-    place.unlink(missing_ok=True)  # a name whose file is gone
-    return place
+    _link_of(name).unlink(missing_ok=True)  # a name whose file is gone
+
+
+def _link_of(name: str) -> Path:
+    return _root() / "names" / f"{quote(name, safe='')}.gguf"
 
 
 def _name_of(path: Path) -> str:
