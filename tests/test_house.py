@@ -65,7 +65,7 @@ ALLOWED: dict[str, set[str]] = {
         " hub.pull _native backends.plan bench.work bench.speed text.sizes",
         "tui": "errors client address remote chat_model defaults streaming parameters sessions"
         " text.conversation text.safe text.sizes engine.events engine.stats backends.base hub"
-        " bench.speed facts models _native",  # what models are and how fast they will be
+        " bench.speed facts _native",  # what models are and how fast they will be
         "cli": "errors address keys remote chat_model config durations paths machine facts client loading"
         " text hub models _native backends.plan backends.choose engine.events streaming bench batch server"
         " parameters sessions tui",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import re
 import sqlite3
 from pathlib import Path
@@ -14,6 +15,7 @@ from textual.widgets import Input, OptionList, Static
 
 import edgeinfer.loading
 from edgeinfer.errors import DiskError
+from edgeinfer.hub.names import find_model
 from edgeinfer.sessions.store import SessionStore
 from edgeinfer.tui.screens.help import HelpScreen
 from edgeinfer.tui.screens.models import ModelsScreen
@@ -379,5 +381,49 @@ def test_keys_that_fingers_know(tmp_path: Path) -> None:
             assert app.chat.query_one(Prompt).text == "W?"
             await pilot.press("ctrl+c", "ctrl+d")
             await until(pilot, lambda: not app.is_running)
+
+    asyncio.run(scenario())
+
+
+def test_an_engine_that_fails_within_an_answer_is_told_in_its_place(tmp_path: Path) -> None:
+    """The model's file is cut while it answers: what it said stays, and another model goes on."""
+    model = tmp_path / "soon-cut.gguf"
+    model.write_bytes(find_model("edgeinfer-tiny").read_bytes())
+    never_ends = dict.fromkeys(edgeinfer.loading.load_tokenizer().eog_ids, -float("inf"))
+    endless = {"temperature": 0.0, "logit_bias": never_ends, "context_shift": True}
+
+    async def scenario() -> None:
+        async with chat(tmp_path, name=str(model), generation=endless) as (app, pilot, store):
+            await command(app, pilot, ASKED)
+            await until(pilot, lambda: bool(store.sessions()) and bool(store.branch(1)[-1].content))
+            os.truncate(model, 4096)
+            await until(pilot, lambda: "on disk while it was in use" in shown(app))
+            answer = store.branch(1)[-1]
+            assert answer.finish == "error"
+            assert answer.content
+            await command(app, pilot, "/model edgeinfer-tiny")
+            await until(pilot, lambda: app.chat.talk.model.name == "edgeinfer-tiny")
+            await command(app, pilot, "/clear")
+            await until(pilot, lambda: not app.chat.query(AnswerView))
+            await command(app, pilot, "/set max_tokens 5")
+            assert await say(app, pilot, ASKED)
+
+    asyncio.run(scenario())
+
+
+def test_the_mouse_does_what_keys_do(tmp_path: Path) -> None:
+    async def scenario() -> None:
+        async with chat(tmp_path) as (app, pilot, _):
+            prompt = app.chat.query_one(Prompt)
+            await pilot.press("slash")
+            await until(pilot, lambda: app.chat.query_one(Suggestions).display)
+            await pilot.click(Suggestions, offset=(5, 2))
+            await until(pilot, lambda: prompt.text == "/attach ")
+            await pilot.press("f3")
+            await opened(app, pilot, ModelsScreen)
+            await until(pilot, lambda: app.screen.query_one(OptionList).option_count > 2)
+            await pilot.click(OptionList, offset=(5, 2))
+            await until(pilot, lambda: app.chat.talk.model.name == "edgeinfer-nano")
+            assert prompt.text == "/attach "
 
     asyncio.run(scenario())

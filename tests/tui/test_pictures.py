@@ -148,6 +148,7 @@ SCREENS: dict[str, Show] = {
     "help": show_key("f1"),
     "parameters": show_key("f4"),
     "palette": show_key("ctrl+p"),
+    "suggestions": show_key("slash"),
 }
 EVERYWHERE = ("chat", "engine", "models")  # in all sizes and both themes
 
