@@ -41,13 +41,14 @@ class Patience:
     stall_s: float = 20.0  # without a byte: the connection is given up
     least_rate: float = 256.0  # bytes/s over `stall_s`: less is a stall too
     on_wait: Callable[[str, float], None] = lambda why, seconds: None  # told before each further attempt
+    sleep: Callable[[float], object] = time.sleep
 
     def wait(self, failures: int, broken: Transient) -> None:
         """Until it is time for another attempt, after so many in a row that broke, the last one so."""
         backoff = min(self.longest_delay_s, self.first_delay_s * 2.0 ** (failures - 1))
         seconds = max(backoff, broken.retry_after)
         self.on_wait(broken.message, seconds)
-        time.sleep(seconds)
+        self.sleep(seconds)
 
 
 def patiently(ask: Callable[[], _T], patience: Patience) -> _T:

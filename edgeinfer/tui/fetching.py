@@ -8,7 +8,7 @@ from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from edgeinfer.errors import Cancelled, EdgeInferError, NetworkError, UnsupportedModel
+from edgeinfer.errors import Cancelled, EdgeInferError, NetworkError
 from edgeinfer.hub.fit import Fit, fit_plan, usual_use
 
 if TYPE_CHECKING:
@@ -26,6 +26,7 @@ class Fetch:
         n_bytes: that are here.
         total: of the whole model; None until that is known.
         path: the model, once all of it is here.
+        waits: what broke and when it is tried again, while it waits for that.
         error: why it ended without one.
     """
 
@@ -34,9 +35,10 @@ class Fetch:
         self.n_bytes = 0
         self.total: int | None = None
         self.path: Path | None = None
+        self.waits = ""
         self.error: EdgeInferError | None = None
         self._agreed = threading.Event()
-        self._cancelled = False
+        self._cancelled = threading.Event()
         self._seen: deque[tuple[float, int]] = deque()  # when so many bytes were here
         # the app may end without waiting for it: a pull that was cut off goes on where it was
         threading.Thread(target=self._run, args=(name,), daemon=True).start()
@@ -52,7 +54,7 @@ class Fetch:
 
     def cancel(self) -> None:
         """Stop soon; what is here stays for the next time."""
-        self._cancelled = True
+        self._cancelled.set()
         self._agreed.set()
 
     @property
@@ -65,25 +67,20 @@ class Fetch:
 
     def _run(self, name: str) -> None:
         from edgeinfer.hub.pull import plan_pull, pull  # 100 ms: pydantic, httpx2
+        from edgeinfer.hub.transfer import Patience
 
+        patience = Patience(on_wait=self._wait, sleep=self._sleep)
         try:
-            plan = plan_pull(name)
+            plan = plan_pull(name, patience)
             self._expect(plan)
             self.n_bytes, self.total = plan.here_bytes(), plan.size_bytes
             self._report(self.n_bytes)
-            self.path = pull(plan, report=self._report)
+            self.path = pull(plan, patience, self._report)
         except EdgeInferError as error:
             self.error = error
 
     def _expect(self, plan: Plan) -> None:
         """What cannot run is not fetched; what does not fit only if asked to, or if it was begun."""
-        from edgeinfer.models import FAMILIES
-
-        if plan.architecture not in (None, *FAMILIES):
-            raise UnsupportedModel(
-                f"{plan.name} is a {plan.architecture} model, which edgeinfer does not run yet",
-                hint=f"`edgeinfer pull {plan.name}` fetches it for other programs",
-            )
         if plan.here_bytes():
             self._agreed.set()
         try:
@@ -93,6 +90,17 @@ class Fetch:
         if self.asks:
             self._agreed.wait()
 
+    def _wait(self, why: str, seconds: float) -> None:
+        self.waits = f"{why}: trying again in {seconds:.0f} s"
+
+    def _sleep(self, seconds: float) -> None:
+        self._cancelled.wait(seconds)
+        self._heed()
+
+    def _heed(self) -> None:
+        if self._cancelled.is_set():
+            raise Cancelled("the pull was stopped")
+
     def _report(self, n_bytes: int) -> None:
         now = time.monotonic()
         if n_bytes < self.n_bytes:  # what was here is looked through first
@@ -101,5 +109,5 @@ class Fetch:
         self._seen.append((now, n_bytes))
         while self._seen[0][0] < now - _PACE_S:
             self._seen.popleft()
-        if self._cancelled:
-            raise Cancelled("the pull was stopped")
+        self.waits = ""
+        self._heed()

@@ -213,3 +213,18 @@ def test_a_pull_that_fails_says_what_to_do_and_is_tried_again(
             await until(pilot, lambda: "try again" in shown(app).lower())
 
     asyncio.run(scenario())
+
+
+def test_a_pull_that_waits_says_why_and_can_be_stopped(home: Path, hub: FakeHub) -> None:
+    hub.faults.append(Fault(status=503, headers={"Retry-After": "30"}))
+
+    async def scenario() -> None:
+        async with chat(home, size=(120, 40)) as (app, pilot, _):
+            await choose(app, pilot, NAME)
+            await until(pilot, lambda: "trying again in 30 s" in shown(app))
+            await pilot.press("escape")
+            await until(pilot, lambda: app.screen is app.chat)
+            await choose(app, pilot, NAME)
+            await until(pilot, lambda: "random" in app.chat.talk.model.name)
+
+    asyncio.run(scenario())

@@ -91,7 +91,11 @@ def test_thoughts_are_folded_while_they_come(tmp_path: Path, thinker: Path) -> N
             never["logit_bias"] = dict.fromkeys(ends, -float("inf"))
             never["context_shift"] = True  # type: ignore[assignment]
             await command(app, pilot, QUESTION)
-            await until(pilot, lambda: "Thinking, " in shown(app))
+            try:
+                await until(pilot, lambda: "Thinking, " in shown(app))
+            except AssertionError:
+                print(shown(app), store.branch(1)[-1])
+                raise
             assert app.chat.query_one(AnswerView).query_one(Collapsible).collapsed
             await pilot.press("escape")
             await answered(app, pilot)

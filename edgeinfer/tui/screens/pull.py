@@ -87,10 +87,12 @@ class PullScreen(ModalScreen[bool]):
 
 
 def _problem(fetch: Fetch) -> str:
-    """What is wrong and what to do; before anything is fetched, what does not fit."""
+    """What is wrong and what to do, or what does not fit, or what is waited for."""
     if fetch.error is not None:
         return "\n".join(filter(None, [fetch.error.message, fetch.error.hint]))
-    return f"It does not fit: {fetch.fit.advice}" if fetch.asks and fetch.fit is not None else ""
+    if fetch.asks and fetch.fit is not None:
+        return f"It does not fit: {fetch.fit.advice}"
+    return fetch.waits
 
 
 def _pace(fetch: Fetch) -> str:
