@@ -7,6 +7,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import gguf
 import pytest
 import tiny
 from chatting import answered, chat, command, shown, until
@@ -81,21 +82,14 @@ def test_thoughts_are_folded_counted_kept_and_not_sent_again(tmp_path: Path, thi
 
 
 def test_thoughts_are_folded_while_they_come(tmp_path: Path, thinker: Path) -> None:
-    never = {"logit_bias": {}}
+    tokens = gguf.GGUFReader(thinker).fields["tokenizer.ggml.tokens"].contents()
+    never_ends = [tokens.index("</think>"), tokens.index("<|im_end|>"), tokens.index("<|endoftext|>")]
+    endless = {"logit_bias": dict.fromkeys(never_ends, -float("inf")), "context_shift": True}
 
     async def scenario() -> None:
-        async with chat(tmp_path, name=str(thinker), think=True, generation=never) as (app, pilot, store):
-            assert app.chat.talk is not None
-            model = app.chat.talk.model
-            ends = [*model.tokenizer.eog_ids, *model.tokenizer.encode("</think>")]  # type: ignore[attr-defined]
-            never["logit_bias"] = dict.fromkeys(ends, -float("inf"))
-            never["context_shift"] = True  # type: ignore[assignment]
+        async with chat(tmp_path, name=str(thinker), think=True, generation=endless) as (app, pilot, store):
             await command(app, pilot, QUESTION)
-            try:
-                await until(pilot, lambda: "Thinking, " in shown(app))
-            except AssertionError:
-                print(shown(app), store.branch(1)[-1])
-                raise
+            await until(pilot, lambda: "Thinking, " in shown(app))
             assert app.chat.query_one(AnswerView).query_one(Collapsible).collapsed
             await pilot.press("escape")
             await answered(app, pilot)
