@@ -19,7 +19,9 @@ class Terminal:
     def __init__(self, home: Path) -> None:
         socket = home / f"tmux{len(list(home.glob('tmux*')))}"  # one that was killed leaves it
         self._tmux = ["tmux", "-S", str(socket), "-f", os.devnull]
-        shell = shlex.join(["env", f"HOME={home}", f"XDG_DATA_HOME={home}", f"XDG_CACHE_HOME={home}", "sh"])
+        folders = [f"{name}={home}" for name in ("HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME")]
+        nobody = "EDGEINFER_SERVE_PORT=9"  # listens there: no server is offered that happens to run here
+        shell = shlex.join(["env", *folders, nobody, "sh"])
         self.run("new-session", "-d", "-x", "100", "-y", "30", shell)
 
     def run(self, *command: str) -> str:

@@ -273,7 +273,7 @@ def test_the_engine_tells_all_on_terminals_of_any_size(tmp_path: Path, size: tup
             told = (
                 *(r"[1-9]\d* at most", r"first +\d+(\.\d)? m?s +\d", r"next +\d+(\.\d)? m?s +\d"),
                 *("0 in the batch, 0 waiting", r"Prompts \d+ % of \d+ cached", r"\u25aa [1-9]\d* kept"),
-                *(r"\u00b7{20}", r"\u00b7 \d+ free", "native", r"\d MiB resident", r"GiB\s+free"),
+                *(r"\u00b7{20}", r"\u00b7 \d+ free", "native", r"\d [MG]iB resident", r"GiB\s+free"),
             )
             await until(pilot, lambda: all(re.search(line, shown(app)) for line in told))
 
