@@ -15,7 +15,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from chatting import chat, until
+from chatting import chat, shown, until
 from textual import __version__ as textual_version
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
@@ -77,6 +77,7 @@ async def show_chat(app: ChatApp, pilot: Pilot[None], store: SessionStore) -> No
 
 async def show_greeting(app: ChatApp, pilot: Pilot[None], store: SessionStore) -> None:
     """Nothing was said."""
+    await until(pilot, lambda: "edgeinfer import FILE" in shown(app))
 
 
 async def show_reasoning(app: ChatApp, pilot: Pilot[None], store: SessionStore) -> None:
