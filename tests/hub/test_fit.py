@@ -168,7 +168,7 @@ def test_the_memory_is_what_the_model_then_takes(tmp_path: Path, case: str) -> N
     """
     tiny_one = tiny.CASES[case]
     spec = replace(
-        tiny_one.spec, n_embd=768, n_ff=3072, n_heads=12, n_kv_heads=12, head_dim=64, n_ctx_train=2048
+        tiny_one.spec, n_embd=768, n_ff=6144, n_heads=12, n_kv_heads=12, head_dim=64, n_ctx_train=2048
     )
     path = tiny.write_case(tmp_path / "m.gguf", replace(tiny_one, spec=spec), "Q8_0")
     taken = subprocess.run([sys.executable, "-c", RUN, str(path)], capture_output=True, text=True, check=True)
