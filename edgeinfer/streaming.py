@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal, Protocol, Self
 
 from edgeinfer.engine.events import (
+    MOST_UNREAD,
     EndEvent,
     Event,
     FinishReason,
@@ -19,16 +20,16 @@ from edgeinfer.engine.events import (
     ScoredToken,
     ShiftedEvent,
     TokenEvent,
+    Top,
     Usage,
 )
-from edgeinfer.engine.request import MOST_UNREAD, Request
-from edgeinfer.engine.sampler import Top
 from edgeinfer.text.parts import CallBegun, Part, Reasoning, ToolCall, joined, text_of
 
 if TYPE_CHECKING:
     from asyncio import AbstractEventLoop
 
     from edgeinfer.engine.doorbell import Doorbell
+    from edgeinfer.engine.request import Request
     from edgeinfer.text.reading import Reader
 
 

@@ -194,6 +194,20 @@ with contextlib.suppress(SystemExit):
     assert loaded_by(code) & HEAVY == set()
 
 
+def test_the_prompt_of_the_chat_waits_for_no_numbers_and_no_markdown() -> None:
+    needless = {
+        "numpy",
+        "markdown_it",
+        "linkify_it",
+        "huggingface_hub",
+        "httpx2",
+        "pydantic",
+        "jinja2",
+        "llguidance",
+    }
+    assert loaded_by("import edgeinfer.tui.app") & needless == set()
+
+
 NETWORK = {"huggingface_hub", "httpx2", "httpx", "requests", "urllib3", "aiohttp", "urllib.request"}
 
 

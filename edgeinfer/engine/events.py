@@ -9,10 +9,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from edgeinfer.engine.sampler import Top
 from edgeinfer.errors import EdgeInferError
 
 FinishReason = Literal["stop", "length", "deadline", "cancelled", "error"]
+Top = tuple[tuple[int, float], ...]  # token ids with their log-probabilities, the likeliest first
+MOST_UNREAD = 1024  # events; more show that nobody reads
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,13 @@ from numpy.typing import NDArray
 
 from edgeinfer.backends.base import SeqId
 from edgeinfer.engine.constraint import Constraint
-from edgeinfer.engine.events import Event, Usage
+from edgeinfer.engine.events import MOST_UNREAD, Event, Usage
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 
 Priority = Literal["interactive", "batch"]
 Scorer = Callable[[int, NDArray[np.float32]], None]
 
-MOST_UNREAD = 1024  # events; more show that nobody reads
 MOST_TOP = 20  # what OpenAI and Ollama allow
 _RANKS: dict[Priority, int] = {"interactive": 0, "batch": 1}
 

@@ -17,11 +17,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgeinfer.engine import noise
+from edgeinfer.engine.events import Top
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
 
 Row = NDArray[np.float32]
-Top = tuple[tuple[int, float], ...]  # token ids with their log-probabilities, the likeliest first
 _GROUP = 64  # logits per group when looking for the largest; 32 and 128 are as fast at 128k
 _FORBIDDEN = np.float32(-math.inf)  # as a logit
 _LOWEST = float(np.finfo(np.float32).min)

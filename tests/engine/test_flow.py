@@ -14,8 +14,16 @@ from fakes import FakeBackend
 from readers import SAMPLING, Reader, alone
 
 from edgeinfer.engine.engine import Engine
-from edgeinfer.engine.events import EndEvent, Event, QueuedEvent, ReadingEvent, ShiftedEvent, TokenEvent
-from edgeinfer.engine.request import MOST_UNREAD, Request
+from edgeinfer.engine.events import (
+    MOST_UNREAD,
+    EndEvent,
+    Event,
+    QueuedEvent,
+    ReadingEvent,
+    ShiftedEvent,
+    TokenEvent,
+)
+from edgeinfer.engine.request import Request
 from edgeinfer.engine.sampler import sample
 
 

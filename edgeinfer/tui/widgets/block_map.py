@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from textual.content import Content
 from textual.reactive import reactive
 from textual.widget import Widget
 
-from edgeinfer.backends.base import KvUse
+if TYPE_CHECKING:
+    from edgeinfer.backends.base import KvUse
+
 
 # mark, name, colour; shapes tell apart what colours do not
 _KINDS = (
