@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import threading
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -24,12 +25,12 @@ def sync_folder(folder: Path) -> None:
 
 
 def replace_file(place: Path, content: bytes) -> None:
-    """Write all of a file; whatever happens, it has its former content or this. For one writer at a time.
+    """Write all of a file; whatever happens, it has its former content, or that of one who writes it now.
 
     Raises:
         DiskError.
     """
-    fresh = place.with_name(f"{place.name}.new")
+    fresh = place.with_name(f".{os.getpid()}.{threading.get_ident()}.part")
     with changing(place):
         try:
             with fresh.open("wb") as file:

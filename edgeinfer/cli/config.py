@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import click
 from click.shell_completion import CompletionItem
 
 from edgeinfer.cli import output
 from edgeinfer.cli.options import values_of
+from edgeinfer.config.edit import set_in_file, unset_in_file
+from edgeinfer.config.file import config_file
+from edgeinfer.config.sources import Layer, layers, merged
 from edgeinfer.config.table import SETTINGS, Setting, Value, setting_named
 from edgeinfer.errors import DiskError
 from edgeinfer.text.safe import safe_text
-
-if TYPE_CHECKING:
-    from edgeinfer.config.sources import Layer
 
 
 def _setting(name: str) -> Setting:
@@ -53,8 +52,6 @@ def command(ctx: click.Context, as_json: bool) -> int:
     """
     if ctx.invoked_subcommand is not None:
         return 0
-    from edgeinfer.config.sources import layers
-
     sources = layers()
     rows = [(setting, *_found(setting, sources)) for setting in SETTINGS.values()]
     problems = [problem for source in sources for problem in source.problems]
@@ -82,8 +79,6 @@ def command(ctx: click.Context, as_json: bool) -> int:
 @_json
 def get(setting: Setting, as_json: bool) -> None:
     """Print what NAME is now, whoever set it; an empty line: nobody did."""
-    from edgeinfer.config.sources import layers, merged
-
     value = merged(layers()).get(setting.name, setting.default)
     output.as_json(value) if as_json else output.data(safe_text(_text(value)))
 
@@ -97,9 +92,6 @@ def get(setting: Setting, as_json: bool) -> None:
 @click.argument("value", shell_complete=_complete_value)
 def set_(setting: Setting, value: str) -> None:
     """Set NAME to VALUE in the file; its comments stay. Several texts have commas between them."""
-    from edgeinfer.config.edit import set_in_file
-    from edgeinfer.config.file import config_file
-
     path = config_file()
     set_in_file(path, setting.name, setting.parse(value, setting.name))
     output.talk(safe_text(f"{setting.name} is set in {path}"))
@@ -111,9 +103,6 @@ def set_(setting: Setting, value: str) -> None:
 @click.argument("name", metavar="NAME", shell_complete=_complete_name)
 def unset(name: str) -> None:
     """Take NAME out of the file, also a name that is no setting."""
-    from edgeinfer.config.edit import unset_in_file
-    from edgeinfer.config.file import config_file
-
     path = config_file()
     unset_in_file(path, name)
     output.talk(safe_text(f"{path} does not set {name} any more"))
@@ -122,8 +111,6 @@ def unset(name: str) -> None:
 @command.command("path", short_help="Print where the file is.")
 def path() -> None:
     """Print where the file is, or would be; EDGEINFER_CONFIG names another."""
-    from edgeinfer.config.file import config_file
-
     output.data(str(config_file()))
 
 
@@ -136,8 +123,6 @@ def _found(setting: Setting, sources: Sequence[Layer]) -> tuple[Value | None, st
 
 
 def _file() -> str:
-    from edgeinfer.config.file import config_file
-
     try:
         path = config_file()
     except DiskError as homeless:

@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING
 
 from edgeinfer.config.sources import read_settings
 from edgeinfer.config.table import PARAMETERS
+from edgeinfer.defaults import Defaults
 from edgeinfer.errors import InvalidRequest
 
 if TYPE_CHECKING:
     from edgeinfer._native import GgufFile
-    from edgeinfer.defaults import Defaults
     from edgeinfer.hub.modelfile import Modelfile
 
 
@@ -63,8 +63,6 @@ class Located:
         )
 
     def _told(self) -> Defaults:
-        from edgeinfer.defaults import Defaults
-
         try:
             return Defaults() if self.modelfile is None else self.modelfile.defaults()
         except InvalidRequest as wrong:

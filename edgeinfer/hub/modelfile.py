@@ -17,13 +17,11 @@ import json
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from edgeinfer.defaults import Defaults
 from edgeinfer.errors import InvalidRequest, TemplateError
 from edgeinfer.hub.ollama_parameters import LOADING, WITHOUT_EFFECT, argument, check_stop
-
-if TYPE_CHECKING:
-    from edgeinfer.defaults import Defaults
 
 MOST_BYTES = 1 << 20  # licences are long
 _QUOTES = ('"""', '"')
@@ -97,8 +95,6 @@ class Modelfile:
 
     def defaults(self) -> Defaults:
         """For a model. Raises InvalidRequest: a parameter, the template or a role is none that we have."""
-        from edgeinfer.defaults import Defaults
-
         given: dict[str, Any] = {}
         for name, value in self.parameters:
             if name == "stop":

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import difflib
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from edgeinfer.defaults import NO_LIMIT
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.parameters import NAMES, changed
 
 # parameter -> keyword argument of `edgeinfer.load` or `Model.generate`
 _COUNTS = {"num_ctx": "context_length", "num_thread": "threads", "num_predict": "max_tokens"}
@@ -32,8 +32,6 @@ def argument(name: str, value: str) -> dict[str, Any]:
     Raises:
         InvalidRequest: there is no such parameter here, or the value makes no sense.
     """
-    from edgeinfer.parameters import NAMES, changed
-
     if name in WITHOUT_EFFECT:
         return {}
     if name in _COUNTS:
@@ -43,7 +41,7 @@ def argument(name: str, value: str) -> dict[str, Any]:
             return {}
         raise InvalidRequest(f"edgeinfer has no {name}: the answers would not be those that it asks for")
     if name not in NAMES or name == "max_tokens":
-        raise InvalidRequest(f"{name[:40]!r} is not a parameter", hint=_near(name, NAMES))
+        raise InvalidRequest(f"{name[:40]!r} is not a parameter", hint=_near(name))
     if not _NUMBER.fullmatch(value):
         raise InvalidRequest(f"{name} must be a number, not {value[:40]!r}")
     return {} if (name, value) == ("seed", "-1") else changed({}, name, value)
@@ -60,8 +58,8 @@ def _count(name: str, value: str) -> dict[str, Any]:
     return {_COUNTS[name]: n} if n > 0 else {}  # 0 threads: as many as there are cores
 
 
-def _near(name: str, ours: Iterable[str]) -> str:
-    known = [*_COUNTS, "stop", *(n for n in ours if n != "max_tokens")]
+def _near(name: str) -> str:
+    known = [*_COUNTS, "stop", *(n for n in NAMES if n != "max_tokens")]
     alike = [n for n, argument in _COUNTS.items() if argument == name]
     near = alike or difflib.get_close_matches(name, known, n=2)
     return f"did you mean {' or '.join(near)}" if near else f"known are {', '.join(known)}"

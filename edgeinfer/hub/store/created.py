@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import contextlib
-import os
-import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote, unquote
 
-from edgeinfer.disk import sync_folder
+from edgeinfer.disk import replace_file
 from edgeinfer.errors import EdgeInferError
 from edgeinfer.hub import folders
 from edgeinfer.hub.modelfile import MOST_BYTES, BadModelfile, Modelfile, parse
@@ -36,7 +34,7 @@ def write(folder: Path, name: str, modelfile: Modelfile) -> None:
     """Keep it in the place of what was called so; a power cut leaves the one or the other.
 
     Raises:
-        BadModelfile, OSError.
+        BadModelfile, DiskError, OSError.
     """
     try:
         data = str(modelfile).encode()
@@ -45,16 +43,7 @@ def write(folder: Path, name: str, modelfile: Modelfile) -> None:
     if len(data) > MOST_BYTES:
         raise BadModelfile(f"with what it builds on it has more than {MOST_BYTES >> 20} MiB")
     folder.mkdir(parents=True, exist_ok=True)
-    with tempfile.NamedTemporaryFile(dir=folder, suffix=".part", delete=False) as part:
-        try:
-            part.write(data)
-            part.flush()
-            os.fsync(part.fileno())
-            os.replace(part.name, place_of(folder, name))
-        except BaseException:
-            os.unlink(part.name)
-            raise
-    sync_folder(folder)
+    replace_file(place_of(folder, name), data)
 
 
 def place_of(folder: Path, name: str) -> Path:
