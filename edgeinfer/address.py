@@ -16,9 +16,16 @@ _HINT = "as 127.0.0.1:8080, https://example.org, or unix:PATH"
 
 
 def unix_path(host: str) -> Path | None:
-    """The file of the Unix socket that is meant: `unix:PATH`, or as llama-server has it a name in .sock."""
+    """The file of the Unix socket that is meant: `unix:PATH`, or as llama-server has it a name in .sock.
+
+    Raises:
+        InvalidRequest: the path is missing.
+    """
     if host.startswith("unix:"):
-        return Path(host.removeprefix("unix:").removeprefix("//"))
+        path = host.removeprefix("unix:").removeprefix("//")
+        if not path:
+            raise InvalidRequest(f"{host!r} names no socket", hint=_HINT)
+        return Path(path)
     return Path(host) if host.endswith(".sock") else None
 
 

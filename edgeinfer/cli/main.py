@@ -175,7 +175,8 @@ def _exit_code(args: Sequence[str] | None) -> int:
     except click.UsageError as wrong:
         path = wrong.ctx.command_path if wrong.ctx is not None else "edgeinfer"
         hint = getattr(wrong, "hint", None) or f"see `{path} --help`"
-        output.error(wrong.format_message().rstrip("."), hint)
+        message = " ".join(wrong.format_message().split())  # click lists choices on lines of their own
+        output.error(message.rstrip("."), hint)
         return 2
     except click.ClickException as failed:
         output.error(failed.format_message().rstrip("."), None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, MutableMapping
 from pathlib import Path
 from typing import Any
@@ -57,8 +58,8 @@ def _edit(path: Path, change: Callable[[Tables], None]) -> None:
     """Under a lock, for two changes at once are both wanted."""
     from filelock import FileLock
 
-    place = path.resolve()  # of a link the file it leads to
-    if place.exists() and not place.is_file():
+    place = Path(os.path.realpath(path))  # of a link the file it leads to, of a loop a link
+    if os.path.lexists(place) and not place.is_file():
         raise DiskError(f"{path} is no file")  # /dev/null is read, and must never be replaced
     with changing(place):
         place.parent.mkdir(parents=True, exist_ok=True)

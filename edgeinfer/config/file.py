@@ -44,7 +44,7 @@ def read_text(path: Path) -> str:
     if len(content) > _LARGEST:
         raise InvalidRequest(f"{path} is larger than {_LARGEST:,} bytes")
     try:
-        return content.decode()
+        return content.decode("utf-8-sig")  # editors of Windows put a mark in front
     except UnicodeDecodeError as error:
         raise InvalidRequest(f"{path}: no UTF-8 from byte {error.start} on") from error
 

@@ -8,6 +8,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import urlsplit
 
 from edgeinfer.errors import AmbiguousName, NotFound
 from edgeinfer.hub.located import Located
@@ -133,7 +134,7 @@ def parse(name: str) -> HubName | Address | Digest | None:
     on_hub = _HUB.match(name)
     if on_hub is None and re.match(r"https?://", name):
         url, _, fragment = name.partition("#")
-        return Address(url, fragment.removeprefix("sha256=") or None)
+        return Address(url, fragment.removeprefix("sha256=") or None) if _is_address(url) else None
     if on_hub is None and (short := _short_name(name)):
         return short
     rest = name[on_hub.end() :] if on_hub else name
@@ -154,6 +155,13 @@ def looks_like_model(word: str) -> bool:
     from edgeinfer.hub.store import local_models, own
 
     return own.was_created(word) or own.linked(word) is not None or bool(matching(word, local_models()))
+
+
+def _is_address(url: str) -> bool:
+    try:
+        return bool(urlsplit(url).hostname)
+    except ValueError:  # an open bracket, a port that is no number
+        return False
 
 
 def _short_name(name: str) -> HubName | None:

@@ -38,6 +38,7 @@ _LONGEST_WAIT_S = 60.0  # that a server may ask for and we wait without a word
 _METADATA_S = 60.0
 _AGAIN = "run the same again later: it goes on where it stopped"
 _CONNECTED = "is this machine connected? HTTPS_PROXY is honoured"
+_PROXY = "look at HTTPS_PROXY, HTTP_PROXY and ALL_PROXY"
 _MIRROR = "check HF_ENDPOINT, or a login page of the network that you are in"
 _RETRIED = {408, 425, 429, 500, 502, 503, 504}
 # File names become paths here, and on systems that know more than ours.
@@ -90,7 +91,7 @@ class Body:
 
 def endpoint() -> str:
     """Where the hub is: HF_ENDPOINT, or huggingface.co."""
-    return os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
 def read_repository(repo: str, revision: str = "main") -> Repository:
@@ -182,15 +183,25 @@ def _opened(
     sent = _headers(url, headers)
     timeout = httpx2.Timeout(stall_s, connect=_CONNECT_S)
     try:
-        with get_session().stream("GET", url, headers=sent, timeout=timeout) as response:
+        with _session().stream("GET", url, headers=sent, timeout=timeout) as response:
             _check(response, what)
             yield response
+    except httpx2.UnsupportedProtocol as error:
+        raise NetworkError(f"{url} is no address of a server", hint=_MIRROR) from error
     except httpx2.TransportError as error:  # timeouts too
         said = f"{urlsplit(url).netloc}: {str(error) or type(error).__name__}"
         unreached = isinstance(error, httpx2.ConnectError | httpx2.ConnectTimeout | httpx2.ProxyError)
         raise Transient(said, hint=_CONNECTED if unreached else _AGAIN) from error
     except (httpx2.HTTPError, httpx2.InvalidURL) as error:
         raise NetworkError(f"{what}: {error}", hint=_MIRROR) from error
+
+
+def _session() -> httpx2.Client:
+    """That of huggingface_hub. Raises NetworkError if the proxy that the environment names cannot be used."""
+    try:
+        return get_session()
+    except (ValueError, ImportError) as error:  # no address; SOCKS, without the package for it
+        raise NetworkError(f"the proxy cannot be used: {error}", hint=_PROXY) from error
 
 
 def _headers(url: str, more: dict[str, str]) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import Any
 from edgeinfer.config.sources import read_settings
 from edgeinfer.errors import Offline
 
-_HINT = "unset EDGEINFER_OFFLINE or HF_HUB_OFFLINE, or leave out --offline"
+_HINT = "leave out --offline, or unset EDGEINFER_OFFLINE, HF_HUB_OFFLINE, or offline in `edgeinfer config`"
 _TRUE = {"1", "on", "yes", "true"}  # as huggingface_hub reads it
 
 

@@ -233,6 +233,17 @@ def test_completion_prints_a_script_that_calls_us(edgeinfer_command: Run, shell:
     assert f"_EDGEINFER_COMPLETE={shell}_complete" in out
 
 
+def test_a_missing_word_is_told_on_one_line(edgeinfer_command: Run) -> None:
+    assert edgeinfer_command("completion")[2].splitlines() == [
+        "error: Missing argument '{bash|zsh|fish}'. Choose from: bash, zsh, fish",
+        "hint: see `edgeinfer completion --help`",
+    ]
+    assert edgeinfer_command("ps", "--url", "unix:")[::2] == (
+        2,
+        "error: 'unix:' names no socket\nhint: as 127.0.0.1:8080, https://example.org, or unix:PATH\n",
+    )
+
+
 def test_an_unknown_command_suggests_near_ones(edgeinfer_command: Run) -> None:
     code, out, err = edgeinfer_command("chatt")
     assert (code, out) == (2, "")

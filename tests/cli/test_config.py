@@ -174,6 +174,19 @@ def test_a_link_to_the_file_stays_one(edgeinfer_command: Run, file: Path, tmp_pa
     assert theirs.read_text() == "threads = 2\n"
 
 
+def test_a_loop_of_links_is_told_and_a_mark_of_windows_is_none(
+    edgeinfer_command: Run, file: Path, tmp_path: Path
+) -> None:
+    file.write_bytes(b"\xef\xbb\xbfthreads = 2\n")
+    assert edgeinfer_command("config", "get", "threads")[1] == "2\n"
+    assert edgeinfer_command("config", "set", "threads", "3")[0] == 0
+    assert file.read_text() == "threads = 3\n"
+    file.unlink()
+    file.symlink_to(file)
+    code, _, err = edgeinfer_command("config", "set", "threads", "3")
+    assert (code, err) == (6, f"error: {file} is no file\n")
+
+
 def test_of_many_changes_at_once_none_is_lost(file: Path) -> None:
     names = ["threads", "context_length", "serve.port", "serve.max_queue", "sampling.top_k", "sampling.seed"]
     running = [subprocess.Popen([*COMMAND, "config", "set", name, "7"], stderr=-1) for name in names]

@@ -152,6 +152,7 @@ def test_addresses_and_digests() -> None:
         "https://example.com/m.gguf", DIGEST
     )
     assert parse(DIGEST.upper()) == parse(f"sha256:{DIGEST}") == parse(f"sha256-{DIGEST}") == Digest(DIGEST)
+    assert [parse(name) for name in ("http://[::1", "https://", "https:///model.gguf")] == [None] * 3
     assert parse(f"sha256:{DIGEST[:32]}") == Digest(DIGEST[:32])
 
 

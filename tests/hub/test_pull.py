@@ -166,6 +166,21 @@ def test_a_proxy_is_asked_and_sees_no_token(hub: FakeHub) -> None:
     assert not any("authorization" in request.headers for request in hub.asked)  # not over http
 
 
+@pytest.mark.parametrize(
+    ("variables", "told"),
+    [
+        ({"HF_ENDPOINT": "mirror"}, "HF_ENDPOINT"),
+        ({"HTTP_PROXY": "nonsense://x"}, "HTTP_PROXY"),
+        ({"HTTP_PROXY": ":::"}, "Invalid port"),
+        ({"ALL_PROXY": "socks5://127.0.0.1:1"}, "ALL_PROXY"),
+        ({"EDGEINFER_OFFLINE": "1"}, "offline in `edgeinfer config`"),
+    ],
+)
+def test_what_is_set_wrongly_is_told_at_once(hub: FakeHub, variables: dict[str, str], told: str) -> None:
+    done = edgeinfer("pull", NAME, **{"no_proxy": "", **variables})
+    assert (done.returncode, told in done.stderr, "again in" in done.stderr) == (5, True, False)
+
+
 def test_a_dry_run_tells_and_writes_nothing(hub: FakeHub, home: Path) -> None:
     report = json.loads(edgeinfer("pull", NAME, "--dry-run", "--json").stdout)
     size = len(hub.repositories[REPO]["random-Q8_0.gguf"])
