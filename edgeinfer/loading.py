@@ -156,11 +156,13 @@ def check_file(path: str | os.PathLike[str]) -> None:
     choose.check_weights(file)
 
 
-def load_facts(found: Located) -> Facts:
+def load_facts(name_or_path: str | os.PathLike[str] | Located | None = None) -> Facts:
     """Only what the file of a model says of itself, with the template that a created one was given."""
     from edgeinfer import _native
     from edgeinfer.facts import Facts
+    from edgeinfer.hub.names import locate
 
+    found = locate(name_or_path)
     return Facts(_native.gguf_open(os.fspath(found.path)), template=found.template)
 
 
