@@ -208,7 +208,10 @@ class SessionStore:
         content: str,
         attachments: Sequence[Attachment] = (),
     ) -> Message:
-        """Something is said, in answer to `parent`; the session shows it from now on."""
+        """Something is said, in answer to `parent`; the session shows it from now on.
+
+        Raises NotFound if the session was deleted meanwhile, as all do that write into one.
+        """
         now = time.time()
 
         def write(db: sqlite3.Connection) -> int:
@@ -247,7 +250,10 @@ class SessionStore:
             db.execute("DELETE FROM pieces WHERE message = ?", (message,))
 
         self._write(write)
-        return self._message(self._rows("SELECT * FROM messages WHERE id = ?", message)[0])
+        rows = self._rows("SELECT * FROM messages WHERE id = ?", message)
+        if not rows:
+            raise _deleted()
+        return self._message(rows[0])
 
     def show(self, session: int, message: int) -> None:
         """Show the branch of a message: the latest one below it."""
@@ -258,11 +264,16 @@ class SessionStore:
 
     def branch(self, session: int) -> list[Message]:
         """What was said on the branch that is shown, in order."""
+        rows = self._rows("SELECT leaf FROM sessions WHERE id = ?", session)
+        return self.line_to(rows[0][0]) if rows else []
+
+    def line_to(self, message: int | None) -> list[Message]:
+        """What was said up to a message, in order; None: nothing yet."""
         rows = self._rows(
-            "WITH RECURSIVE up(id, depth) AS (SELECT leaf, 0 FROM sessions WHERE id = ? UNION ALL "
+            "WITH RECURSIVE up(id, depth) AS (SELECT ?, 0 UNION ALL "
             "SELECT parent, depth + 1 FROM messages JOIN up USING (id) WHERE parent IS NOT NULL) "
             "SELECT messages.* FROM messages JOIN up USING (id) ORDER BY depth DESC",
-            session,
+            message,
         )
         return [self._message(row) for row in rows]
 
@@ -271,7 +282,10 @@ class SessionStore:
         rows = self._rows(
             "SELECT id FROM messages WHERE session = ? AND parent IS ? ORDER BY id", session, message.parent
         )
-        return [row[0] for row in rows]
+        found = [row[0] for row in rows]
+        if message.id not in found:
+            raise _deleted()
+        return found
 
     def said(self, most: int) -> list[str]:
         """What the person said last, in any session, in order."""
@@ -324,9 +338,11 @@ class SessionStore:
         try:
             with self._db as db:
                 return change(db)
+        except sqlite3.IntegrityError as error:  # of a foreign key: there are no other constraints
+            raise _deleted() from error
         except sqlite3.Error as error:
             failure = DiskError(f"cannot write {self._path}: {error}", hint="free some disk space")
-            if self.failure is not None or isinstance(error, sqlite3.IntegrityError):
+            if self.failure is not None:
                 raise failure from error
             self._leave_disk()
             self.failure = failure
@@ -343,6 +359,10 @@ class SessionStore:
             raise DiskError(f"cannot read {self._path}: {error}") from error
         self._db.close()
         self._db = _prepared(copy)
+
+
+def _deleted() -> NotFound:
+    return NotFound("this session was deleted", hint="Ctrl+N begins a new one")
 
 
 def _fenced(attachment: Attachment) -> str:

@@ -27,11 +27,8 @@ class Asked(TextualMessage):
     message: Message
 
 
-@dataclass
 class Scrolled(TextualMessage):
-    """Whether the end of the transcript is in view."""
-
-    at_end: bool
+    """The transcript shows another part of itself, or has grown."""
 
 
 class Drawn(TextualMessage):

@@ -62,21 +62,20 @@ class Talk:
         """A message of the person, at the end or in the place of another one, which stays beside it.
 
         Raises:
-            DiskError: it could not be stored.
+            DiskError, NotFound: it could not be stored.
         """
-        before = self.messages if instead is None else self.messages[: self._index(instead)]
-        parent = before[-1].id if before else None
+        parent = instead.parent if instead is not None else self._leaf()
         said = self._store.add(self.session.id, parent, "user", text, attachments)
         if not self.session.title:
             title = " ".join(text.split()) or attachments[0].name
             self.session = self._store.update(self.session.id, title=title[:_TITLE_CHARACTERS])
-        self._reload()
+        self._go_to(said.id)
         return said
 
     def forget_answer(self, answer: Message) -> None:
         """Before another answer in its place; the old one stays beside it."""
         assert answer.parent is not None, "an answer has a question"
-        self.messages = self.messages[: self._index(answer)]
+        self._go_to(answer.parent)
 
     def other(self, message: Message, step: int) -> bool:
         """Show the next (or former) of what was said in this place. False: there is none."""
@@ -85,7 +84,7 @@ class Talk:
         if not 0 <= index < len(siblings):
             return False
         self._store.show(self.session.id, siblings[index])
-        self._reload()
+        self.messages = self._store.branch(self.session.id)
         return True
 
     def place(self, message: Message) -> tuple[int, int]:
@@ -98,9 +97,9 @@ class Talk:
         self.session = self._store.update(self.session.id, **changes)
 
     def begin_answer(self) -> Message:
-        """An empty answer to the last message, for `write`. Raises DiskError."""
-        message = self._store.add(self.session.id, self.messages[-1].id, "assistant", "")
-        self._reload()
+        """An empty answer to the last message, for `write`. Raises DiskError, NotFound."""
+        message = self._store.add(self.session.id, self._leaf(), "assistant", "")
+        self._go_to(message.id)
         self._stopped = False
         return message
 
@@ -133,7 +132,7 @@ class Talk:
             self._stream = None
             recorder.flush()
             self._store.finish(message.id, reason, cost)
-            self._reload()
+            self._go_to(message.id)
 
     def stop(self) -> None:
         """End the answer that is being written; what is there stays."""
@@ -147,11 +146,12 @@ class Talk:
         said += [{"role": m.role, "content": m.told} for m in self.messages[:-1]]
         return self.model.chat(Conversation(said, variables=self._variables), **self.parameters)
 
-    def _index(self, message: Message) -> int:
-        return next(i for i, m in enumerate(self.messages) if m.id == message.id)
+    def _leaf(self) -> int | None:
+        return self.messages[-1].id if self.messages else None
 
-    def _reload(self) -> None:
-        self.messages = self._store.branch(self.session.id)
+    def _go_to(self, message: int) -> None:
+        """Not to what the store says is shown: another program may go on with the same session elsewhere."""
+        self.messages = self._store.line_to(message)
 
 
 def _cost(stream: ChatStream, context_length: int) -> dict[str, Any]:

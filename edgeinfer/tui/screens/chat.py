@@ -102,8 +102,9 @@ class ChatScreen(Screen[None]):
         await self.stopped()
         if self.talk is None:
             self.query_one(Prompt).remember(talk.said_before())
+        elif self.talk.session.id != talk.session.id:  # else another model answers
+            self._end_editing()
         self.talk = talk
-        self._editing = None
         self.query_one(EnginePanel).model = talk.model
         await self.query_one(Transcript).show(talk, self.app.greeting)
         self.tell_session()
@@ -124,8 +125,8 @@ class ChatScreen(Screen[None]):
         line.display = bool(text)
 
     @on(Scrolled)
-    def _scrolled(self, event: Scrolled) -> None:
-        self.query_one("#below").display = not event.at_end
+    def _scrolled(self) -> None:
+        self.query_one("#below").display = not self.query_one(Transcript).is_vertical_scroll_end
 
     @on(Submitted)
     async def _submitted(self, event: Submitted) -> None:
@@ -144,15 +145,15 @@ class ChatScreen(Screen[None]):
         try:
             mentioned = await asyncio.to_thread(read_mentioned, event.text)
             attachments = list(dict.fromkeys([*event.attachments, *mentioned]))  # once, if edited
+            talk.say(event.text, attachments, self._editing)
             editing, self._editing = self._editing, None
             if editing is not None:
                 await self.query_one(Transcript).cut(editing.id)
-            talk.say(event.text, attachments, editing)
+            await self.query_one(Transcript).add(talk)
         except EdgeInferError as error:
             self.query_one(Prompt).write(event.text, event.attachments)  # nothing that was written is lost
             self.app.tell_error(error)
             return
-        await self.query_one(Transcript).add(talk)
         self.tell_session()
         self.answer(talk)
 
@@ -191,9 +192,12 @@ class ChatScreen(Screen[None]):
 
     @on(Asked)
     async def _asked(self, event: Asked) -> None:
-        talk, message = self.talk, event.message
-        if talk is None:
-            return
+        if self.talk is not None:
+            with self.app.telling():
+                await self._obey(self.talk, event)
+
+    async def _obey(self, talk: Talk, event: Asked) -> None:
+        message = event.message
         if event.what == "copy":
             self.copy(message.content)
         elif event.what == "copy code":
@@ -201,6 +205,7 @@ class ChatScreen(Screen[None]):
         elif event.what in ("former", "next"):
             await self.stopped()
             if talk.other(message, 1 if event.what == "next" else -1):
+                self._end_editing()  # perhaps of what is not shown any more
                 await self.query_one(Transcript).show(talk, self.app.greeting)
         elif event.what == "edit":
             self._editing = message
@@ -222,7 +227,8 @@ class ChatScreen(Screen[None]):
         """Another answer in the place of the last one."""
         talk = self.talk
         if talk is not None and talk.messages and talk.messages[-1].role == "assistant":
-            await self._regenerate(talk, talk.messages[-1])
+            with self.app.telling():
+                await self._regenerate(talk, talk.messages[-1])
 
     def copy(self, text: str) -> None:
         """To the clipboard of the terminal."""
@@ -273,12 +279,17 @@ class ChatScreen(Screen[None]):
     async def action_stop(self) -> None:
         """End the answer, or an edit that was begun; then follow what comes again."""
         if self._editing is not None:
-            self._editing = None
-            self.query_one(Prompt).write("", ())
-            self.tell("")
+            self._end_editing()
         elif self.talk is not None:
             self.talk.stop()
         self.query_one(Prompt).focus()
+
+    def _end_editing(self) -> None:
+        """Leave the message as it was."""
+        if self._editing is not None:
+            self._editing = None
+            self.query_one(Prompt).write("", ())
+            self.tell("")
 
     async def action_scroll(self, where: str) -> None:
         """Move the conversation while one writes."""

@@ -133,7 +133,7 @@ class SessionsScreen(ModalScreen[int | None]):
             with self.app.telling():
                 self.notify(save(chosen, self._store.branch(chosen.id)), markup=False)
 
-    def action_delete(self) -> None:
+    async def action_delete(self) -> None:
         """After asking once."""
         chosen = self._chosen()
         if chosen is None:
@@ -142,6 +142,9 @@ class SessionsScreen(ModalScreen[int | None]):
             self._deleting = chosen.id
             self.notify("Ctrl+D again deletes this session for good", severity="warning")
             return
+        talk = self.app.chat.talk
+        if talk is not None and talk.session.id == chosen.id:
+            await self.app.chat.stopped()
         with self.app.telling():
             self._store.delete(chosen.id)
         self._list(self.query_one("#search", Input).value)

@@ -79,13 +79,13 @@ class Transcript(VerticalScroll, can_focus=False):
         await self.remove_children(views[first:])
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
-        """Tell whether the end is in view."""
+        """Tell that the end may have come into view, or gone."""
         super().watch_scroll_y(old_value, new_value)
-        self.post_message(Scrolled(self.is_vertical_scroll_end))
+        self.post_message(Scrolled())
 
     def watch_virtual_size(self, old_size: Size, new_size: Size) -> None:
-        """Tell whether the end is in view."""
-        self.post_message(Scrolled(self.is_vertical_scroll_end))
+        """Tell it here too. Where the end is can be asked later: Textual knows the room for it only then."""
+        self.post_message(Scrolled())
 
 
 def _view(talk: Talk, message: Message) -> MessageView:
