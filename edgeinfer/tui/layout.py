@@ -14,24 +14,35 @@ from markdown_it import MarkdownIt
 from markdown_it.tree import SyntaxTreeNode
 from textual.content import Content
 
+from edgeinfer.text.safe import safe_text
+
 STYLES = {
     *("h1", "h2", "h3", "h4", "h5", "h6", "strong", "em", "s", "code", "link", "bullet", "quote", "rule"),
     *("table-head", "block"),
 }
 _BULLETS = ("\u2022 ", "\u25aa ", "\u2023 ", "\u2b51 ", "\u25e6 ")
 _LEAST = 8  # columns of text, however deep it is nested
+_DEEPEST = 100  # levels of nesting; a list in a list is two, and takes two columns of each line
+_LEAST_CELL = 4  # columns of a table's cells; with less, rows are shown one below the other
 Lines = list[Content]
 
 
 def laid_out(text: str, width: int) -> Content:
-    """A text without code blocks of its own; `width` in columns."""
-    root = SyntaxTreeNode(_parser().parse(text))
-    return Content("\n").join(_blocks(root.children, max(width, _LEAST)))
+    """A text without code blocks of its own, as it was written if it is too deep; `width` in columns."""
+    width = max(width, _LEAST)
+    tokens = _parser().parse(text)
+    if max((token.level for token in tokens), default=0) >= min(width // 2, _DEEPEST):
+        return Content("\n").join(_wrapped(Content(text.rstrip("\n").expandtabs(4)), width))
+    return Content("\n").join(_blocks(SyntaxTreeNode(tokens).children, width))
 
 
 @functools.cache
 def _parser() -> MarkdownIt:
-    return MarkdownIt("gfm-like", {"html": False})  # tags are shown as they were written
+    options = {
+        "html": False,  # tags are shown as they were written
+        "maxNesting": _DEEPEST + 2,  # what is deeper it leaves out
+    }
+    return MarkdownIt("gfm-like", options)
 
 
 def _blocks(nodes: Iterable[SyntaxTreeNode], width: int, depth: int = 0, tight: bool = False) -> Lines:
@@ -87,10 +98,25 @@ def _table(node: SyntaxTreeNode, width: int) -> Lines:
         [_inline(cell.children) for cell in row.children] for part in node.children for row in part.children
     ]
     needed = [max(cell.cell_length for cell in column) for column in zip(*rows, strict=True)]
-    widths = _fitted(needed, width - 3 * (len(needed) - 1))
+    room = width - 3 * (len(needed) - 1)
+    widths = _fitted(needed, room)
+    head, *body = rows
+    if sum(widths) > room or any(w < min(n, _LEAST_CELL) for w, n in zip(widths, needed, strict=True)):
+        return _records(head, body, width)
     rule = Content.styled("\u2500\u253c\u2500".join("\u2500" * w for w in widths), ".rule")
-    head, *body = [_row(row, widths) for row in rows]
-    return [*(line.stylize(".table-head") for line in head), rule, *chain.from_iterable(body)]
+    lines = [line.stylize(".table-head") for line in _row(head, widths)]
+    return [*lines, rule, *chain.from_iterable(_row(row, widths) for row in body)]
+
+
+def _records(head: Sequence[Content], rows: Sequence[Sequence[Content]], width: int) -> Lines:
+    """A table that is too wide: for each row a list of what it has under each head."""
+    lines: Lines = []
+    for row in rows or [[Content()] * len(head)]:
+        if lines:
+            lines.append(Content.styled("\u2500" * width, ".rule"))
+        for name, cell in zip(head, row, strict=True):
+            lines += _wrapped(name.stylize(".table-head") + Content(": ") + cell, width)
+    return lines
 
 
 def _row(cells: Sequence[Content], widths: Sequence[int]) -> Lines:
@@ -141,4 +167,4 @@ def _run(node: SyntaxTreeNode) -> Content:
     if node.children:
         inner = _inline(node.children)
         return inner.stylize(f".{node.type}") if node.type in STYLES else inner
-    return Content(node.content)
+    return Content(safe_text(node.content))  # again: &#x202e; has become the character

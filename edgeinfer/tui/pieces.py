@@ -11,11 +11,12 @@ from typing import NamedTuple
 
 _PIECE = 800  # characters; blocks and items of lists are put together up to here
 _LONG = 2_000  # characters of one block; longer ones are cut too, for all of it is laid out when it grows
+_OPENING = 40  # characters of a line that opens code; longer ones are shown before they end
 _UNDECIDED = 16  # characters that it takes to see what a line begins
 _FENCE = re.compile(r"(`{3,}|~{3,})([^`\n]*)\n")
 _ANY_FENCE = re.compile(r"\s*(`{3,}|~{3,})")
 _HALF_FENCE = re.compile(r"(?:^|(?<=\n))(?:`{1,2}|`{3,}[^`\n]*|~{1,2}|~{3,}[^\n]*)\Z")
-_TABLE = re.compile(r"[^\n]*\|[^\n]*\n *\|?[ :]*-[-| :]*\n")
+_TABLE = re.compile(r"[^\n|]*\|[^\n]*\n *\|?[ :]*-[-| :]*\n")
 _ITEM = re.compile(r"(?:[-*+]|\d{1,9}[.)])\s+\S")
 _OTHER_BLOCK = re.compile(rf"[>|#\s]|{_ITEM.pattern}")  # than a paragraph
 
@@ -62,7 +63,9 @@ class Cutter:
         if closing:
             text = text[: closing.start()]
         elif not whole:
-            text = _HALF_FENCE.sub("", text)  # three backticks come one by one
+            half = _HALF_FENCE.search(text)  # three backticks come one by one
+            if half and len(half[0]) <= _OPENING:
+                text = text[: half.start()]
         return self._piece(text) if text.strip() or self._language is not None else None
 
     @property

@@ -164,6 +164,11 @@ def test_small_terminals_are_told_or_used(tmp_path: Path, size: tuple[int, int])
     async def scenario() -> None:
         async with chat(tmp_path) as (app, pilot, _):
             await pilot.resize_terminal(*size)
+            await pilot.resize_terminal(100, 30)
+            await pilot.press("x")
+            await until(pilot, lambda: app.chat.query_one(Prompt).text == "x")
+            await pilot.press("backspace")
+            await pilot.resize_terminal(*size)
             for key in ("f5", "f1", "escape", "f2", "escape", "f4", "escape"):
                 await pilot.press(key)
                 await pilot.pause(0.05)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from textual.content import Content
@@ -83,6 +84,9 @@ def test_backticks_that_may_begin_a_block_are_not_shown_yet() -> None:
     cutter.add("`py\nx")
     assert cutter.settled == [Piece("Text\n\n")]
     assert cutter.rest() == Piece("x", "py")
+    cutter = Cutter()
+    cutter.add("```" + " this opens no code" * 5)  # or not yet, and waiting would hide all of the line
+    assert cutter.rest() is not None
 
 
 def test_blocks_are_laid_out_in_the_columns_there_are() -> None:
@@ -95,17 +99,36 @@ def test_blocks_are_laid_out_in_the_columns_there_are() -> None:
     ]
     assert shown("> a\n> b\n\n---", 10) == ["\u258c a b", "", "\u2500" * 10]
     assert shown("<b>x</b> [t](https://a.b) ![p](c.png)") == ["<b>x</b> t (https://a.b) p (c.png)"]
-    assert (
-        shown("|a|b|\n|-|-|\n|one two three|x|", 11)
-        == [
-            "a      \u2502 b",
-            "\u2500" * 7 + "\u253c" + "\u2500" * 2,
-            "one    \u2502 x",
-            "two    \u2502",
-            "three  \u2502",
-        ]
-        or True
-    )
+    assert shown("|a|b|\n|-|-|\n|one two three|x|", 11) == [
+        "a       \u2502 b",
+        "\u2500" * 8 + "\u253c" + "\u2500" * 2,
+        "one two \u2502 x",
+        "three   \u2502",
+    ]
+
+
+def test_a_table_that_is_too_wide_is_told_row_by_row() -> None:
+    table = "|name|size|here|\n|-|-|-|\n|first one|1 GB|yes|\n|second|2 GB|no|"
+    assert shown(table, 14) == [
+        *("name: first", "one", "size: 1 GB", "here: yes"),
+        "\u2500" * 14,
+        *("name: second", "size: 2 GB", "here: no"),
+    ]
+    assert max(map(len, shown("|" * 400 + "\n" + "|-" * 400 + "|"))) <= 40
+
+
+@pytest.mark.parametrize("depth", [10, 48, 60, 3000])
+def test_nothing_is_lost_however_deep_it_is(depth: int) -> None:
+    quote = "> " * depth + "innermost"
+    items = "\n".join("  " * i + f"- item{i}" for i in range(min(depth, 60)))
+    for text in (quote, items):
+        lines = [line[:40].lstrip("\u258c\u2022\u25aa\u2023\u2b51\u25e6>- ") for line in shown(text)]
+        assert re.findall(r"[a-z]+\d*", "".join(lines)) == re.findall(r"[a-z]+\d*", text)
+
+
+def test_characters_that_are_written_as_numbers_hide_nothing() -> None:
+    [line] = shown("a&#x202e;b&#27;c")
+    assert line == "a\\u202eb\ufffdc"
 
 
 @settings(max_examples=50, deadline=None)

@@ -43,6 +43,11 @@ def test_a_chat_leaves_the_terminal_as_it_was(terminal: Terminal) -> None:
     terminal.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
     terminal.type(ASKED, "Enter")
     terminal.until(lambda screen: "edgeinfer pull" in screen and "tokens" in screen)
+    terminal.type("a draft", "C-z")
+    terminal.until(lambda screen: "f1 Help" not in screen)
+    assert settings(terminal, "asleep") == before
+    terminal.type("fg", "Enter")
+    terminal.until(lambda screen: "a draft" in screen and "f1 Help" in screen)
     terminal.type("", "C-q")
     terminal.until(lambda screen: "f1 Help" not in screen)
     assert settings(terminal, "after") == before

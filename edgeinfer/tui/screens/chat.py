@@ -57,6 +57,7 @@ class ChatScreen(Screen[None]):
         Binding("ctrl+n", "app.new_session", "New"),
         Binding("escape", "stop", "Stop", show=False),
         Binding("ctrl+c", "interrupt", "Stop, clear, end", show=False),
+        Binding("ctrl+z", "app.suspend_process", "Sleep", show=False),
         Binding("ctrl+l", "redraw", "Draw anew", show=False),
         Binding("f9", "copy_answer", "Copy", show=False),
         Binding("f8", "copy_code", "Copy code", show=False),
@@ -95,7 +96,10 @@ class ChatScreen(Screen[None]):
 
     def on_resize(self, event: Resize) -> None:
         """Say so where nothing could be read."""
+        was_small = self.has_class("small")
         self.set_class(event.size.width < _LEAST[0] or event.size.height < _LEAST[1], "small")
+        if was_small and not self.has_class("small"):  # what is hidden loses the keyboard
+            self.call_after_refresh(self.query_one(Prompt).focus)
 
     async def open(self, talk: Talk) -> None:
         """Show a conversation and go on with it."""

@@ -37,6 +37,7 @@ _SECTIONS = {
         ("F6", "use the server that runs here, where one is offered"),
         ("Ctrl+P", "all commands, themes"),
         ("Ctrl+L", "draw all anew"),
+        ("Ctrl+Z", "back to the shell; fg goes on (undo: Ctrl+_)"),
         ("Ctrl+Q", "end"),
     ),
     "To type": tuple((f"/{c.names[0]} {c.argument}".rstrip(), c.told) for c in COMMANDS),

@@ -26,6 +26,8 @@ class Prompt(TextArea):
         Binding("pagedown", "screen.scroll('page_down')", "Forth", show=False),
         Binding("ctrl+home", "screen.scroll('home')", "To the first message", show=False),
         Binding("ctrl+end", "screen.scroll('end')", "To the last message", show=False),
+        Binding("ctrl+z", "app.suspend_process", "Sleep", show=False),  # as everywhere in a shell
+        Binding("ctrl+underscore", "undo", "Undo", show=False),
     ]
 
     def __init__(self, suggestions: Suggestions) -> None:
