@@ -147,7 +147,7 @@ class ChatApp(App[None]):
         self._wanted = model.name if source.where else name
         self.greeting = await asyncio.to_thread(greeting, model.name, source.where)
         with self.telling():
-            await self.chat.open(self._talk(self._session_for(model)))
+            await self.open_session(self._session_for(model))
         if former is not None:
             await asyncio.to_thread(former.close)
 
@@ -173,9 +173,12 @@ class ChatApp(App[None]):
         """A server can be taken only where one is offered."""
         return self._offered if action == "attach" else super().check_action(action, parameters)
 
-    def _talk(self, session: Session) -> Talk:
+    async def open_session(self, session: Session) -> None:
+        """Show it, and go on with it; an answer that is being written ends first."""
         assert self._model is not None
-        return Talk(self._store, session, self._model, self._generation, think=self._think)
+        await self.chat.stopped()  # what it still writes is part of what is read here
+        talk = Talk(self._store, session, self._model, self._generation, think=self._think)
+        await self.chat.open(talk)
 
     def _session_for(self, model: ChatModel) -> Session:
         """The one that is open, or that was asked for, or a new one."""
@@ -191,7 +194,7 @@ class ChatApp(App[None]):
         if self._model is not None:
             with self.telling():
                 session = self._store.create(self._wanted or self._model.name, system=self._system)
-                await self.chat.open(self._talk(session))
+                await self.open_session(session)
 
     @work
     async def action_sessions(self) -> None:
@@ -203,8 +206,8 @@ class ChatApp(App[None]):
             return
         with self.telling():
             open_now = self.chat.talk.session.id
-            if id is not None:
-                await self.chat.open(self._talk(self._store.session(id)))
+            if id is not None and (id != open_now or not self.chat.is_answering):
+                await self.open_session(self._store.session(id))
             elif self._store.exists(open_now):
                 self.chat.talk.session = self._store.session(open_now)  # perhaps it has another title
                 self.chat.tell_session()

@@ -111,7 +111,7 @@ def test_answers_are_shown_as_they_are_when_they_are_opened_again(tmp_path: Path
             await pilot.pause(0.5)
             grown = shown(app).partition("\n")[2]
             assert "x = 1" in grown
-            await app.chat.open(app._talk(store.session(1)))
+            await app.open_session(store.session(1))
             await until(pilot, lambda: shown(app).partition("\n")[2] == grown)
             await pilot.press("f8")
             await until(pilot, lambda: app.clipboard == "x = 1\n")
@@ -127,7 +127,7 @@ def test_selected_text_is_as_it_was_written(tmp_path: Path) -> None:
             session = store.create("edgeinfer-tiny")
             asked = store.add(session.id, None, "user", ASKED)
             store.finish(store.add(session.id, asked.id, "assistant", text).id, "stop", {})
-            await app.chat.open(app._talk(store.session(session.id)))
+            await app.open_session(store.session(session.id))
             await pilot.pause()
             app.chat.query_one(AnswerView).text_select_all()
             await pilot.pause()
@@ -147,7 +147,7 @@ def test_strangers_text_is_shown_and_never_obeyed(tmp_path: Path) -> None:
             store.append(answer.id, HOSTILE, HOSTILE)
             store.finish(answer.id, "error", {"error": HOSTILE, "hint": HOSTILE})
             store.update(session.id, title=HOSTILE)
-            await app.chat.open(app._talk(store.session(session.id)))
+            await app.open_session(store.session(session.id))
             app.tell_error(DiskError(HOSTILE, hint=HOSTILE))
             await pilot.pause(0.3)
             for key in ("f2", "escape", "f3", "escape"):

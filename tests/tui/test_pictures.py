@@ -72,7 +72,7 @@ async def show_chat(app: ChatApp, pilot: Pilot[None], store: SessionStore) -> No
     store.append(answer.id, ANSWER, "Let me think about it.")
     store.finish(answer.id, "stop", COST)
     store.update(session.id, title="Show me some code, please.")
-    await app.chat.open(app._talk(store.session(session.id)))
+    await app.open_session(store.session(session.id))
 
 
 async def show_greeting(app: ChatApp, pilot: Pilot[None], store: SessionStore) -> None:
@@ -94,7 +94,7 @@ async def show_failure(app: ChatApp, pilot: Pilot[None], store: SessionStore) ->
     hint = "free memory, or open the model again with a smaller context"
     store.finish(answer.id, "error", {"error": "the engine ended in the middle of it", "hint": hint})
     store.update(session.id, title="What is in all of these files?")
-    await app.chat.open(app._talk(store.session(session.id)))
+    await app.open_session(store.session(session.id))
     app.tell_error(DiskError("cannot write notes.md: No space left on device", hint="free some disk space"))
 
 

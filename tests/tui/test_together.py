@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from chatting import ASKED, answered, chat, command, say, shown, told, until
+from chatting import ASKED, answered, chat, command, opened, say, told, until
 
 import edgeinfer.loading
 from edgeinfer.sessions.store import SessionStore
+from edgeinfer.tui.screens.sessions import SessionsScreen
 from edgeinfer.tui.widgets.message import AnswerView, QuestionView
 from edgeinfer.tui.widgets.prompt import Prompt
 
@@ -69,6 +70,25 @@ def test_a_session_that_another_chat_deletes_is_told_of(
     asyncio.run(scenario())
 
 
+def test_another_model_goes_on_with_all_of_an_answer_that_it_ends(
+    tmp_path: Path, endless: dict[str, Any]
+) -> None:
+    async def scenario() -> None:
+        async with chat(tmp_path, generation=endless) as (app, pilot, store):
+            await command(app, pilot, ASKED)
+            await until(pilot, lambda: len(app.chat.query(AnswerView)) == 1)
+            await until(pilot, lambda: bool(store.branch(1)[1].content))
+            await command(app, pilot, "/model edgeinfer-nano")
+            await until(
+                pilot, lambda: app.chat.talk is not None and app.chat.talk.model.name == "edgeinfer-nano"
+            )
+            assert app.chat.talk is not None
+            assert app.chat.talk.messages == store.branch(1)
+            assert store.branch(1)[1].finish == "cancelled"
+
+    asyncio.run(scenario())
+
+
 def test_deleting_the_session_that_is_answered_ends_the_answer(
     tmp_path: Path, endless: dict[str, Any]
 ) -> None:
@@ -77,7 +97,7 @@ def test_deleting_the_session_that_is_answered_ends_the_answer(
             await command(app, pilot, ASKED)
             await until(pilot, lambda: bool(store.sessions()) and len(store.branch(1)) == 2)
             await pilot.press("f2")
-            await until(pilot, lambda: ASKED in shown(app) and app.screen is not app.chat)
+            await opened(app, pilot, SessionsScreen)
             await pilot.press("ctrl+d", "ctrl+d", "escape")
             await until(pilot, lambda: not app.chat.query(AnswerView))
             assert not store.sessions()

@@ -102,8 +102,7 @@ class ChatScreen(Screen[None]):
             self.call_after_refresh(self.query_one(Prompt).focus)
 
     async def open(self, talk: Talk) -> None:
-        """Show a conversation and go on with it."""
-        await self.stopped()
+        """Show a conversation and go on with it; of the one before nothing is being written."""
         if self.talk is None:
             self.query_one(Prompt).remember(talk.said_before())
         elif self.talk.session.id != talk.session.id:  # else another model answers
