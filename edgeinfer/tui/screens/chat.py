@@ -129,7 +129,7 @@ class ChatScreen(Screen[None]):
 
     @on(Scrolled)
     def _scrolled(self) -> None:
-        self.query_one("#below").display = not self.query_one(Transcript).is_vertical_scroll_end
+        self.query_one("#below").display = not self.query_one(Transcript).ends_in_view
 
     @on(Submitted)
     async def _submitted(self, event: Submitted) -> None:

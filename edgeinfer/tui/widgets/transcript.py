@@ -84,8 +84,14 @@ class Transcript(VerticalScroll, can_focus=False):
         self.post_message(Scrolled())
 
     def watch_virtual_size(self, old_size: Size, new_size: Size) -> None:
-        """Tell it here too. Where the end is can be asked later: Textual knows the room for it only then."""
+        """Tell it here too. Whether it has is asked later: Textual knows the room for it only then."""
         self.post_message(Scrolled())
+
+    @property
+    def ends_in_view(self) -> bool:
+        """Whether the end is seen, or will be as soon as what is new is laid out."""
+        follows = self._anchored and not self._anchor_released  # what nobody has scrolled away from
+        return follows or self.is_vertical_scroll_end
 
 
 def _view(talk: Talk, message: Message) -> MessageView:
