@@ -24,6 +24,7 @@ from edgeinfer.errors import InvalidRequest, TemplateError
 from edgeinfer.hub.ollama_parameters import LOADING, WITHOUT_EFFECT, argument, check_stop
 
 MOST_BYTES = 1 << 20  # licences are long
+_MOST_INSTRUCTIONS = 2000  # each copies what was told before it, and all created models are read for a list
 _QUOTES = ('"""', '"')
 _INSTRUCTIONS = ("FROM", "PARAMETER", "TEMPLATE", "SYSTEM", "MESSAGE", "LICENSE")
 # what is written for Ollama's own machinery, and what holds here in its place
@@ -139,12 +140,16 @@ def parse(data: bytes, source: str) -> Modelfile:
         BadModelfile: the message names source and line, the hint what is allowed.
     """
     lines = _lines_of(data, source)
-    found = Modelfile("")
+    found, n_instructions = Modelfile(""), 0
     for number, line in lines:
         try:
-            found = _with(found, line, lines)
+            told = _with(found, line, lines)
         except InvalidRequest as wrong:
             raise BadModelfile(f"{source}, line {number}: {wrong.message}", hint=wrong.hint) from None
+        n_instructions += told is not found
+        if n_instructions > _MOST_INSTRUCTIONS:
+            raise BadModelfile(f"{source} has more than {_MOST_INSTRUCTIONS:,} instructions")
+        found = told
     if not found.base:
         raise BadModelfile(
             f"{source} has no FROM", hint="say which model: FROM qwen3:4b, or FROM ./file.gguf"

@@ -369,6 +369,7 @@ WRONG: list[tuple[dict[str, Any], str]] = [
     ({"parameters": {"temperature": "hot"}}, "temperature must be a number"),
     ({"parameters": {"top\nSYSTEM x": 1}}, "is not a parameter"),
     ({"messages": [{"role": "tool", "content": "x"}]}, "no role"),
+    ({"messages": [{"role": "user", "content": "x"}] * 2000}, "more than 2,000 instructions"),
     ({"system": "a\0b"}, "cannot say"),
     ({"system": 'a"""\nb'}, "nothing is escaped"),
 ]

@@ -159,6 +159,7 @@ WRONG: list[tuple[str | bytes, str, str]] = [
     (b"FROM x\nSYSTEM a\0b", "is no text", ""),
     (b"FROM x\nSYSTEM \xff", "is no text", ""),
     (b"\xff\xfeF", "is no text", ""),
+    ("FROM x\n" + "MESSAGE user hi\n" * 2000, "Modelfile has more than 2,000 instructions", ""),
     (b"#" * (MOST_BYTES + 1), "more than 1 MiB", ""),
 ]
 

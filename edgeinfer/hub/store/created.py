@@ -42,6 +42,7 @@ def write(folder: Path, name: str, modelfile: Modelfile) -> None:
         raise BadModelfile(f"{modelfile.base!r}, or another text, is not Unicode") from None
     if len(data) > MOST_BYTES:
         raise BadModelfile(f"with what it builds on it has more than {MOST_BYTES >> 20} MiB")
+    parse(data, f"{name}, with what it builds on,")  # what cannot be read again is not kept
     folder.mkdir(parents=True, exist_ok=True)
     replace_file(place_of(folder, name), data)
 
