@@ -32,9 +32,9 @@ from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory, WrongModelKind
 from edgeinfer.options import Options, Parameters, any_seed, completed, sampling_of
-from edgeinfer.prompts import AnyPrompt, FindTemplate, Prompt, Prompts, conversation_of
+from edgeinfer.prompts import AnyPrompt, FindTemplate, Prompt, Prompts
 from edgeinfer.streaming import Answer, Mailbox, Stream
-from edgeinfer.text.conversation import Conversation
+from edgeinfer.text.conversation import Conversation, conversation_of
 from edgeinfer.text.infill import Infill
 from edgeinfer.text.messages import Message
 

@@ -11,7 +11,7 @@ import numpy as np
 
 from edgeinfer.errors import ContextLengthExceeded, InvalidRequest
 from edgeinfer.kv.tokens import common_prefix
-from edgeinfer.text.conversation import Conversation
+from edgeinfer.text.conversation import Conversation, conversation_of
 from edgeinfer.text.infill import Framed, Infill, frame
 from edgeinfer.text.messages import Message
 
@@ -188,8 +188,3 @@ class Prompts:
         from edgeinfer.text.toolcalls.forcing import answer_grammar
 
         return answer_grammar(self._family, self._tokenizer, asked, prompt.thinking, content)
-
-
-def conversation_of(messages: Sequence[Message] | Conversation) -> Conversation:
-    """Messages as a conversation without tools."""
-    return messages if isinstance(messages, Conversation) else Conversation(messages)

@@ -35,6 +35,7 @@ ALLOWED: dict[str, set[str]] = {
         "defaults": "",
         "options": "errors defaults engine.request engine.sampling text.grammar",
         "parameters": "errors config.table defaults options engine.sampling",
+        # what runs them
         "backends.plan": "errors backends.base machine models _native",
         "backends.native": "errors backends.base kv models config _native",
         "backends.choose": "errors machine models config backends _native",
@@ -52,8 +53,7 @@ ALLOWED: dict[str, set[str]] = {
         "loading": "errors paths config machine client defaults engine.engine facts hub.names hub.located"
         " text _native backends.base backends.choose backends.plan kv.disk",
         # doors
-        "remote": "errors address options prompts chat_model defaults streaming text engine.events"
-        " engine.sampling",
+        "remote": "errors address options chat_model defaults streaming text engine.events engine.sampling",
         "server": "errors address keys durations machine backends.plan hub.create hub.located hub.modelfile"
         " hub.names hub.store client defaults loading options facts streaming text engine.embedding"
         " engine.sampling engine.request engine.events engine.stats",

@@ -10,13 +10,12 @@ import click
 
 from edgeinfer.cli import model_names, output
 from edgeinfer.cli.answer import one_shot
+from edgeinfer.cli.grammar_options import grammar_options, take_grammar
 from edgeinfer.cli.options import (
     chosen_model,
-    grammar_options,
     model_options,
     sampling_options,
     take_generation,
-    take_grammar,
     take_model,
     thinking_options,
 )

@@ -13,10 +13,9 @@ from edgeinfer.defaults import Defaults
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest, NetworkError
 from edgeinfer.options import Options
-from edgeinfer.prompts import conversation_of
 from edgeinfer.remote.server import Server
 from edgeinfer.remote.stream import RemoteStream
-from edgeinfer.text.conversation import Conversation
+from edgeinfer.text.conversation import Conversation, conversation_of
 from edgeinfer.text.messages import Message
 
 _FORBIDS = -1e4  # the least bias that there is beside -inf, which JSON has not

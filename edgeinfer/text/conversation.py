@@ -77,6 +77,11 @@ class Conversation:
         return [{"type": "function", "function": _function(tool)} for tool in self.tools]
 
 
+def conversation_of(messages: Sequence[Message] | Conversation) -> Conversation:
+    """Messages as a conversation without tools."""
+    return messages if isinstance(messages, Conversation) else Conversation(messages)
+
+
 def thinking(effort: bool | str | None) -> dict[str, Any]:
     """The variables of templates for thinking or not, or how hard: "none", "low", "medium", "high".
 
