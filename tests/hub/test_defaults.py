@@ -69,13 +69,24 @@ def test_what_a_caller_says_comes_first(model: Model, random_model: Path) -> Non
         assert shorter.context_length == 300
 
 
-def test_the_environment_comes_before_the_model(
-    home: Path, random_model: Path, monkeypatch: pytest.MonkeyPatch
+def test_each_source_of_a_parameter_comes_before_the_next(
+    home: Path, random_model: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    def found(name: str | Path, **asked: Any) -> tuple[float, int]:
+        with edgeinfer.load(name) as model:
+            return model.sampling(**asked).temperature, model.context_length
+
+    file = tmp_path / "config.toml"
+    file.write_text("context_length = 256\n[sampling]\ntemperature = 0.2\n")
     in_ollama(home, "told", random_model, told=TOLD)
+    assert found(random_model)[0] == Sampling.temperature
+    monkeypatch.setenv("EDGEINFER_CONFIG", str(file))
+    assert found(random_model) == (0.2, 256)
+    assert found("told") == (1.5, 384)
+    monkeypatch.setenv("EDGEINFER_SAMPLING_TEMPERATURE", "0.4")
     monkeypatch.setenv("EDGEINFER_CONTEXT_LENGTH", "320")
-    with edgeinfer.load("told") as model:
-        assert model.context_length == 320
+    assert found("told") == (0.4, 320)
+    assert found("told", temperature=0.9) == (0.9, 320)
 
 
 def test_a_context_shift_keeps_what_the_model_was_told(model: Model) -> None:
