@@ -20,13 +20,11 @@ def command(names: tuple[str, ...], as_json: bool) -> None:
     An alias goes, or a created model; the file that it stands for stays, and is not removed before them. What
     other programs keep is theirs to remove.
     """
-    from edgeinfer.hub.names import BUNDLED, find_local
+    from edgeinfer.hub.names import find_local
     from edgeinfer.hub.store import huggingface, own
 
     removers = {"edgeinfer": own.remove, "huggingface": huggingface.remove}
     for name in names:
-        if name in BUNDLED:
-            raise InvalidRequest(f"{name} is inside the package", hint="it goes when edgeinfer is removed")
         if own.was_created(name) or own.is_dangling(name):
             _tell(name, own.forget(name), 0, as_json)
             continue

@@ -225,6 +225,8 @@ def _not_here(name: str, models: list[LocalModel]) -> NotFound:
     if (file := own.linked(name)) is not None:
         hint = f"put it back; `edgeinfer rm {name}` forgets the name"
         return NotFound(f"the file that {name} stands for is gone or damaged: {file}", hint=hint)
+    if name in BUNDLED:
+        return NotFound(f"{name} is inside the package, there is no copy", hint="it goes with edgeinfer")
     message, wanted = f"no model is called {name!r}", parse(name)
     if isinstance(wanted, HubName) and name.endswith(".gguf"):
         return NotFound(message, hint=f"there is no such file; `edgeinfer pull {name}` asks the hub for it")
