@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 from edgeinfer import machine
 from edgeinfer.chat_model import Report
-from edgeinfer.defaults import NO_LIMIT, Defaults
+from edgeinfer.defaults import Defaults
 from edgeinfer.engine.embedding import Embedding, start_embeddings
 from edgeinfer.engine.engine import Engine
 from edgeinfer.engine.events import ScoredToken
@@ -31,7 +31,7 @@ from edgeinfer.engine.sampling import Sampling
 from edgeinfer.engine.scoring import PromptScorer
 from edgeinfer.engine.stats import Stats
 from edgeinfer.errors import InvalidRequest, NotEnoughMemory, WrongModelKind
-from edgeinfer.options import Options, Parameters, any_seed, completed, sampling_of
+from edgeinfer.options import NO_LIMIT, Options, Parameters, any_seed, completed, sampling_of
 from edgeinfer.prompts import AnyPrompt, FindTemplate, Prompt, Prompts
 from edgeinfer.streaming import Answer, Mailbox, Stream
 from edgeinfer.text.conversation import Conversation, conversation_of

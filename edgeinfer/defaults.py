@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import sys
 from dataclasses import dataclass
 from typing import Any
-
-NO_LIMIT = sys.maxsize  # as max_tokens: until the model or the context ends, whatever else is set
 
 
 @dataclass(frozen=True)

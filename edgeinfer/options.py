@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, TypedDict, cast
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from edgeinfer.engine.request import Priority
     from edgeinfer.text.grammar import Grammar
 
+NO_LIMIT = sys.maxsize  # as max_tokens: until the model or the context ends, whatever else is set
 _SAMPLING = frozenset(Sampling.names())
 
 

@@ -7,10 +7,10 @@ from dataclasses import asdict
 from typing import Any, cast
 
 from edgeinfer.config.table import PARAMETERS
-from edgeinfer.defaults import NO_LIMIT, Defaults
+from edgeinfer.defaults import Defaults
 from edgeinfer.engine.sampling import Sampling
 from edgeinfer.errors import InvalidRequest
-from edgeinfer.options import Options, completed
+from edgeinfer.options import NO_LIMIT, Options, completed
 
 NAMES = tuple(PARAMETERS)  # those that a person may set, beside the system message
 

@@ -46,7 +46,7 @@ ALLOWED: dict[str, set[str]] = {
         "chat_model": "defaults options streaming machine engine.events engine.stats text",
         "client": "errors defaults options chat_model prompts streaming machine engine facts text",
         # models by name
-        "hub.ollama_parameters": "errors defaults parameters",
+        "hub.ollama_parameters": "errors options parameters",
         "hub.modelfile": "errors defaults hub.ollama_parameters text.template",
         "hub.located": "errors config defaults hub.modelfile _native",
         "hub": "errors config paths disk models _native",
@@ -55,7 +55,7 @@ ALLOWED: dict[str, set[str]] = {
         # doors
         "remote": "errors address options chat_model defaults streaming text engine.events engine.sampling",
         "server": "errors address keys durations machine backends.plan hub.create hub.located hub.modelfile"
-        " hub.names hub.store client defaults loading options facts streaming text engine.embedding"
+        " hub.names hub.store client loading options facts streaming text engine.embedding"
         " engine.sampling engine.request engine.events engine.stats",
         "batch": "errors client server.bodies server.embeddings server.failure server.streams server.openai",
         "bench": "errors machine paths models backends engine client server _native",

@@ -134,7 +134,7 @@ class Settings:
 
 
 # parameter of an answer -> help; the ranges are those of engine.sampling
-_SAMPLING = {
+_ABOUT = {
     "temperature": "0 is greedy, 0.8 usual, more is wilder.",
     "top_k": "Choose among the K most likely tokens; 0: all.",
     "top_p": "Choose among the most likely tokens with this probability together.",
@@ -162,7 +162,7 @@ def _rows(record: type[Serve | Settings], section: str = "") -> Iterator[Setting
 
 def _parameters() -> Iterator[Setting]:
     yield Setting("sampling.max_tokens", Whole(1), None, "End after N tokens.")
-    for name, about in _SAMPLING.items():
+    for name, about in _ABOUT.items():
         low, high, integer = RANGES[name]
         kind = Whole(int(low), int(high)) if integer else Number(low, high)
         yield Setting(f"sampling.{name}", kind, getattr(Sampling, name), about)

@@ -6,8 +6,8 @@ import difflib
 import re
 from typing import Any
 
-from edgeinfer.defaults import NO_LIMIT
 from edgeinfer.errors import InvalidRequest
+from edgeinfer.options import NO_LIMIT
 from edgeinfer.parameters import NAMES, changed
 
 # parameter -> keyword argument of `edgeinfer.load` or `Model.generate`

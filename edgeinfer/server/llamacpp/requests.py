@@ -15,9 +15,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import AfterValidator, AliasChoices, BaseModel, Field, Strict
 
-from edgeinfer.defaults import NO_LIMIT
 from edgeinfer.engine.sampling import Sampling
-from edgeinfer.options import any_seed
+from edgeinfer.options import NO_LIMIT, any_seed
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
     AnswerBody,

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from pydantic import Field
 
-from edgeinfer.defaults import NO_LIMIT
 from edgeinfer.engine.request import MOST_TOP
+from edgeinfer.options import NO_LIMIT
 from edgeinfer.server.bodies import (
     AnswerBody,
     Messages,

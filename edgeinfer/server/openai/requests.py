@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, cast
 
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, Strict
 
-from edgeinfer.defaults import NO_LIMIT
 from edgeinfer.engine.request import MOST_TOP
+from edgeinfer.options import NO_LIMIT
 from edgeinfer.server.bodies import (
     MOST_TOKENS,
     AnswerBody,
