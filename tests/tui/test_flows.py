@@ -70,6 +70,31 @@ def test_keys_count_in_the_order_in_which_they_were_typed(tmp_path: Path) -> Non
     asyncio.run(scenario())
 
 
+def test_what_is_searched_for_is_what_enter_opens(tmp_path: Path) -> None:
+    """Also when it comes at once behind the letters."""
+
+    async def scenario() -> None:
+        async with chat(tmp_path) as (app, pilot, store):
+            for title in ("first", "second"):
+                id = store.create("edgeinfer-tiny").id
+                store.add(id, None, "user", title)
+                store.update(id, title=title)
+            await pilot.press("f2")
+            await opened(app, pilot, SessionsScreen)
+            for key in (*"first", "enter"):
+                app.post_message(Key(key, key if len(key) == 1 else None))
+            await until(pilot, lambda: app.screen is app.chat)
+            await until(pilot, lambda: "first" in shown(app).partition("\n")[0])
+            await pilot.press("f3")
+            await opened(app, pilot, ModelsScreen)
+            await until(pilot, lambda: app.screen.query_one(OptionList).option_count > 1)
+            for key in (*"nano", "enter"):
+                app.post_message(Key(key, key if len(key) == 1 else None))
+            await until(pilot, lambda: "edgeinfer-nano" in shown(app).partition("\n")[0])
+
+    asyncio.run(scenario())
+
+
 def test_a_prompt_that_is_too_long_is_told_in_its_place(tmp_path: Path) -> None:
     async def scenario() -> None:
         async with chat(tmp_path) as (app, pilot, store):

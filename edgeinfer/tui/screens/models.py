@@ -36,12 +36,17 @@ _VERDICT, _SPEED, _SIZE = 12, 10, 11  # columns
 _ROOM_FOR_SIZE = 60  # columns of a list that has sizes too
 
 
+class _Search(Input):
+    """Takes Enter itself, behind the letters before it: a screen may get it while these are on their way."""
+
+    BINDINGS = [Binding("enter", "screen.choose", "Open or fetch")]  # noqa: RUF012
+
+
 class ModelsScreen(ModalScreen[str | None]):
     """Gives the name of a model, or what was typed instead of choosing one, or None."""
 
     app: ChatApp
     BINDINGS = [  # noqa: RUF012
-        Binding("enter", "choose", "Open or fetch", priority=True),
         Binding("escape,f3", "dismiss(None)", "Close", key_display="esc"),
         Binding("down", "move('cursor_down')", show=False),
         Binding("up", "move('cursor_up')", show=False),
@@ -73,7 +78,7 @@ class ModelsScreen(ModalScreen[str | None]):
             if self._problem:
                 yield Static(Content(safe_text(self._problem)), classes="problem")
             asks = "Search" if self._where else "Search, user/repo:QUANT, or a .gguf file"
-            yield Input(placeholder=asks, compact=True, classes="search")
+            yield _Search(placeholder=asks, compact=True, classes="search")
             yield OptionList()
             yield Static("Looking for models", id="details")
             yield Footer()
@@ -185,6 +190,7 @@ class ModelsScreen(ModalScreen[str | None]):
     @on(OptionList.OptionSelected)
     def action_choose(self) -> None:
         """The highlighted one; what was typed, if there is no such."""
+        self._list()  # for what is written now
         choice, typed = self._highlighted, self.query_one(Input).value.strip()
         if choice is not None:
             self.dismiss(choice.name)

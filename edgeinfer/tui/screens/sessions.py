@@ -23,12 +23,17 @@ if TYPE_CHECKING:
     from edgeinfer.tui.app import ChatApp
 
 
+class _Line(Input):
+    """Takes Enter itself, behind the letters before it: a screen may get it while these are on their way."""
+
+    BINDINGS = [Binding("enter", "screen.enter", "Open")]  # noqa: RUF012
+
+
 class SessionsScreen(ModalScreen[int | None]):
     """Gives the session to open, or None."""
 
     app: ChatApp
     BINDINGS = [  # noqa: RUF012
-        Binding("enter", "enter", "Open", priority=True),
         Binding("ctrl+r", "rename", "Rename", priority=True),
         Binding("ctrl+s", "export", "Save as a file", priority=True),
         Binding("ctrl+d,delete", "delete", "Delete", key_display="^d", priority=True),
@@ -43,16 +48,17 @@ class SessionsScreen(ModalScreen[int | None]):
         super().__init__()
         self._store = store
         self._sessions: list[Session] = []
+        self._listed = ""  # the words that these are found by
         self._renaming: Session | None = None
         self._deleting: int | None = None  # asked once already
 
     def compose(self) -> ComposeResult:
         """What to look for, what there is."""
         with Dialog("Sessions"):
-            yield Input(placeholder="Search titles and messages", id="search", compact=True, classes="search")
+            yield _Line(placeholder="Search titles and messages", id="search", compact=True, classes="search")
             yield OptionList()
             yield Static("No session yet, or none with these words", id="none")
-            yield Input(id="rename", compact=True, classes="search")
+            yield _Line(id="rename", compact=True, classes="search")
             yield Footer()
 
     def on_mount(self) -> None:
@@ -62,9 +68,10 @@ class SessionsScreen(ModalScreen[int | None]):
 
     def on_resize(self) -> None:
         """Other columns."""
-        self.call_after_refresh(lambda: self._list(self.query_one("#search", Input).value))
+        self.call_after_refresh(self._list)
 
-    def _list(self, search: str) -> None:
+    def _list(self) -> None:
+        search = self._listed = self.query_one("#search", Input).value
         with self.app.telling():
             self._sessions = self._store.sessions(search)
         options = self.query_one(OptionList)
@@ -77,12 +84,14 @@ class SessionsScreen(ModalScreen[int | None]):
             options.highlighted = 0
 
     def _chosen(self) -> Session | None:
+        if self._listed != self.query_one("#search", Input).value:
+            self._list()
         index = self.query_one(OptionList).highlighted
         return self._sessions[index] if index is not None and index < len(self._sessions) else None
 
     @on(Input.Changed, "#search")
-    def _search(self, event: Input.Changed) -> None:
-        self._list(event.value)
+    def _search(self) -> None:
+        self._list()
 
     @on(OptionList.OptionSelected)
     def action_enter(self) -> None:
@@ -123,7 +132,7 @@ class SessionsScreen(ModalScreen[int | None]):
     def _end_renaming(self) -> None:
         self._renaming = None
         self.query_one("#rename").display = False
-        self._list(self.query_one("#search", Input).value)
+        self._list()
         self.query_one("#search").focus()
 
     def action_export(self) -> None:
@@ -147,7 +156,7 @@ class SessionsScreen(ModalScreen[int | None]):
             await self.app.chat.stopped()
         with self.app.telling():
             self._store.delete(chosen.id)
-        self._list(self.query_one("#search", Input).value)
+        self._list()
 
 
 def _line(session: Session, width: int) -> Content:
