@@ -89,7 +89,15 @@ def command(
     else:
         source = _this_process(loading) if server is None else server
         nearby = None if alone or server is not None else _nearby()
-        _open_screen(source, nearby, model, generation, think=think, system=system or "", go_on=go_on)
+        _open_screen(
+            source,
+            nearby,
+            model,
+            generation,
+            think=think,
+            system=_as_text(system or ""),
+            go_on=go_on,
+        )
 
 
 def _server(connect: str, api_key_file: str | None) -> AttachedServer:
@@ -154,7 +162,9 @@ def _open_screen(
     go_on: bool,
 ) -> None:
     from edgeinfer.tui.app import ChatApp
+    from edgeinfer.tui.keyboard import take_any_bytes
 
+    take_any_bytes()
     if name is not None and Path(name).is_file():
         name = str(Path(name).resolve())  # a session is gone on with from any folder
     with _open_store() as store:
@@ -179,6 +189,11 @@ def _open_screen(
         raise app.bug
     if app.return_code:
         sys.exit(app.return_code)
+
+
+def _as_text(argument: str) -> str:
+    """Bytes that are no UTF-8 come in arguments as lone surrogates, which can be neither stored nor shown."""
+    return argument.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def _open_store() -> SessionStore:

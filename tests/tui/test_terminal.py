@@ -94,6 +94,13 @@ def test_without_colours_it_is_grey_and_ctrl_c_ends_it(terminal: Terminal) -> No
     assert settings(terminal, "after") == before
 
 
+def test_bytes_that_are_no_text_are_taken(terminal: Terminal) -> None:
+    terminal.type(f"{CHAT} --system \"$(printf '\\377')\"", "Enter")
+    terminal.until(lambda screen: "edgeinfer-tiny" in screen.partition("\n")[0])
+    terminal.run("send-keys", "-H", "61", "ff", "c3", "28", "62")
+    terminal.until(lambda screen: "a\ufffd\ufffd(b" in screen)
+
+
 @pytest.mark.parametrize("ended_by", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_ends_it(terminal: Terminal, tmp_path: Path, ended_by: signal.Signals) -> None:
     process = terminal.start()
