@@ -15,7 +15,7 @@ from edgeinfer.hub.transfer import Patience
 
 NAME = f"{REPO}:Q8_0"
 HASTY = Patience(attempts=3, first_delay_s=0.001)
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
+COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 
 
 def fetch(name: str = NAME, patience: Patience = HASTY) -> Path:

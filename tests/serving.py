@@ -100,7 +100,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 @contextmanager
 def serving(*args: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A server of its own, and its port; 0: it has none."""
-    console = [sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()"]
+    console = [sys.executable, "-P", "-m", "edgeinfer"]
     command = [*console, "serve", "--port", "0", "--log-level", "warning", *args]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:

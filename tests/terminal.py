@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-CHAT = shlex.join([sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()", "chat"])
+CHAT = shlex.join([sys.executable, "-P", "-m", "edgeinfer", "chat"])
 
 
 class Terminal:

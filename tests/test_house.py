@@ -69,6 +69,7 @@ ALLOWED: dict[str, set[str]] = {
         "cli": "errors address keys remote chat_model config durations paths machine facts client loading"
         " text hub models _native backends.plan backends.choose engine.events streaming bench batch server"
         " parameters sessions tui",
+        "__main__": "cli.main",
     }.items()
 }
 

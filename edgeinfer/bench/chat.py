@@ -35,7 +35,7 @@ _ANSWERING = "Answering"
 _ASKED = "Tell me everything about the history of the world, and then much more"
 _PATIENCE_S = 120.0  # large models take long to open
 _BETWEEN_S = (0.03, 0.1)  # keys; at random, as drawing is regular
-_COMMAND = [sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()", "chat"]
+_COMMAND = [sys.executable, "-P", "-m", "edgeinfer", "chat"]
 
 
 @dataclass(frozen=True)

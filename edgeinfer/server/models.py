@@ -63,7 +63,7 @@ class Models:
             raise InvalidRequest("two of the models have the same name", hint="rename a file, or serve one")
         self._pool, self._terms = pool, terms or Terms()
         self._found: dict[str, Entry] = {}  # by the names that were asked for
-        self._entries = {e.located.identity: e for e in named if e.located is not None}
+        self._entries = {_key(e.located): e for e in named if e.located is not None}
         self.ready = pool is None  # whether those that were named have been opened once
 
     @classmethod
@@ -178,4 +178,9 @@ class Models:
 
     def _entry(self, found: Located) -> Entry:
         fresh = Entry(found.name, found, self._terms.keep_alive_s)
-        return self._entries.setdefault(found.identity, fresh)
+        return self._entries.setdefault(_key(found), fresh)
+
+
+def _key(found: Located) -> object:
+    """Each name is a model of its own; those of the same weights have one engine."""
+    return plain_name(found.name), found.identity

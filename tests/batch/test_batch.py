@@ -26,7 +26,7 @@ import edgeinfer
 
 Run = Callable[..., "tuple[int, str, str]"]
 Record = dict[str, Any]
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
+COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 USER = {"role": "user", "content": "How do I download a model?"}
 
 

@@ -16,7 +16,7 @@ from edgeinfer.keys import Key
 from edgeinfer.loading import load_tokenizer
 from edgeinfer.server.guard import Rules
 
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
+COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 Run = Callable[..., Any]
 ASKED = "How do I download a model?\n"
 

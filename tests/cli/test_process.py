@@ -17,7 +17,7 @@ import pytest
 
 from edgeinfer.cli.main import COMMANDS
 
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
+COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 HELP = Path(__file__).parent / "help"
 
 

@@ -351,8 +351,10 @@ def test_ollamas_clients_create_copy_and_delete(client: ollama.Client, expected:
     assert last.status == "success"
     assert "stop xyz\nPARAMETER stop y" in (client.show("mine").modelfile or "")
     client.copy("mine", "yours")
+    assert {"mine", "yours"} <= {model.model for model in client.list().models}
     for name in ("mine", "yours"):
-        assert client.chat(name, [ASKED]).message.content == expected.partition("y")[0]
+        answer = client.chat(name, [ASKED])
+        assert (answer.model, answer.message.content) == (name, expected.partition("y")[0])
     for name in ("mine", "yours"):
         client.delete(name)
     with pytest.raises(ollama.ResponseError, match="no model is called"):

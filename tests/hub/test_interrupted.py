@@ -182,12 +182,12 @@ def test_a_full_disk_is_told_before_and_while_writing(hub: FakeHub, random_model
 UNSHARE = ["unshare", "--user", "--map-root-user"]
 ON_A_SMALL_DISK = """
 mount -t tmpfs -o size=2m none "$HOME/.cache" || exit 77
-"$0" -P -c "from edgeinfer.cli.main import console; console()" pull "$1" &
+"$0" -P -m edgeinfer pull "$1" &
 until ls "$HOME"/.cache/huggingface/hub/*/blobs/*.incomplete; do sleep 0.01; done
 head -c 1500000 /dev/zero > "$HOME/.cache/others"
 wait $!; code=$?; rm "$HOME/.cache/others"
 find "$HOME/.cache" -name "*.gguf"
-"$0" -P -c "from edgeinfer.cli.main import console; console()" pull "$1" && exit $code
+"$0" -P -m edgeinfer pull "$1" && exit $code
 """
 
 

@@ -23,7 +23,7 @@ from edgeinfer.bench.speed import machine_speed
 from edgeinfer.errors import Offline
 from edgeinfer.hub.pull import plan_pull
 
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
+COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 
 
 @pytest.mark.parametrize("variable", ["EDGEINFER_OFFLINE", "HF_HUB_OFFLINE"])
@@ -262,7 +262,7 @@ SERVED = """
 ip link set lo up 2>/dev/null || "$0" -c 'import fcntl, socket, struct
 ask = struct.pack("16sH14s", b"lo", 1, b"")
 fcntl.ioctl(socket.socket(), 0x8914, ask)'
-"$0" -P -c "from edgeinfer.cli.main import console; console()" serve "$1" --offline --port 8123 &
+"$0" -P -m edgeinfer serve "$1" --offline --port 8123 &
 "$0" -c 'import http.client, json, time
 body = json.dumps({"messages": [{"role": "user", "content": "hi"}], "max_tokens": 2})
 for _ in range(200):

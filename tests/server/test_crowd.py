@@ -36,7 +36,7 @@ GROWTH = 1.05 if SECONDS >= 60 else 1.25
 @contextmanager
 def serving() -> Iterator[tuple[str, psutil.Process]]:
     """Where, and the process."""
-    command = [sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()"]
+    command = [sys.executable, "-P", "-m", "edgeinfer"]
     command += ["serve", "edgeinfer-tiny", "--port", "0", "-c", "512"]
     command += ["--log-level", "warning"]  # nobody reads lines of requests, and a full pipe stops the server
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)

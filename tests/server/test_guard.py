@@ -190,7 +190,7 @@ def test_the_server_speaks_tls(random_model: Path, tmp_path: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(str(certificate))
     issued.private_key_pem.write_to_path(str(key))
     authority.cert_pem.write_to_path(str(root))
-    command = [sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()"]
+    command = [sys.executable, "-P", "-m", "edgeinfer"]
     line = ["serve", str(random_model), "--port", "0", "--ssl-certfile", str(certificate)]
     with subprocess.Popen(
         [*command, *line, "--ssl-keyfile", str(key)], stderr=subprocess.PIPE, text=True

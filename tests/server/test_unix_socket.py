@@ -22,7 +22,7 @@ from serving import eventually
 from edgeinfer.errors import PortTaken
 from edgeinfer.server.listener import listening
 
-COMMAND = (sys.executable, "-P", "-c", "from edgeinfer.cli.main import console; console()")
+COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 CHAT: list[Any] = [{"role": "user", "content": "hi"}]
 LISTEN = "import sys; from edgeinfer.server.listener import listening\nwith listening(sys.argv[1], 0): "
 
