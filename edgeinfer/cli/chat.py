@@ -165,6 +165,8 @@ def _open_screen(
     from edgeinfer.tui.keyboard import take_any_bytes
 
     take_any_bytes()
+    if name is not None and _as_text(name) != name:  # a session keeps it
+        raise InvalidRequest("the name of this file is no UTF-8", hint="`edgeinfer import` gives it another")
     if name is not None and Path(name).is_file():
         name = str(Path(name).resolve())  # a session is gone on with from any folder
     with _open_store() as store:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import stat
 import sys
 from typing import Any
 
@@ -48,7 +50,7 @@ def command(words: tuple[str, ...], model: str | None, **options: Any) -> None:
     name of `edgeinfer list`, a file, or anything that ends in .gguf. Otherwise it is the prompt, and the
     model that `edgeinfer config` sets answers, or the bundled edgeinfer-tiny.
     A prompt of `-`, or no prompt and no terminal, is read from standard input; `PROMPT -` puts standard
-    input below the prompt.
+    input below the prompt, and so does `PROMPT < FILE`.
 
     \b
     edgeinfer run "How do I download a model?"
@@ -92,7 +94,7 @@ def read_words(words: tuple[str, ...], model: str | None) -> tuple[str | None, s
     if "-" in rest:
         rest[rest.index("-")] = _standard_input()
         return model, "\n\n".join(rest)
-    return model, " ".join(rest)
+    return model, "\n\n".join([" ".join(rest), *_redirected()])
 
 
 def _reads_like_model(word: str) -> bool:
@@ -100,10 +102,29 @@ def _reads_like_model(word: str) -> bool:
     return re.fullmatch(r"[\w.-]+([:/][\w.-]+)+|[A-Za-z][\w-]*\d[\w.-]*", word) is not None
 
 
+def _redirected() -> list[str]:
+    """The text of `< FILE`, if there is one.
+
+    A pipe may never end; a file of which some has been read is that of a loop over its lines, and not meant.
+    """
+    try:
+        descriptor = sys.stdin.fileno()
+        is_whole = os.lseek(descriptor, 0, os.SEEK_CUR) == 0
+        is_meant = is_whole and stat.S_ISREG(os.fstat(descriptor).st_mode)
+    except (OSError, ValueError):  # a pipe, or nothing of the system's
+        return []
+    text = _read_input() if is_meant else ""
+    return [text] if text.strip() else []
+
+
 def _standard_input() -> str:
-    text = sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\n")
+    text = _read_input()
     if not text.strip():
         raise InvalidRequest(
             "the prompt is empty", hint='give one: edgeinfer run "How do I download a model?"'
         )
     return text
+
+
+def _read_input() -> str:
+    return sys.stdin.buffer.read().decode("utf-8", "replace").rstrip("\n")

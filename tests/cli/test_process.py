@@ -42,6 +42,22 @@ def test_ctrl_c_during_an_answer_exits_130_without_a_traceback(random_model: Pat
     assert process.returncode in (130, 0)  # 0: it was faster than the signal
 
 
+def test_a_file_goes_below_the_prompt_unless_a_loop_reads_it(random_model: Path, tmp_path: Path) -> None:
+    file = tmp_path / "lines"
+    file.write_text("first\nsecond\n")
+    ask = [*COMMAND, "run", str(random_model), "Sum up", "-n", "1", "--json"]
+
+    def n_read(script: str, *more: str) -> list[int]:
+        shell = ["sh", "-c", script, str(file), *ask, *more]
+        told = subprocess.run(shell, capture_output=True, text=True, check=True).stdout
+        return [json.loads(line)["prompt_tokens"] for line in told.splitlines()]
+
+    [alone], [with_file] = n_read('"$@" < /dev/null'), n_read('cat "$0" | "$@"', "-")
+    assert with_file > alone
+    assert n_read('"$@" < "$0"') == [with_file]
+    assert n_read('while read line; do "$@"; done < "$0"') == [alone, alone]
+
+
 def test_serve_answers_on_its_port_until_ctrl_c(random_model: Path) -> None:
     line = ("serve", str(random_model), "--port", "0", "-c", "512", "--log-level", "warning")
     with started(*line) as process:
