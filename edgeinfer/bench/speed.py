@@ -1,4 +1,4 @@
-"""How fast this machine is, measured once in some two seconds and kept, to foretell the speed of models.
+"""How fast this machine is, measured once in a few seconds and kept, to foretell the speed of models.
 
 That of a machine with nothing else to do, also if it has while it is measured.
 """

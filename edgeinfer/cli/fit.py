@@ -35,7 +35,7 @@ def command(
     """Tell what the model NAME takes of the memory that is free, and how fast it will be.
 
     Of a model that is not here only the header is fetched; without a network the catalog is asked. The
-    speed of this machine is measured once, which takes some two seconds. Exits with 0 if the model fits,
+    speed of this machine is measured once, which takes a few seconds. Exits with 0 if the model fits,
     even if tightly, with 4 if it does not.
     """
     from edgeinfer.bench.speed import machine_speed

@@ -17,7 +17,7 @@ import pytest
 import tiny
 from fake_hub import REPO, FakeHub, Fault
 from gguf_writer import I32, STRING, Gguf, Tensor, array, entry, number, string, text
-from pulling import COMMAND, NAME, edgeinfer
+from pulling import NAME, edgeinfer
 
 from edgeinfer import machine
 from edgeinfer.errors import BadModelFile, EdgeInferError, NetworkError
@@ -234,8 +234,15 @@ def test_a_pull_of_what_does_not_fit_needs_a_yes(hub: FakeHub, edgeinfer_command
 
 def test_a_person_is_asked(hub: FakeHub) -> None:
     """At a terminal, on a machine whose memory is all in use."""
-    tight = "import edgeinfer.machine as m; m.memory = lambda: m.Memory(1 << 30, 1 << 20); "
-    command = [*COMMAND[:-1], tight + COMMAND[-1], "pull", NAME]
+    tight = "import edgeinfer.machine as m; m.memory = lambda: m.Memory(1 << 30, 1 << 20)"
+    command = [
+        sys.executable,
+        "-P",
+        "-c",
+        f"{tight}; import edgeinfer.cli.main as c; c.console()",
+        "pull",
+        NAME,
+    ]
     for answer, code in ((b"n\n", 130), (b"y\n", 0)):
         terminal, other_end = pty.openpty()
         os.write(terminal, answer)

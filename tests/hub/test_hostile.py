@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 import shutil
-import time
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
+from functools import partial
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 from fake_hub import REPO, FakeHub, Fault
@@ -26,6 +25,7 @@ from edgeinfer.errors import (
 from edgeinfer.hub import transfer
 from edgeinfer.hub.network import read_repository
 from edgeinfer.hub.pull import plan_pull, pull
+from edgeinfer.hub.transfer import Patience
 
 Run = Callable[..., "tuple[int, str, str]"]
 
@@ -198,9 +198,7 @@ BAD_MIRRORS = {
 def test_each_failure_has_an_exit_code_a_line_and_a_next_step(
     hub: FakeHub, edgeinfer_command: Run, monkeypatch: pytest.MonkeyPatch, case: str
 ) -> None:
-    monkeypatch.setattr(
-        transfer, "time", SimpleNamespace(monotonic=time.monotonic, sleep=lambda seconds: None)
-    )
+    monkeypatch.setattr(transfer, "Patience", partial(Patience, sleep=lambda seconds: None))
     fault, code, hint = (BAD_HUBS | BAD_MIRRORS)[case]
     (hub.api_faults if case in BAD_HUBS else hub.faults).extend([fault] * 8)
     left, out, err = edgeinfer_command("pull", NAME)
