@@ -6,7 +6,7 @@ import os
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from edgeinfer.hub.located import Located, has_template, longest_context
+from edgeinfer.hub.located import Located, longest_context
 from edgeinfer.hub.modelfile import BadModelfile, Modelfile
 from edgeinfer.hub.names import locate
 from edgeinfer.hub.store import own
@@ -31,13 +31,16 @@ def create(name: str, modelfile: Modelfile, built_on: Located) -> Created:
         BadModelFile: what it builds on is no model.
         DiskError.
     """
+    from edgeinfer import _native
+
     own.require_not_bundled(name)
     own.require_name(name)
     path = built_on.path.absolute()
-    longest = longest_context(path)
+    file = _native.gguf_open(str(path))
+    longest = longest_context(file)
     told = modelfile if built_on.modelfile is None else modelfile.over(built_on.modelfile)
     told = replace(told, base=str(path))
-    if told.has_go_template and told.template is None and not has_template(path):
+    if told.has_go_template and told.template is None and "tokenizer.chat_template" not in file:
         raise BadModelfile(
             "the model's file has no chat template, and this one is a Go template", hint="write it in Jinja"
         )

@@ -18,7 +18,7 @@ from edgeinfer.bench.work import Work, work_of
 from edgeinfer.config.sources import read_settings
 from edgeinfer.config.table import KvType
 from edgeinfer.errors import AccessDenied, InvalidRequest, NetworkError, NotFound, UnsupportedModel
-from edgeinfer.hub.located import longest_context_in
+from edgeinfer.hub.located import longest_context
 from edgeinfer.hub.names import locate
 from edgeinfer.text.sizes import in_bytes
 
@@ -175,7 +175,7 @@ def _fit(file: GgufFile, name: str, use: Use, sizes: Mapping[str, int], file_byt
     from edgeinfer.models import load_spec
 
     if use.context_length is None and use.usual_context is not None:
-        use = replace(use, context_length=min(use.usual_context, longest_context_in(file)))
+        use = replace(use, context_length=min(use.usual_context, longest_context(file)))
     spec, memory = load_spec(file, use.context_length), machine.memory()
     work = work_of(file, spec, use.kv_type)
     _refuse_types(name, work)

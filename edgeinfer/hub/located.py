@@ -49,12 +49,14 @@ class Located:
             InvalidRequest: something of that we do not have.
             BadModelFile, DiskError.
         """
+        from edgeinfer import _native
+
         told = self._told()
         parameters = {PARAMETERS[name].name: value for name, value in told.options if name in PARAMETERS}
         settings = read_settings(of_model={**dict(told.loading), **parameters})
         context = settings.context_length
         if context is not None:
-            context = min(context, longest_context(self.path))
+            context = min(context, longest_context(_native.gguf_open(os.fspath(self.path))))
         loading = {"context_length": context, "threads": settings.threads}
         return replace(
             told,
@@ -70,22 +72,8 @@ class Located:
             raise InvalidRequest(f"{self.name}: {wrong.message}", hint=hint) from None
 
 
-def longest_context(path: Path) -> int:
-    """What the model of a file was trained for, tokens. Raises BadModelFile."""
-    from edgeinfer import _native
-
-    return longest_context_in(_native.gguf_open(os.fspath(path)))
-
-
-def has_template(path: Path) -> bool:
-    """Whether a file has a chat template of its own. Raises BadModelFile."""
-    from edgeinfer import _native
-
-    return "tokenizer.chat_template" in _native.gguf_open(os.fspath(path))
-
-
-def longest_context_in(file: GgufFile) -> int:
-    """The same of an open file."""
+def longest_context(file: GgufFile) -> int:
+    """What the model of a file was trained for, tokens."""
     key = f"{file.get('general.architecture')}.context_length"
     found = file.get(key) if key in file else None
     return found if isinstance(found, int) else sys.maxsize
