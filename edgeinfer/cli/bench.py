@@ -277,7 +277,7 @@ def http(
 
 
 @command.command("chat", short_help="How soon a key is drawn in the chat.")
-@click.argument("model", required=False)
+@model_names.argument("model", required=False)
 @_repetitions(5)
 @click.option(
     "--keys", type=click.IntRange(1, 10_000), default=200, metavar="N", help="Pressed each time.  [200]"
