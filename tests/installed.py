@@ -11,3 +11,4 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent
 sys.path[:] = [entry for entry in sys.path if Path(entry).resolve() != ROOT]
 os.environ["PYTHONSAFEPATH"] = "1"  # for processes that tests start
+COMMAND = (sys.executable, "-P", "-m", "edgeinfer")  # of this environment, as a process

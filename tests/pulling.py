@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 from fake_hub import REPO
+from installed import COMMAND
 
 from edgeinfer.hub.pull import plan_pull, pull
 from edgeinfer.hub.store import local_models
@@ -15,7 +15,6 @@ from edgeinfer.hub.transfer import Patience
 
 NAME = f"{REPO}:Q8_0"
 HASTY = Patience(attempts=3, first_delay_s=0.001)
-COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 
 
 def fetch(name: str = NAME, patience: Patience = HASTY) -> Path:

@@ -6,7 +6,6 @@ import http.client
 import json
 import socket
 import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -15,6 +14,7 @@ from pathlib import Path
 from typing import Any, Self
 
 import openai
+from installed import COMMAND
 
 import edgeinfer
 from edgeinfer.server.app import Limits, make_app
@@ -100,8 +100,7 @@ def eventually(condition: Callable[[], bool]) -> None:
 @contextmanager
 def serving(*args: str) -> Iterator[tuple[subprocess.Popen[str], int]]:
     """A server of its own, and its port; 0: it has none."""
-    console = [sys.executable, "-P", "-m", "edgeinfer"]
-    command = [*console, "serve", "--port", "0", "--log-level", "warning", *args]
+    command = [*COMMAND, "serve", "--port", "0", "--log-level", "warning", *args]
     with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as process:
         try:
             assert process.stderr is not None

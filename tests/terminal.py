@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import shlex
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
 
-CHAT = shlex.join([sys.executable, "-P", "-m", "edgeinfer", "chat"])
+from installed import COMMAND
+
+CHAT = shlex.join([*COMMAND, "chat"])
 
 
 class Terminal:

@@ -19,6 +19,7 @@ from typing import Any
 import numpy as np
 import psutil
 import pytest
+from installed import COMMAND
 from openai.types import Completion, CreateEmbeddingResponse
 from openai.types.chat import ChatCompletion
 
@@ -26,7 +27,6 @@ import edgeinfer
 
 Run = Callable[..., "tuple[int, str, str]"]
 Record = dict[str, Any]
-COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 USER = {"role": "user", "content": "How do I download a model?"}
 
 

@@ -14,7 +14,8 @@ from typing import Any
 
 import openai
 import pytest
-from pulling import COMMAND, edgeinfer
+from installed import COMMAND
+from pulling import edgeinfer
 from serving import serve
 
 from edgeinfer.hub.modelfile import parse

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import signal
 import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
+from installed import COMMAND
 from serving import Served, serve
 
 from edgeinfer.keys import Key
 from edgeinfer.loading import load_tokenizer
 from edgeinfer.server.guard import Rules
 
-COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 Run = Callable[..., Any]
 ASKED = "How do I download a model?\n"
 

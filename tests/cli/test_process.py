@@ -7,17 +7,16 @@ import os
 import pty
 import signal
 import subprocess
-import sys
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
+from installed import COMMAND
 
 from edgeinfer.cli.main import COMMANDS
 
-COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 HELP = Path(__file__).parent / "help"
 
 

@@ -19,7 +19,8 @@ from typing import Any
 
 import pytest
 from filelock import FileLock
-from pulling import COMMAND, edgeinfer
+from installed import COMMAND
+from pulling import edgeinfer
 from stores import copy, in_ollama, in_the_cache
 
 from edgeinfer.errors import DiskError, EdgeInferError, IntegrityError, InvalidRequest, NotFound

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 from fake_hub import REPO, FakeHub, Fault
-from pulling import COMMAND, NAME, edgeinfer, fetch, nothing_is_offered
+from installed import COMMAND
+from pulling import NAME, edgeinfer, fetch, nothing_is_offered
 
 from edgeinfer.errors import DiskError, NetworkError, NotFound
 from edgeinfer.hub.pull import plan_pull, pull

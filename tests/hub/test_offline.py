@@ -14,6 +14,7 @@ from pathlib import Path
 import httpx2
 import pytest
 from fake_hub import REPO, FakeHub
+from installed import COMMAND
 from pulling import edgeinfer
 from serving import eventually
 from stores import in_the_cache
@@ -22,8 +23,6 @@ from terminal import CHAT, Terminal
 from edgeinfer.bench.speed import machine_speed
 from edgeinfer.errors import Offline
 from edgeinfer.hub.pull import plan_pull
-
-COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 
 
 @pytest.mark.parametrize("variable", ["EDGEINFER_OFFLINE", "HF_HUB_OFFLINE"])

@@ -14,7 +14,8 @@ from pathlib import Path
 
 import pytest
 from fake_hub import COMMIT, REPO, FakeHub, Fault
-from pulling import COMMAND, NAME, edgeinfer, fetch
+from installed import COMMAND
+from pulling import NAME, edgeinfer, fetch
 
 from edgeinfer.errors import AmbiguousName, IntegrityError, InvalidRequest, NotFound
 from edgeinfer.hub.catalog import catalog

@@ -10,7 +10,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from pulling import COMMAND, edgeinfer
+from installed import COMMAND
+from pulling import edgeinfer
 from stores import copy, in_ollama, in_the_cache
 
 from edgeinfer.errors import InvalidRequest, NotFound

@@ -10,13 +10,13 @@ import os
 import random
 import re
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
 import openai
 import psutil
+from installed import COMMAND
 
 SECONDS = float(os.environ.get("CROWD_SECONDS", "4"))
 N_CLIENTS = 64
@@ -36,8 +36,7 @@ GROWTH = 1.05 if SECONDS >= 60 else 1.25
 @contextmanager
 def serving() -> Iterator[tuple[str, psutil.Process]]:
     """Where, and the process."""
-    command = [sys.executable, "-P", "-m", "edgeinfer"]
-    command += ["serve", "edgeinfer-tiny", "--port", "0", "-c", "512"]
+    command = [*COMMAND, "serve", "edgeinfer-tiny", "--port", "0", "-c", "512"]
     command += ["--log-level", "warning"]  # nobody reads lines of requests, and a full pipe stops the server
     process = subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
     try:

@@ -7,13 +7,13 @@ import json
 import socket
 import ssl
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import trustme
+from installed import COMMAND
 from serving import Served, serve
 
 import edgeinfer
@@ -190,10 +190,9 @@ def test_the_server_speaks_tls(random_model: Path, tmp_path: Path) -> None:
     issued.cert_chain_pems[0].write_to_path(str(certificate))
     issued.private_key_pem.write_to_path(str(key))
     authority.cert_pem.write_to_path(str(root))
-    command = [sys.executable, "-P", "-m", "edgeinfer"]
     line = ["serve", str(random_model), "--port", "0", "--ssl-certfile", str(certificate)]
     with subprocess.Popen(
-        [*command, *line, "--ssl-keyfile", str(key)], stderr=subprocess.PIPE, text=True
+        [*COMMAND, *line, "--ssl-keyfile", str(key)], stderr=subprocess.PIPE, text=True
     ) as process:
         assert process.stderr is not None
         port = int(process.stderr.readline().split("https://127.0.0.1:")[1].split("/")[0])

@@ -17,12 +17,12 @@ from typing import Any
 import httpx2
 import openai
 import pytest
+from installed import COMMAND
 from serving import eventually
 
 from edgeinfer.errors import PortTaken
 from edgeinfer.server.listener import listening
 
-COMMAND = (sys.executable, "-P", "-m", "edgeinfer")
 CHAT: list[Any] = [{"role": "user", "content": "hi"}]
 LISTEN = "import sys; from edgeinfer.server.listener import listening\nwith listening(sys.argv[1], 0): "
 
